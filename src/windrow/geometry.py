@@ -1,0 +1,283 @@
+"""Shapes of a patch or convolution problem: everything that is checked about sizes is checked here.
+
+A call's arguments are first made canonical (`arguments.py`). The canonical arguments are the key of a bounded
+cache that holds the finished geometry. All arithmetic is in Python integers, so nothing here can overflow;
+what does not fit int64 is refused by name.
+"""
+
+from functools import lru_cache
+from math import prod
+from typing import Any, NamedTuple, NoReturn
+
+from .arguments import (
+    MAX_SIZE,
+    Mode,
+    Options,
+    Pairs,
+    Shape,
+    axis_ints,
+    check_count,
+    int_argument,
+    output_size_argument,
+    plural,
+    window_options,
+)
+
+CACHED = 1024  # geometries kept per cache; a network has tens
+
+
+class Windows(NamedTuple):
+    """How windows lie on one image: every tuple has one entry per spatial axis."""
+
+    size: Shape
+    kernel_size: Shape
+    stride: Shape
+    dilation: Shape
+    padding: Pairs
+    output_size: Shape
+
+    @property
+    def rank(self) -> int:
+        """Number of spatial axes."""
+        return len(self.size)
+
+    @property
+    def positions(self) -> int:
+        """Number of windows on one image."""
+        return prod(self.output_size)
+
+    @property
+    def taps(self) -> int:
+        """Number of elements in one window of one channel."""
+        return prod(self.kernel_size)
+
+
+class PatchGeometry(NamedTuple):
+    """The problem of unfold and fold: images (n, c, *size) against columns of (n, c, taps, positions)."""
+
+    n: int
+    c: int
+    windows: Windows
+
+    @property
+    def x_shape(self) -> Shape:
+        """Shape of the images."""
+        return (self.n, self.c, *self.windows.size)
+
+    @property
+    def elements(self) -> int:
+        """Number of elements in the columns."""
+        return self.n * self.c * self.windows.taps * self.windows.positions
+
+
+class ConvGeometry(NamedTuple):
+    """The problem of conv and its gradients."""
+
+    n: int
+    c: int
+    k: int
+    groups: int
+    windows: Windows
+
+    @property
+    def x_shape(self) -> Shape:
+        """Shape of the input."""
+        return (self.n, self.c, *self.windows.size)
+
+    @property
+    def w_shape(self) -> Shape:
+        """Shape of the weights."""
+        return (self.k, self.c // self.groups, *self.windows.kernel_size)
+
+    @property
+    def y_shape(self) -> Shape:
+        """Shape of the output."""
+        return (self.n, self.k, *self.windows.output_size)
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of the direct sum, the same for the output and for each gradient."""
+        return 2 * self.n * self.k * self.windows.positions * (self.c // self.groups) * self.windows.taps
+
+
+# What the operators call
+
+
+def patch_geometry(
+    x_shape: Shape, kernel_size: Any, stride: Any, padding: Any, dilation: Any, *, x_name: str = "x"
+) -> PatchGeometry:
+    """Geometry of unfold on an array of shape `x_shape`, and of col2im (with `x_name="x_shape"`).
+
+    `x_shape` is a tuple of ints: an array's shape, or what `shape_argument` made of the user's.
+    """
+    kernel = axis_ints("kernel_size", kernel_size)
+    if isinstance(kernel, tuple) and len(kernel) in (len(x_shape), len(x_shape) - 1) and kernel:
+        _wrong_axes(x_name, x_shape, len(kernel), f"for the {len(kernel)}-D kernel_size {kernel}")
+    if len(x_shape) < 3:
+        _wrong_axes(x_name, x_shape, 1, "or more")
+    options = window_options(kernel, stride, padding, dilation, len(x_shape) - 2)
+    return _patch(x_shape, options, x_name)
+
+
+def fold_windows(output_size: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any) -> Windows:
+    """Windows of fold, whose rank is the length of `output_size`; n and c are read off the columns."""
+    size = output_size_argument(output_size)
+    kernel = axis_ints("kernel_size", kernel_size)
+    options = window_options(kernel, stride, padding, dilation, len(size))
+    return _windows(size, options, "kernel_size")
+
+
+def fold_geometry(n: int, c: int, windows: Windows) -> PatchGeometry:
+    """Geometry of fold once n and c are known."""
+    geometry = PatchGeometry(n, c, windows)
+    check_count("output_size", "an image", geometry.x_shape)
+    return geometry
+
+
+def convwindow_options(
+    w_shape: Shape, stride: Any, padding: Any, dilation: Any, groups: Any, *, w_name: str = "w"
+) -> tuple[Options, int]:
+    """Canonical options of a convolution, and its groups: all that can be checked before x is known."""
+    if len(w_shape) < 3:
+        axes = "K, C / groups and a kernel axis"
+        raise ValueError(f"{w_name}: expected at least 3 axes ({axes}), got {len(w_shape)}: {w_shape}")
+    kernel = w_shape[2:]
+    if 0 in kernel:
+        raise ValueError(f"{w_name}: expected kernel sizes of at least 1, got 0: {w_shape}")
+    options = window_options(kernel, stride, padding, dilation, len(kernel))
+    count = int_argument("groups", groups, 1)
+    if w_shape[0] % count:
+        raise ValueError(f"groups: expected a divisor of the {w_shape[0]} filters of {w_name}, got {count}")
+    return options, count
+
+
+def conv_geometry(  # noqa: PLR0917  (in the order in which conv takes them)
+    x_shape: Shape,
+    w_shape: Shape,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    *,
+    x_name: str = "x",
+    w_name: str = "w",
+) -> ConvGeometry:
+    """Geometry of conv and its gradients.
+
+    `x_shape` and `w_shape` are tuples of ints: an array's shape, or what `shape_argument` made of the user's.
+    `x_name` and `w_name` are the names under which errors speak of them.
+    """
+    options, count = convwindow_options(w_shape, stride, padding, dilation, groups, w_name=w_name)
+    return _conv(x_shape, w_shape, options, count, (x_name, w_name))
+
+
+def check_shape(name: str, shape: Shape, expected: Shape) -> None:
+    """Refuse an array whose shape is not the one that the geometry gives."""
+    if shape != expected:
+        hint = _missing_axes(name, shape, expected)
+        raise ValueError(f"{name}: expected shape {expected}, got {shape}{hint}")
+
+
+def check_exact(windows: Windows) -> None:
+    """Refuse windows that leave a remainder at the far side (`strict=True` in the layers)."""
+    for axis, (size, kernel, stride, dilation, (before, after), _) in enumerate(zip(*windows)):
+        span = dilation * (kernel - 1) + 1
+        remainder = (size + before + after - span) % stride
+        if remainder:
+            raise ValueError(
+                f"stride: expected windows that end at the edge of the padded x, "
+                f"got a remainder of {remainder} on spatial axis {axis}: "
+                f"(size {size} + padding {before} + {after} - window {span}) / stride {stride}"
+            )
+
+
+# Canonical arguments to geometry, cached
+
+
+@lru_cache(CACHED)
+def _patch(x_shape: Shape, options: Options, x_name: str) -> PatchGeometry:
+    n, c, *size = x_shape
+    windows = _windows(tuple(size), options, "kernel_size")
+    name = "padding" if any(sum(pair) for pair in windows.padding) else "kernel_size"
+    check_count(name, "columns", (n, c, *windows.kernel_size, *windows.output_size))
+    return PatchGeometry(n, c, windows)
+
+
+@lru_cache(CACHED)
+def _conv(
+    x_shape: Shape, w_shape: Shape, options: Options, groups: int, names: tuple[str, str]
+) -> ConvGeometry:
+    x_name, w_name = names
+    if len(x_shape) != len(w_shape):
+        _wrong_axes(x_name, x_shape, len(w_shape) - 2, f"for {w_name} of shape {w_shape}")
+    n, c, *size = x_shape
+    k, per_group = w_shape[:2]
+    if c % groups:
+        raise ValueError(f"groups: expected a divisor of the {c} channels of {x_name}, got {groups}")
+    if per_group * groups != c:
+        share = f"{c} of {x_name} in {plural(groups, 'group')}"
+        text = f"{w_name}: expected {c // groups} channels per filter ({share}), got {per_group}: {w_shape}"
+        if c and per_group and c % per_group == 0 and k % (c // per_group) == 0:
+            text += f"; groups={c // per_group} would fit"
+        raise ValueError(text)
+    windows = _windows(tuple(size), options, w_name)
+    name = "padding" if any(sum(pair) for pair in windows.padding) else x_name
+    geometry = ConvGeometry(n, c, k, groups, windows)
+    check_count(name, "a result", geometry.y_shape)
+    return geometry
+
+
+@lru_cache(CACHED)
+def _windows(size: Shape, options: Options, kernel_name: str) -> Windows:
+    pairs: list[tuple[int, int]] = []
+    output: list[int] = []
+    for axis, length in enumerate(size):
+        kernel, stride, dilation = options.kernel_size[axis], options.stride[axis], options.dilation[axis]
+        span = dilation * (kernel - 1) + 1
+        before, after = _sides(options.padding, axis, length, stride, span)
+        padded = length + before + after
+        whole = f"size {length} + padding {before} + {after}"
+        if padded > MAX_SIZE:
+            raise ValueError(
+                f"padding: expected padded sizes of at most {MAX_SIZE}, "
+                f"got {padded} on spatial axis {axis}: {whole}"
+            )
+        # An empty axis has no windows under "same", which asks for ceil(size / stride) of them: no error.
+        if padded < span and (length or options.padding not in ("same", "same_lower")):
+            window = f"{span} (kernel {kernel}, dilation {dilation})"
+            raise ValueError(
+                f"{kernel_name}: expected a window of at most {padded} on spatial axis {axis} ({whole}), "
+                f"got {window}: {span - padded} too large"
+            )
+        pairs.append((before, after))
+        output.append((padded - span) // stride + 1)
+    return Windows(size, options.kernel_size, options.stride, options.dilation, tuple(pairs), tuple(output))
+
+
+def _sides(padding: Pairs | Mode, axis: int, length: int, stride: int, span: int) -> tuple[int, int]:
+    """Padding before and after one axis."""
+    if not isinstance(padding, str):
+        return padding[axis]
+    if padding == "valid":
+        return 0, 0
+    # ceil(length / stride) positions; the odd element goes after, or before for "same_lower".
+    total = max((-(-length // stride) - 1) * stride + span - length, 0)
+    less, more = total // 2, total - total // 2
+    return (more, less) if padding == "same_lower" else (less, more)
+
+
+def _wrong_axes(name: str, shape: Shape, rank: int, why: str) -> NoReturn:
+    axes = f"N, C and {rank} spatial"
+    hint = _missing_axes(name, shape, (0,) * (rank + 2))
+    raise ValueError(f"{name}: expected {rank + 2} axes ({axes}) {why}, got {len(shape)}: {shape}{hint}")
+
+
+def _missing_axes(name: str, shape: Shape, expected: Shape) -> str:
+    """The suggestion for an array that lacks the image axis, or the channel axis too."""
+    missing = len(expected) - len(shape)
+    if missing not in (1, 2):
+        return ""
+    what = "N" if missing == 1 else "N and C"
+    if name.endswith("_shape"):
+        return f"; for one image without {what} pass ({'1, ' * missing}*{name})"
+    return f"; for one image without {what} pass {name}[{', '.join(['None'] * missing)}]"
