@@ -1,0 +1,40 @@
+"""The executable specification: what every fast path must compute, in plain NumPy, written to be read.
+
+It is slow on purpose, assumes valid arguments and shares no code with the fast path. Begin with ``sizes``
+(where windows lie), then ``patches`` (taking windows out and putting them back, three ways), ``layouts`` (in
+which order), and ``convolution`` (the layer and its gradients, by definition and tap by tap).
+"""
+
+from windrow.reference.convolution import (
+    conv,
+    conv_by_definition,
+    conv_grad_bias,
+    conv_grad_input,
+    conv_grad_input_by_definition,
+    conv_grad_weight,
+    conv_grad_weight_by_definition,
+)
+from windrow.reference.layouts import arrange, restore
+from windrow.reference.patches import col2im, coverage, fold, im2col, unfold, window_indices, zero_pad
+from windrow.reference.sizes import Windows, windows
+
+__all__ = [
+    "Windows",
+    "arrange",
+    "col2im",
+    "conv",
+    "conv_by_definition",
+    "conv_grad_bias",
+    "conv_grad_input",
+    "conv_grad_input_by_definition",
+    "conv_grad_weight",
+    "conv_grad_weight_by_definition",
+    "coverage",
+    "fold",
+    "im2col",
+    "restore",
+    "unfold",
+    "window_indices",
+    "windows",
+    "zero_pad",
+]
