@@ -134,7 +134,7 @@ def fold_geometry(n: int, c: int, windows: Windows) -> PatchGeometry:
     return geometry
 
 
-def convwindow_options(
+def conv_options(
     w_shape: Shape, stride: Any, padding: Any, dilation: Any, groups: Any, *, w_name: str = "w"
 ) -> tuple[Options, int]:
     """Canonical options of a convolution, and its groups: all that can be checked before x is known."""
@@ -167,7 +167,7 @@ def conv_geometry(  # noqa: PLR0917  (in the order in which conv takes them)
     `x_shape` and `w_shape` are tuples of ints: an array's shape, or what `shape_argument` made of the user's.
     `x_name` and `w_name` are the names under which errors speak of them.
     """
-    options, count = convwindow_options(w_shape, stride, padding, dilation, groups, w_name=w_name)
+    options, count = conv_options(w_shape, stride, padding, dilation, groups, w_name=w_name)
     return _conv(x_shape, w_shape, options, count, (x_name, w_name))
 
 
