@@ -216,7 +216,7 @@ def _overlaps_itself(array: Array) -> bool | None:
     With the axes in order of stride, an axis whose stride exceeds all that the smaller ones can reach allows
     d = 0 only, which settles every ordinary array without a search.
     """
-    if not array.size:
+    if array.flags.c_contiguous or not array.size:
         return False
     axes = sorted(
         (abs(stride), size) for stride, size in zip(array.strides, array.shape, strict=True) if size > 1
