@@ -186,7 +186,10 @@ def test_channels_last_needs_channels_pixels_and_order():
         return empty_images("y", shape, F8, channels_last=True)
 
     assert not is_channels_last(last((2, 1, 4, 5)))
+    assert not is_channels_last(last((2, 2, 4, 5))[:, :1])
     assert not is_channels_last(last((2, 3, 1, 1)))
+    # A window of 2 that slides along one row is channels and pixels of equal strides.
+    assert not is_channels_last(as_strided(np.zeros(9), (1, 2, 8), (72, 8, 8)))
     assert not is_channels_last(np.zeros((3, 4)))
     assert not is_channels_last(last((2, 3, 4, 5))[:, ::2])
     assert not is_channels_last(last((2, 3, 4, 5))[:, ::-1])

@@ -257,6 +257,13 @@ def test_errors_of_weights_and_groups():
     raises(TypeError, "groups: expected an int, got tuple: (1,)", conv, groups=(1,))
 
 
+def test_the_suggestion_of_groups_survives_zeros():
+    text = "w: expected 0 channels per filter (0 of x in 1 group), got 4: (6, 4, 3, 3)"
+    raises(ValueError, text, conv, (2, 0, 8, 9))
+    text = "w: expected 4 channels per filter (4 of x in 1 group), got 0: (6, 0, 3, 3)"
+    raises(ValueError, text, conv, w_shape=(6, 0, 3, 3))
+
+
 def test_options_are_checked_before_x_is_known():
     options, groups = conv_options((6, 2, 3, 3), 2, "same", (1, 2), 2)
     assert options == ((3, 3), (2, 2), (1, 2), "same")

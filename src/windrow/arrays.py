@@ -30,7 +30,7 @@ def as_operand(name: str, value: Any) -> Array:
     """The plain array of an input; not copied if it is an ndarray of any kind."""
     array = value if type(value) is np.ndarray else _plain(name, value)
     dtype = array.dtype
-    if dtype.kind in "OSUT" or dtype.hasobject or not dtype.itemsize:
+    if dtype.kind in "SU" or dtype.hasobject or not dtype.itemsize:
         from_type = "" if isinstance(value, np.ndarray) else f" (from {type(value).__name__})"
         raise TypeError(f"{name}: expected a numeric array, got dtype {dtype}{from_type}")
     return array
@@ -216,7 +216,7 @@ def _overlaps_itself(array: Array) -> bool | None:
     With the axes in order of stride, an axis whose stride exceeds all that the smaller ones can reach allows
     d = 0 only, which settles every ordinary array without a search.
     """
-    if array.flags.c_contiguous or not array.size:
+    if array.flags.c_contiguous:  # as every empty array is
         return False
     axes = sorted(
         (abs(stride), size) for stride, size in zip(array.strides, array.shape, strict=True) if size > 1
