@@ -1,0 +1,50 @@
+#include "context.hpp"
+
+#include <atomic>
+
+#include "base/machine.hpp"
+#include "base/workspace.hpp"
+
+namespace windrow::python {
+namespace {
+
+std::atomic<int> g_threads{0};   // of the process; 0: not set, use the machine's
+thread_local int t_threads = 0;  // of the calling thread; 0: no override
+unsigned long g_main_thread = 0;
+
+// Runs Python's signal handlers; true if one of them raised. Only the main thread hears signals.
+bool interrupted() {
+  const nb::gil_scoped_acquire gil;
+  return PyErr_CheckSignals() != 0;
+}
+
+}  // namespace
+
+int get_num_threads() {
+  if (t_threads > 0) return t_threads;
+  int threads = g_threads.load(std::memory_order_relaxed);
+  if (threads == 0) {
+    threads = usable_cores();
+    g_threads.store(threads, std::memory_order_relaxed);
+  }
+  return threads;
+}
+
+RunContext run_context() {
+  const bool main = PyThread_get_thread_ident() == g_main_thread;
+  return {.threads = get_num_threads(), .interrupted = main ? interrupted : nullptr};
+}
+
+void bind_context(nb::module_& m) {
+  const nb::object main = nb::module_::import_("threading").attr("main_thread")();
+  g_main_thread = nb::cast<unsigned long>(main.attr("ident"));
+  m.def("get_num_threads", &get_num_threads);
+  m.def("set_num_threads", [](int n) { g_threads.store(n, std::memory_order_relaxed); }, nb::arg("n"));
+  // Sets the calling thread's own number (0: none) and returns the one it had.
+  m.def("exchange_thread_override", [](int n) { return std::exchange(t_threads, n); }, nb::arg("n"));
+  m.def("usable_cores", &usable_cores);
+  m.def("release_workspaces", &release_workspaces);
+  m.def("workspace_bytes", &workspace_bytes);
+}
+
+}  // namespace windrow::python

@@ -1,0 +1,228 @@
+// windrow._core.Conv: one convolution problem, ready to run on arrays.
+#include "api/conv.hpp"
+
+#include <nanobind/stl/string.h>
+
+#include <string>
+#include <utility>
+
+#include "arrays.hpp"
+#include "context.hpp"
+#include "modules.hpp"
+
+namespace windrow::python {
+namespace {
+
+Extents extents(nb::handle sequence) {
+  Extents values;
+  for (nb::handle value : sequence) values.push_back(nb::cast<Index>(value));
+  return values;
+}
+
+// A float array that the core can read in place, or nothing: the Python layer then prepares it, or refuses it
+// in the user's words.
+template <class T>
+struct Operand {
+  PyArrayObject* array = nullptr;
+  Extents strides;
+
+  Operand(nb::handle value, const Extents& shape) {
+    if (!is_plain(value, dtype_of<T>(), shape)) return;
+    array = reinterpret_cast<PyArrayObject*>(value.ptr());
+    strides = element_strides(array);
+  }
+  explicit operator bool() const { return array != nullptr; }
+  ArrayView<const T> input() const { return {data_of<const T>(array), strides.data()}; }
+  ArrayView<T> output() const {
+    if (!PyArray_ISWRITEABLE(array))
+      throw nb::value_error("out: expected a writeable array, got a read-only one");
+    return {data_of<T>(array), strides.data()};
+  }
+};
+
+// Calls body with a value of the element type of `array`; None where that is not one of ours.
+template <class Body>
+nb::object with_type_of(nb::handle array, Body&& body) {
+  const int dtype =
+      PyArray_Check(array.ptr()) ? PyArray_TYPE(reinterpret_cast<PyArrayObject*>(array.ptr())) : NPY_NOTYPE;
+  if (dtype == NPY_FLOAT32) return body(float{});
+  if (dtype == NPY_FLOAT64) return body(double{});
+  return nb::none();
+}
+
+// Every method returns None, and has done nothing, where an operand is not plain.
+class Conv {
+ public:
+  Conv(Index n, Index c, Index k, Index groups, nb::handle size, nb::handle kernel_size, nb::handle stride,
+       nb::handle dilation, nb::handle before, nb::handle output_size) {
+    shape_ = {.n = n, .c = c, .k = k, .groups = groups, .axes = {}};
+    const Extents sizes = extents(size), kernels = extents(kernel_size), strides = extents(stride),
+                  dilations = extents(dilation), befores = extents(before), outs = extents(output_size);
+    x_shape_ = {n, c};
+    w_shape_ = {k, c / groups};
+    y_shape_ = {n, k};
+    b_shape_ = {k};
+    for (std::size_t i = 0; i < sizes.size(); ++i) {
+      shape_.axes.push_back({.size = sizes[i],
+                             .out = outs[i],
+                             .kernel = kernels[i],
+                             .stride = strides[i],
+                             .dilation = dilations[i],
+                             .before = befores[i]});
+      x_shape_.push_back(sizes[i]);
+      w_shape_.push_back(kernels[i]);
+      y_shape_.push_back(outs[i]);
+    }
+  }
+
+  nb::object forward(nb::handle x, nb::handle w, nb::handle b, nb::object out, Index max_workspace) const {
+    return with_type_of(x, [&]<class T>(T) -> nb::object {
+      const Operand<T> x_in(x, x_shape_), w_in(w, w_shape_), b_in(b, b_shape_);
+      if (!x_in || !w_in || (!b_in && !b.is_none())) return nb::none();
+      if (out.is_none()) out = new_array("y", dtype_of<T>(), y_shape_, is_channels_last(x_in.array));
+      const Operand<T> y(out, y_shape_);
+      if (!y) return nb::none();
+      const ArrayView<T> y_out = y.output();
+      const BiasView<const T> bias =
+          b_in ? BiasView<const T>{b_in.input().data, b_in.strides[0]} : BiasView<const T>{};
+      run_released(max_workspace, [&](const RunContext& context) {
+        conv<T>(shape_, x_in.input(), w_in.input(), bias, y_out, {.max_workspace = max_workspace},
+                current_target(), context);
+      });
+      return std::move(out);
+    });
+  }
+
+  nb::object grad_input(nb::handle dy, nb::handle w, nb::object out, bool accumulate, bool channels_last,
+                        Index max_workspace) const {
+    return with_type_of(dy, [&]<class T>(T) -> nb::object {
+      const Operand<T> dy_in(dy, y_shape_), w_in(w, w_shape_);
+      if (!dy_in || !w_in) return nb::none();
+      if (out.is_none()) out = new_array("dx", dtype_of<T>(), x_shape_, channels_last);
+      const Operand<T> dx(out, x_shape_);
+      if (!dx) return nb::none();
+      const ArrayView<T> dx_out = dx.output();
+      run_released(max_workspace, [&](const RunContext& context) {
+        conv_grad_input<T>(shape_, dy_in.input(), w_in.input(), dx_out,
+                           {.max_workspace = max_workspace, .accumulate = accumulate}, current_target(),
+                           context);
+      });
+      return std::move(out);
+    });
+  }
+
+  nb::object grad_weight(nb::handle dy, nb::handle x, nb::object out, bool accumulate,
+                         Index max_workspace) const {
+    return with_type_of(dy, [&]<class T>(T) -> nb::object {
+      const Operand<T> dy_in(dy, y_shape_), x_in(x, x_shape_);
+      if (!dy_in || !x_in) return nb::none();
+      if (out.is_none()) out = new_array("dw", dtype_of<T>(), w_shape_, false);
+      const Operand<T> dw(out, w_shape_);
+      if (!dw) return nb::none();
+      const ArrayView<T> dw_out = dw.output();
+      run_released(max_workspace, [&](const RunContext& context) {
+        conv_grad_weight<T>(shape_, dy_in.input(), x_in.input(), dw_out,
+                            {.max_workspace = max_workspace, .accumulate = accumulate}, current_target(),
+                            context);
+      });
+      return std::move(out);
+    });
+  }
+
+  nb::dict plan(const std::string& operation, bool is_double, int threads, Index max_workspace) const {
+    const Pass pass = operation == "conv"              ? Pass::kForward
+                      : operation == "conv_grad_input" ? Pass::kGradInput
+                                                       : Pass::kGradWeight;
+    const Target& target = current_target();
+    const CallOptions options{.max_workspace = max_workspace};
+    PassPlan p{};
+    try {
+      p = is_double ? plan_pass<double>(shape_, pass, options, target, threads)
+                    : plan_pass<float>(shape_, pass, options, target, threads);
+    } catch (const WorkspaceTooSmall& small) {
+      raise_too_small(small, max_workspace, threads);
+    }
+    nb::dict result;
+    result["algorithm"] = p.algorithm;
+    result["kernel"] = p.kernel;
+    result["target"] = target.name;
+    result["MR"] = p.rows;
+    result["NR"] = p.vectors * p.lanes;
+    result["KC"] = p.block_k;
+    result["NC"] = p.block_pixels;
+    result["MC"] = p.block_rows;
+    result["pieces"] = p.pieces;
+    result["workspace_per_thread"] = p.scratch_bytes;
+    result["workspace_shared"] = p.shared_bytes;
+    return result;
+  }
+
+ private:
+  [[noreturn]] static void raise_too_small(const WorkspaceTooSmall& small, Index max_workspace, int threads) {
+    const std::string text = "max_workspace: expected at least " + std::to_string(small.needed) +
+                             " bytes for this problem on " + std::to_string(threads) +
+                             (threads == 1 ? " thread" : " threads") + ", got " +
+                             std::to_string(max_workspace);
+    throw nb::value_error(text.c_str());
+  }
+
+  template <class Body>
+  static void run_released(Index max_workspace, Body&& body) {
+    try {
+      python::run_released(std::forward<Body>(body));
+    } catch (const WorkspaceTooSmall& small) {
+      raise_too_small(small, max_workspace, get_num_threads());
+    }
+  }
+
+  ConvShape shape_;
+  Extents x_shape_, w_shape_, y_shape_, b_shape_;
+};
+
+// db does not need the weights' shape, so it stands apart from Conv.
+nb::object grad_bias(nb::handle dy, nb::object out, bool accumulate) {
+  return with_type_of(dy, [&]<class T>(T) -> nb::object {
+    auto* array = reinterpret_cast<PyArrayObject*>(dy.ptr());
+    const Extents dy_shape(PyArray_DIMS(array), PyArray_DIMS(array) + PyArray_NDIM(array));
+    if (dy_shape.size() < 3) return nb::none();
+    const Extents db_shape{dy_shape[1]};
+    const Operand<T> dy_in(dy, dy_shape);
+    if (!dy_in) return nb::none();
+    if (out.is_none()) out = new_array("db", dtype_of<T>(), db_shape, false);
+    const Operand<T> db(out, db_shape);
+    if (!db) return nb::none();
+    const BiasView<T> db_out{db.output().data, db.strides[0]};
+    ConvShape shape{.n = dy_shape[0], .c = 0, .k = dy_shape[1], .groups = 1, .axes = {}};
+    for (std::size_t i = 2; i < dy_shape.size(); ++i) {
+      WindowAxis axis;
+      axis.out = dy_shape[i];
+      shape.axes.push_back(axis);
+    }
+    run_released([&](const RunContext& context) {
+      conv_grad_bias<T>(shape, dy_in.input(), db_out, {.accumulate = accumulate}, context);
+    });
+    return std::move(out);
+  });
+}
+
+}  // namespace
+
+void bind_conv(nb::module_& m) {
+  nb::class_<Conv>(m, "Conv")
+      .def(nb::init<Index, Index, Index, Index, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle,
+                    nb::handle>(),
+           nb::arg("n"), nb::arg("c"), nb::arg("k"), nb::arg("groups"), nb::arg("size"),
+           nb::arg("kernel_size"), nb::arg("stride"), nb::arg("dilation"), nb::arg("before"),
+           nb::arg("output_size"))
+      .def("forward", &Conv::forward, nb::arg("x"), nb::arg("w"), nb::arg("b").none(), nb::arg("out").none(),
+           nb::arg("max_workspace"))
+      .def("grad_input", &Conv::grad_input, nb::arg("dy"), nb::arg("w"), nb::arg("out").none(),
+           nb::arg("accumulate"), nb::arg("channels_last"), nb::arg("max_workspace"))
+      .def("grad_weight", &Conv::grad_weight, nb::arg("dy"), nb::arg("x"), nb::arg("out").none(),
+           nb::arg("accumulate"), nb::arg("max_workspace"))
+      .def("plan", &Conv::plan, nb::arg("operation"), nb::arg("is_double"), nb::arg("threads"),
+           nb::arg("max_workspace"));
+  m.def("grad_bias", &grad_bias, nb::arg("dy"), nb::arg("out").none(), nb::arg("accumulate"));
+}
+
+}  // namespace windrow::python

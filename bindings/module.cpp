@@ -1,0 +1,51 @@
+#define WINDROW_IMPORT_ARRAY
+#include <nanobind/stl/string.h>
+
+#include <string>
+
+#include "arrays.hpp"
+#include "context.hpp"
+#include "dispatch/targets.hpp"
+#include "modules.hpp"
+
+namespace windrow::python {
+namespace {
+
+nb::object import_numpy() {
+  if (_import_array() < 0) throw nb::python_error();
+  return nb::none();
+}
+
+void bind_targets(nb::module_& m) {
+  m.def("targets_built", [] {
+    nb::list names;
+    for (const Target& target : targets_built()) names.append(target.name);
+    return names;
+  });
+  m.def("targets_available", [] {
+    nb::list names;
+    for (const Target& target : targets_built())
+      if (target.runs_here()) names.append(target.name);
+    return names;
+  });
+  m.def("target", [] { return current_target().name; });
+  // An empty name takes the best target of this machine.
+  m.def(
+      "set_target", [](const std::string& name) { set_current_target(select_target(name)); },
+      nb::arg("name"));
+}
+
+}  // namespace
+}  // namespace windrow::python
+
+NB_MODULE(_core, m) {
+  using namespace windrow::python;
+  import_numpy();
+  m.attr("__version__") = WINDROW_VERSION;
+  m.attr("compiler") = WINDROW_COMPILER;
+  bind_context(m);
+  bind_targets(m);
+  bind_conv(m);
+  nb::module_ testing = m.def_submodule("_testing");
+  bind_testing(testing);
+}

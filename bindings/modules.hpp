@@ -1,0 +1,11 @@
+// The parts that the extension module is put together from.
+#pragma once
+
+#include <nanobind/nanobind.h>
+
+namespace windrow::python {
+
+void bind_conv(nanobind::module_& m);
+void bind_testing(nanobind::module_& m);
+
+}  // namespace windrow::python

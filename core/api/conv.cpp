@@ -1,0 +1,322 @@
+#include "api/conv.hpp"
+
+#include <algorithm>
+#include <limits>
+
+#include "drivers/bias_gradient.hpp"
+#include "drivers/weight_gradient.hpp"
+#include "drivers/window_product.hpp"
+#include "plan/choose.hpp"
+
+namespace windrow {
+namespace {
+
+// The offsets of all taps, row-major, given the offsets along each axis.
+Extents tap_offsets(const std::vector<Extents>& along) {
+  Extents all{0};
+  for (const Extents& axis : along) {
+    Extents next;
+    next.reserve(all.size() * axis.size());
+    for (const Index outer : all)
+      for (const Index inner : axis) next.push_back(outer + inner);
+    all = std::move(next);
+  }
+  return all;
+}
+
+template <class T>
+WindowProduct<T> forward_product(const ConvShape& s, ArrayView<const T> x, ArrayView<const T> w,
+                                 BiasView<const T> b, ArrayView<T> y) {
+  WindowProduct<T> p;
+  std::vector<Extents> factor_taps;
+  for (std::size_t i = 0; i < s.axes.size(); ++i) {
+    const WindowAxis& a = s.axes[i];
+    PixelAxis axis{.count = a.out,
+                   .step = a.stride,
+                   .size = a.size,
+                   .source_stride = x.strides[2 + i],
+                   .target_stride = y.strides[2 + i],
+                   .tap = {}};
+    Extents factor;
+    for (Index t = 0; t < a.kernel; ++t) {
+      axis.tap.push_back(t * a.dilation - a.before);
+      factor.push_back(t * w.strides[2 + i]);
+    }
+    p.grid.axes.push_back(std::move(axis));
+    factor_taps.push_back(std::move(factor));
+  }
+  p.grid.images = s.n;
+  p.grid.source_image = x.strides[0];
+  p.grid.target_image = y.strides[0];
+  p.groups = s.groups;
+  p.rows = s.k / s.groups;
+  p.channels = s.c / s.groups;
+  p.source = x.data;
+  p.source_channel = x.strides[1];
+  p.source_group = p.channels * x.strides[1];
+  p.factor = w.data;
+  p.factor_row = w.strides[0];
+  p.factor_channel = w.strides[1];
+  p.factor_group = p.rows * w.strides[0];
+  p.factor_tap = tap_offsets(factor_taps);
+  p.target = y.data;
+  p.target_row = y.strides[1];
+  p.target_group = p.rows * y.strides[1];
+  p.bias = b.data;
+  p.bias_stride = b.stride;
+  return p;
+}
+
+// Along one axis, every stride-th input position from `first` on. They share the taps that reach them: tap t
+// comes from output position (i + before - t * dilation) / stride, where that division is exact.
+struct PhaseAxis {
+  PixelAxis pixels;
+  Extents taps;  // which taps of w
+};
+
+PhaseAxis phase_axis(const WindowAxis& a, Index first, Index dy_stride, Index dx_stride) {
+  PhaseAxis p;
+  p.pixels = {.count = first < a.size ? (a.size - 1 - first) / a.stride + 1 : 0,
+              .step = 1,
+              .size = a.out,
+              .source_stride = dy_stride,
+              .target_stride = dx_stride * a.stride,
+              .tap = {}};
+  for (Index t = 0; t < a.kernel; ++t) {
+    const Index distance = first + a.before - t * a.dilation;
+    if (distance % a.stride != 0) continue;
+    p.pixels.tap.push_back(distance / a.stride);
+    p.taps.push_back(t);
+  }
+  return p;
+}
+
+// One product per stride phase. No zero is ever stuffed between the values of dy.
+template <class T>
+std::vector<WindowProduct<T>> input_gradient_products(const ConvShape& s, ArrayView<const T> dy,
+                                                      ArrayView<const T> w, ArrayView<T> dx,
+                                                      bool accumulate) {
+  std::vector<WindowProduct<T>> products;
+  Extents first(s.axes.size(), 0);
+  for (;;) {
+    WindowProduct<T> p;
+    std::vector<Extents> factor_taps;
+    T* data = dx.data;
+    for (std::size_t i = 0; i < s.axes.size(); ++i) {
+      PhaseAxis axis = phase_axis(s.axes[i], first[i], dy.strides[2 + i], dx.strides[2 + i]);
+      data += first[i] * dx.strides[2 + i];
+      for (Index& t : axis.taps) t *= w.strides[2 + i];
+      factor_taps.push_back(std::move(axis.taps));
+      p.grid.axes.push_back(std::move(axis.pixels));
+    }
+    p.grid.images = s.n;
+    p.grid.source_image = dy.strides[0];
+    p.grid.target_image = dx.strides[0];
+    p.groups = s.groups;
+    p.rows = s.c / s.groups;
+    p.channels = s.k / s.groups;
+    p.source = dy.data;
+    p.source_channel = dy.strides[1];
+    p.source_group = p.channels * dy.strides[1];
+    p.factor = w.data;
+    p.factor_row = w.strides[1];
+    p.factor_channel = w.strides[0];
+    p.factor_group = p.channels * w.strides[0];
+    p.factor_tap = tap_offsets(factor_taps);
+    p.target = data;
+    p.target_row = dx.strides[1];
+    p.target_group = p.rows * dx.strides[1];
+    p.accumulate = accumulate;
+    if (p.grid.per_image() > 0) products.push_back(std::move(p));
+
+    std::size_t i = s.axes.size();
+    while (i-- > 0) {
+      if (++first[i] < std::min(s.axes[i].stride, s.axes[i].size)) break;
+      first[i] = 0;
+    }
+    if (i == static_cast<std::size_t>(-1)) return products;
+  }
+}
+
+template <class T>
+ProductSize size_of(const WindowProduct<T>& p) {
+  return {.rows = p.rows,
+          .terms = p.channels * p.grid.taps(),
+          .pixels = p.grid.images * p.grid.per_image(),
+          .groups = p.groups};
+}
+
+// One thread's share of the workspace that the call may use.
+Index share(const CallOptions& options, int threads) { return options.max_workspace / threads; }
+
+void require(Index scratch, const CallOptions& options, int threads) {
+  if (options.max_workspace != 0 && scratch > share(options, threads))
+    throw WorkspaceTooSmall{scratch * threads};
+}
+
+template <class T>
+ProductBlocks blocks_of(const WindowProduct<T>& p, const CallOptions& options, const Target& target,
+                        int threads) {
+  const Tile tile = tile_of<T>(target);
+  const ProductSize size = size_of(p);
+  const Index most = options.max_workspace == 0 ? std::numeric_limits<Index>::max() : share(options, threads);
+  const ProductBlocks blocks = choose_blocks(size, tile, most);
+  require(product_scratch(blocks, size.terms, tile), options, threads);
+  return blocks;
+}
+
+template <class T>
+void run_product(const WindowProduct<T>& p, const CallOptions& options, const Target& target,
+                 const RunContext& context) {
+  run_window_product(p, blocks_of(p, options, target, context.threads), target, context);
+}
+
+template <class T>
+WeightGradient<T> weight_gradient(const ConvShape& s, ArrayView<const T> dy, ArrayView<const T> x,
+                                  ArrayView<T> dw, bool accumulate) {
+  const auto spatial = [&](const Index* strides) {
+    return Extents(strides + 2, strides + 2 + static_cast<std::ptrdiff_t>(s.axes.size()));
+  };
+  return {.axes = s.axes,
+          .images = s.n,
+          .groups = s.groups,
+          .rows = s.k / s.groups,
+          .channels = s.c / s.groups,
+          .x = x.data,
+          .x_image = x.strides[0],
+          .x_channel = x.strides[1],
+          .x_stride = spatial(x.strides),
+          .dy = dy.data,
+          .dy_image = dy.strides[0],
+          .dy_channel = dy.strides[1],
+          .dy_stride = spatial(dy.strides),
+          .dw = dw.data,
+          .dw_row = dw.strides[0],
+          .dw_channel = dw.strides[1],
+          .dw_stride = spatial(dw.strides),
+          .accumulate = accumulate};
+}
+
+// C-ordered strides of (a, b, spatial...), for plans that have no arrays yet.
+Extents c_strides(Index b, const Extents& spatial) {
+  Extents strides(spatial.size() + 2, 1);
+  for (std::size_t i = spatial.size() + 1; i-- > 0;)
+    strides[i] = strides[i + 1] * (i == 0 ? b : spatial[i - 1]);
+  return strides;
+}
+
+}  // namespace
+
+template <class T>
+void conv(const ConvShape& shape, ArrayView<const T> x, ArrayView<const T> w, BiasView<const T> b,
+          ArrayView<T> y, const CallOptions& options, const Target& target, const RunContext& context) {
+  run_product(forward_product(shape, x, w, b, y), options, target, context);
+}
+
+template <class T>
+void conv_grad_input(const ConvShape& shape, ArrayView<const T> dy, ArrayView<const T> w, ArrayView<T> dx,
+                     const CallOptions& options, const Target& target, const RunContext& context) {
+  for (const WindowProduct<T>& phase : input_gradient_products(shape, dy, w, dx, options.accumulate))
+    run_product(phase, options, target, context);
+}
+
+template <class T>
+void conv_grad_weight(const ConvShape& shape, ArrayView<const T> dy, ArrayView<const T> x, ArrayView<T> dw,
+                      const CallOptions& options, const Target& target, const RunContext& context) {
+  WeightGradient<T> problem = weight_gradient(shape, dy, x, dw, options.accumulate);
+  problem.most_scratch = share(options, context.threads);  // 0 where there is no limit
+  require(weight_gradient_cost(problem, target).scratch_bytes, options, context.threads);
+  run_weight_gradient(problem, target, context);
+}
+
+template <class T>
+void conv_grad_bias(const ConvShape& s, ArrayView<const T> dy, BiasView<T> db, const CallOptions& options,
+                    const RunContext& context) {
+  BiasGradient<T> p{.images = s.n,
+                    .channels = s.k,
+                    .dy = dy.data,
+                    .dy_image = dy.strides[0],
+                    .dy_channel = dy.strides[1],
+                    .size = {},
+                    .dy_stride = {},
+                    .db = db.data,
+                    .db_stride = db.stride,
+                    .accumulate = options.accumulate};
+  for (std::size_t i = 0; i < s.axes.size(); ++i) {
+    p.size.push_back(s.axes[i].out);
+    p.dy_stride.push_back(dy.strides[2 + i]);
+  }
+  run_bias_gradient(p, context);
+}
+
+template <class T>
+PassPlan plan_pass(const ConvShape& s, Pass pass, const CallOptions& options, const Target& target,
+                   int threads) {
+  Extents in, out, taps;
+  for (const WindowAxis& a : s.axes) {
+    in.push_back(a.size);
+    out.push_back(a.out);
+    taps.push_back(a.kernel);
+  }
+  const Extents x_strides = c_strides(s.c, in);
+  const Extents y_strides = c_strides(s.k, out);
+  const Extents w_strides = c_strides(s.c / s.groups, taps);
+  const Tile tile = tile_of<T>(target);
+  PassPlan plan{.algorithm = "direct",
+                .kernel = "window_product",
+                .rows = tile.rows,
+                .vectors = tile.vectors,
+                .lanes = tile.lanes,
+                .block_k = 0,
+                .block_pixels = 0,
+                .block_rows = 0,
+                .pieces = 0,
+                .scratch_bytes = 0,
+                .shared_bytes = 0};
+  if (pass == Pass::kGradWeight) {
+    WeightGradient<T> problem = weight_gradient<T>(
+        s, {nullptr, y_strides.data()}, {nullptr, x_strides.data()}, {nullptr, w_strides.data()}, false);
+    problem.most_scratch = share(options, threads);
+    const auto cost = weight_gradient_cost(problem, target);
+    require(cost.scratch_bytes, options, threads);
+    plan.kernel = "weight_gradient";
+    plan.pieces = cost.pieces;
+    plan.scratch_bytes = cost.scratch_bytes;
+    plan.shared_bytes = cost.partial_bytes;
+    return plan;
+  }
+  const std::vector<WindowProduct<T>> products =
+      pass == Pass::kForward
+          ? std::vector{forward_product<T>(s, {nullptr, x_strides.data()}, {nullptr, w_strides.data()}, {},
+                                           {nullptr, y_strides.data()})}
+          : input_gradient_products<T>(s, {nullptr, y_strides.data()}, {nullptr, w_strides.data()},
+                                       {nullptr, x_strides.data()}, false);
+  for (const WindowProduct<T>& p : products) {
+    const ProductSize size = size_of(p);
+    const ProductBlocks blocks = blocks_of(p, options, target, threads);
+    const Index nr = tile.columns();
+    plan.block_k = std::max(plan.block_k, blocks.k);
+    plan.block_pixels = std::max(plan.block_pixels, blocks.panels * nr);
+    plan.block_rows = std::max(plan.block_rows, blocks.rows);
+    plan.pieces +=
+        size.groups * ceil_div(ceil_div(size.pixels, nr), blocks.panels) * ceil_div(size.rows, blocks.rows);
+    plan.scratch_bytes = std::max(plan.scratch_bytes, product_scratch(blocks, size.terms, tile));
+  }
+  return plan;
+}
+
+#define WINDROW_INSTANTIATE(T)                                                                           \
+  template void conv(const ConvShape&, ArrayView<const T>, ArrayView<const T>, BiasView<const T>,        \
+                     ArrayView<T>, const CallOptions&, const Target&, const RunContext&);                \
+  template void conv_grad_input(const ConvShape&, ArrayView<const T>, ArrayView<const T>, ArrayView<T>,  \
+                                const CallOptions&, const Target&, const RunContext&);                   \
+  template void conv_grad_weight(const ConvShape&, ArrayView<const T>, ArrayView<const T>, ArrayView<T>, \
+                                 const CallOptions&, const Target&, const RunContext&);                  \
+  template void conv_grad_bias(const ConvShape&, ArrayView<const T>, BiasView<T>, const CallOptions&,    \
+                               const RunContext&);                                                       \
+  template PassPlan plan_pass<T>(const ConvShape&, Pass, const CallOptions&, const Target&, int);
+WINDROW_INSTANTIATE(float)
+WINDROW_INSTANTIATE(double)
+#undef WINDROW_INSTANTIATE
+
+}  // namespace windrow

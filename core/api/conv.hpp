@@ -1,0 +1,72 @@
+// Convolution and its gradients: the whole core on one screen. The caller has checked every shape.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "base/parallel.hpp"
+#include "base/types.hpp"
+#include "dispatch/targets.hpp"
+
+namespace windrow {
+
+// Thrown, before any work, where a call cannot do with the workspace that it may use.
+struct WorkspaceTooSmall {
+  Index needed;  // bytes, all threads together
+};
+
+struct CallOptions {
+  Index max_workspace = 0;  // bytes, all threads together; 0: as much as the promise of bounded memory allows
+  bool accumulate = false;  // gradients: add to the result
+};
+
+struct ConvShape {
+  Index n = 0, c = 0, k = 0, groups = 1;
+  std::vector<WindowAxis> axes;
+};
+
+// An array of (images, channels, spatial...) or (rows, channels, taps...). Strides are in elements, any sign.
+template <class T>
+struct ArrayView {
+  T* data = nullptr;
+  const Index* strides = nullptr;
+};
+
+template <class T>
+struct BiasView {
+  T* data = nullptr;  // null: no bias
+  Index stride = 1;
+};
+
+template <class T>
+void conv(const ConvShape& shape, ArrayView<const T> x, ArrayView<const T> w, BiasView<const T> b,
+          ArrayView<T> y, const CallOptions& options, const Target& target, const RunContext& context);
+
+template <class T>
+void conv_grad_input(const ConvShape& shape, ArrayView<const T> dy, ArrayView<const T> w, ArrayView<T> dx,
+                     const CallOptions& options, const Target& target, const RunContext& context);
+
+template <class T>
+void conv_grad_weight(const ConvShape& shape, ArrayView<const T> dy, ArrayView<const T> x, ArrayView<T> dw,
+                      const CallOptions& options, const Target& target, const RunContext& context);
+
+template <class T>
+void conv_grad_bias(const ConvShape& shape, ArrayView<const T> dy, BiasView<T> db, const CallOptions& options,
+                    const RunContext& context);
+
+// What a pass would do, for explain.
+struct PassPlan {
+  const char* algorithm;
+  const char* kernel;          // the driver that runs it
+  Index rows, vectors, lanes;  // tile
+  Index block_k, block_pixels, block_rows;
+  Index pieces;
+  Index scratch_bytes;  // of one thread
+  Index shared_bytes;   // of the whole call
+};
+enum class Pass { kForward, kGradInput, kGradWeight };
+template <class T>
+PassPlan plan_pass(const ConvShape& shape, Pass pass, const CallOptions& options, const Target& target,
+                   int threads);
+
+}  // namespace windrow

@@ -1,0 +1,250 @@
+#include "base/parallel.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <exception>
+#include <mutex>
+#include <system_error>
+#include <thread>
+
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace windrow::detail {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+constexpr auto kSpin = std::chrono::microseconds(50);
+constexpr auto kInterruptInterval = std::chrono::milliseconds(20);  // with pieces of 10 ms: well under 50 ms
+
+void relax() {
+#if defined(__x86_64__)
+  _mm_pause();
+#else
+  std::this_thread::yield();
+#endif
+}
+
+template <class Condition>
+bool spin_until(Condition condition) {
+  if (condition()) return true;
+  const auto end = Clock::now() + kSpin;
+  do {
+    for (int i = 0; i < 16; ++i) {
+      relax();
+      if (condition()) return true;
+    }
+  } while (Clock::now() < end);
+  return false;
+}
+
+struct Job {
+  PieceBody call = nullptr;
+  void* body = nullptr;
+  Index pieces = 0;
+  std::atomic<Index> next{0};
+  std::atomic<bool> cancelled{false};
+  std::mutex error_lock;
+  std::exception_ptr error;
+
+  void start(PieceBody c, void* b, Index n) {
+    call = c;
+    body = b;
+    pieces = n;
+    next.store(0, std::memory_order_relaxed);
+    cancelled.store(false, std::memory_order_relaxed);
+    error = nullptr;
+  }
+
+  // Does one piece; false when none is left.
+  bool step() {
+    if (cancelled.load(std::memory_order_relaxed)) return false;
+    const Index piece = next.fetch_add(1, std::memory_order_relaxed);
+    if (piece >= pieces) return false;
+    try {
+      call(body, piece);
+    } catch (...) {
+      cancelled.store(true, std::memory_order_relaxed);
+      const std::lock_guard guard(error_lock);
+      if (!error) error = std::current_exception();
+    }
+    return true;
+  }
+};
+
+// Asks for an interrupt from time to time, on the calling thread only.
+class InterruptPoll {
+ public:
+  explicit InterruptPoll(const RunContext& context) : ask_(context.interrupted) {
+    if (ask_) last_ = Clock::now();
+  }
+  bool operator()() {
+    if (!ask_) return false;
+    const auto now = Clock::now();
+    if (now - last_ < kInterruptInterval) return false;
+    last_ = now;
+    return ask_();
+  }
+
+ private:
+  bool (*ask_)();
+  Clock::time_point last_;
+};
+
+void run_alone(const RunContext& context, Index pieces, PieceBody call, void* body) {
+  InterruptPoll interrupted(context);
+  for (Index piece = 0; piece < pieces; ++piece) {
+    call(body, piece);
+    if (pieces > 1 && interrupted()) throw Interrupted{};
+  }
+}
+
+// The state word: bits 0..15 how many workers are inside the job, bit 16 set once it is closed to newcomers,
+// bits 32..63 the job's number. A worker enters by compare-and-swap, so that nobody can enter a closed or a
+// later job.
+constexpr std::uint64_t kInside = 0xffff;
+constexpr std::uint64_t kClosed = std::uint64_t{1} << 16;
+constexpr int kNumberShift = 32;
+constexpr int kMaxWorkers = 0x7fff;
+
+class Pool {
+ public:
+  // False when the pool is busy with another caller's job.
+  bool run(const RunContext& context, Index pieces, PieceBody call, void* body) {
+    const std::unique_lock owner(busy_, std::try_to_lock);
+    if (!owner) return false;
+    const Index wanted = std::min<Index>({context.threads, pieces, kMaxWorkers}) - 1;
+    const int helpers = start_workers(static_cast<int>(wanted));
+    job_.start(call, body, pieces);
+    open(helpers);
+    InterruptPoll interrupted(context);
+    bool stop = false;
+    while (job_.step()) {
+      if (interrupted()) {
+        stop = true;
+        job_.cancelled.store(true, std::memory_order_relaxed);
+      }
+    }
+    close();
+    if (job_.error) std::rethrow_exception(std::exchange(job_.error, nullptr));
+    if (stop) throw Interrupted{};
+    return true;
+  }
+
+ private:
+  // Makes sure that `wanted` workers exist; fewer where the system refuses to start a thread.
+  int start_workers(int wanted) {
+    while (workers_ < wanted) {
+      try {
+        std::thread([this, index = workers_] { work(index); }).detach();
+      } catch (const std::system_error&) {
+        break;
+      }
+      ++workers_;
+    }
+    return std::min(workers_, wanted);
+  }
+
+  void open(int helpers) {
+    const std::uint64_t number = (state_.load(std::memory_order_relaxed) >> kNumberShift) + 1;
+    helpers_.store(helpers, std::memory_order_relaxed);
+    bool anyone_asleep = false;
+    {
+      // Under the lock, so that a worker between its last look and its sleep cannot miss the job.
+      const std::lock_guard guard(sleep_lock_);
+      state_.store(number << kNumberShift, std::memory_order_release);
+      anyone_asleep = sleepers_ > 0;
+    }
+    if (anyone_asleep) wake_.notify_all();
+  }
+
+  void close() {
+    state_.fetch_or(kClosed, std::memory_order_acq_rel);
+    const auto empty = [this] { return (state_.load(std::memory_order_acquire) & kInside) == 0; };
+    if (spin_until(empty)) return;
+    std::unique_lock guard(sleep_lock_);
+    done_.wait(guard, empty);
+  }
+
+  bool enter(std::uint64_t number) {
+    std::uint64_t seen = state_.load(std::memory_order_acquire);
+    while ((seen >> kNumberShift) == number && !(seen & kClosed)) {
+      if (state_.compare_exchange_weak(seen, seen + 1, std::memory_order_acq_rel)) return true;
+    }
+    return false;
+  }
+
+  void leave() {
+    const std::uint64_t before = state_.fetch_sub(1, std::memory_order_acq_rel);
+    if ((before & kInside) == 1 && (before & kClosed)) {
+      const std::lock_guard guard(sleep_lock_);
+      done_.notify_one();
+    }
+  }
+
+  [[noreturn]] void work(int index) {
+    std::uint64_t done = 0;
+    const auto has_news = [&] {
+      const std::uint64_t state = state_.load(std::memory_order_acquire);
+      return (state >> kNumberShift) != done && !(state & kClosed);
+    };
+    for (;;) {
+      if (!spin_until(has_news)) {
+        std::unique_lock guard(sleep_lock_);
+        ++sleepers_;
+        wake_.wait(guard, has_news);
+        --sleepers_;
+      }
+      const std::uint64_t number = state_.load(std::memory_order_acquire) >> kNumberShift;
+      if (index < helpers_.load(std::memory_order_relaxed) && enter(number)) {
+        while (job_.step()) {
+        }
+        leave();
+      }
+      done = number;
+    }
+  }
+
+  std::mutex busy_;  // held by the caller whose job it is
+  Job job_;
+  int workers_ = 0;
+  alignas(kAlignment) std::atomic<std::uint64_t> state_{kClosed};
+  std::atomic<int> helpers_{0};  // workers with a smaller index may enter the current job
+  std::mutex sleep_lock_;        // guards sleepers_, and the moments of going to sleep
+  int sleepers_ = 0;
+  std::condition_variable wake_;
+  std::condition_variable done_;
+};
+
+// Never destroyed: its workers are detached and may sleep in it until the process ends.
+std::atomic<Pool*> g_pool{nullptr};
+
+Pool& pool() {
+  Pool* current = g_pool.load(std::memory_order_acquire);
+  if (current) return *current;
+#if !defined(_WIN32)
+  // The threads of the parent do not exist in a forked child, so it begins with no pool.
+  static const int registered =
+      pthread_atfork(nullptr, nullptr, [] { g_pool.store(nullptr, std::memory_order_release); });
+  static_cast<void>(registered);
+#endif
+  auto* fresh = new Pool;
+  if (g_pool.compare_exchange_strong(current, fresh, std::memory_order_acq_rel)) return *fresh;
+  delete fresh;
+  return *current;
+}
+
+}  // namespace
+
+void run_pieces(const RunContext& context, Index pieces, PieceBody call, void* body) {
+  if (context.threads > 1 && pieces > 1 && pool().run(context, pieces, call, body)) return;
+  run_alone(context, pieces, call, body);
+}
+
+}  // namespace windrow::detail

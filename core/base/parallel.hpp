@@ -1,0 +1,41 @@
+// Work on several threads, by pieces that do not depend on how many threads there are.
+//
+// One persistent pool serves the process. A call that finds it busy (another Python thread is computing) does
+// its pieces itself. Workers spin for at most 50 us after a job, then sleep. After fork the child starts a
+// new pool and takes no lock of the parent's.
+#pragma once
+
+#include <type_traits>
+#include <utility>
+
+#include "base/types.hpp"
+
+namespace windrow {
+
+// What a call brings along from outside: how many threads it may use, and how it hears of an interrupt.
+struct RunContext {
+  int threads = 1;
+  bool (*interrupted)() = nullptr;  // asked by the calling thread between pieces, now and then; may be null
+};
+
+// Thrown out of parallel_for when RunContext::interrupted said so; pieces not yet begun are left undone.
+struct Interrupted {};
+
+namespace detail {
+using PieceBody = void (*)(void* body, Index piece);
+void run_pieces(const RunContext& context, Index pieces, PieceBody call, void* body);
+}  // namespace detail
+
+// Calls body(piece) once for each piece in [0, pieces), in any order, on up to context.threads threads. The
+// first exception that a piece throws is thrown again here, after all running pieces have ended. Pieces must
+// not call parallel_for. A piece should take between 20 us and 10 ms: shorter ones cost overhead, longer ones
+// delay Ctrl-C.
+template <class Body>
+void parallel_for(const RunContext& context, Index pieces, Body&& body) {
+  using B = std::remove_reference_t<Body>;
+  detail::run_pieces(
+      context, pieces, [](void* b, Index piece) { (*static_cast<B*>(b))(piece); },
+      const_cast<void*>(static_cast<const void*>(&body)));
+}
+
+}  // namespace windrow

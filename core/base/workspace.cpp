@@ -1,0 +1,192 @@
+#include "base/workspace.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <mutex>
+#include <new>
+#include <thread>
+#include <vector>
+
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
+
+namespace windrow {
+namespace {
+
+constexpr std::size_t kFirstBlock = std::size_t{256} << 10;
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+std::align_val_t alignment_of(std::size_t bytes) {
+  return std::align_val_t{bytes >= kHugePage ? kHugePage : kAlignment};
+}
+
+std::byte* allocate(std::size_t bytes) {
+  void* memory = ::operator new(bytes, alignment_of(bytes));
+#if defined(__linux__)
+  // Advice only: page faults of small pages would cost more than the packing that fills them.
+  if (bytes >= kHugePage) static_cast<void>(madvise(memory, bytes, MADV_HUGEPAGE));
+#endif
+  return static_cast<std::byte*>(memory);
+}
+
+}  // namespace
+
+// A stack of aligned blocks. It grows by adding a block and never moves what was handed out.
+class Arena {
+ public:
+  ~Arena() { free_blocks(); }
+
+  // Begins and ends the use by the owning thread; only the outermost scope takes the arena from
+  // release_workspaces.
+  void enter() {
+    if (depth_++ > 0) return;
+    while (taken_.exchange(true, std::memory_order_acquire)) std::this_thread::yield();
+  }
+  void leave() {
+    if (--depth_ == 0) taken_.store(false, std::memory_order_release);
+  }
+
+  bool try_free() {
+    if (taken_.exchange(true, std::memory_order_acquire)) return false;
+    free_blocks();
+    taken_.store(false, std::memory_order_release);
+    return true;
+  }
+
+  // In a forked child, by its only thread: another thread of the parent may have been freeing this arena.
+  void after_fork() { taken_.store(depth_ > 0, std::memory_order_relaxed); }
+
+  void* take(std::size_t bytes) {
+    bytes = (bytes + kAlignment - 1) / kAlignment * kAlignment;
+    while (block < blocks_.size() && blocks_[block].size - used < bytes) {
+      ++block;
+      used = 0;
+    }
+    if (block == blocks_.size()) add_block(bytes);
+    void* result = blocks_[block].memory + used;
+    used += bytes;
+    return result;
+  }
+
+  std::size_t reserved() const { return reserved_.load(std::memory_order_relaxed); }
+
+  std::size_t block = 0;  // the block that is being filled
+  std::size_t used = 0;   // bytes of it
+
+ private:
+  struct Block {
+    std::byte* memory;
+    std::size_t size;
+  };
+
+  void add_block(std::size_t bytes) {
+    std::size_t size = std::max(kFirstBlock, bytes);
+    if (size > kHugePage / 2) size = (size + kHugePage - 1) / kHugePage * kHugePage;
+    blocks_.reserve(blocks_.size() + 1);
+    blocks_.push_back({allocate(size), size});
+    reserved_.fetch_add(size, std::memory_order_relaxed);
+  }
+
+  void free_blocks() {
+    for (const Block& b : blocks_) ::operator delete(b.memory, alignment_of(b.size));
+    blocks_.clear();
+    block = used = 0;
+    reserved_.store(0, std::memory_order_relaxed);
+  }
+
+  std::vector<Block> blocks_;
+  int depth_ = 0;                   // scopes open on the owning thread
+  std::atomic<bool> taken_{false};  // by the owner while depth_ > 0, or by release_workspaces
+  std::atomic<std::size_t> reserved_{0};
+};
+
+namespace {
+
+// Every living arena. A thread registers its own at first use and takes it out when it ends.
+struct Registry {
+  std::mutex lock;
+  std::vector<Arena*> arenas;
+};
+
+std::atomic<Registry*> g_registry{nullptr};
+
+Registry& registry() { return *g_registry.load(std::memory_order_acquire); }
+
+void after_fork();
+
+void ensure_registry() {
+  static const bool ready = [] {
+    g_registry.store(new Registry,
+                     std::memory_order_release);  // outlives the threads that unregister at exit
+#if !defined(_WIN32)
+    pthread_atfork(nullptr, nullptr, after_fork);
+#endif
+    return true;
+  }();
+  static_cast<void>(ready);
+}
+
+struct Registered {
+  Arena arena;
+  Registered() {
+    ensure_registry();
+    const std::lock_guard guard(registry().lock);
+    registry().arenas.push_back(&arena);
+  }
+  ~Registered() {
+    const std::lock_guard guard(registry().lock);
+    std::erase(registry().arenas, &arena);
+  }
+};
+
+Arena& thread_arena() {
+  thread_local Registered mine;
+  return mine.arena;
+}
+
+// Another thread of the parent may have held the registry's lock when it forked: the child starts a new one,
+// with the arena of its only thread. Those of the threads that did not come along are lost, as their memory
+// may be half-written.
+void after_fork() {
+  g_registry.store(new Registry, std::memory_order_release);
+  Arena& mine = thread_arena();
+  mine.after_fork();
+  auto& arenas = registry().arenas;
+  if (std::find(arenas.begin(), arenas.end(), &mine) == arenas.end()) arenas.push_back(&mine);
+}
+
+}  // namespace
+
+Scratch::Scratch() : arena_(thread_arena()) {
+  arena_.enter();
+  block_ = arena_.block;
+  used_ = arena_.used;
+}
+
+Scratch::~Scratch() {
+  arena_.block = block_;
+  arena_.used = used_;
+  arena_.leave();
+}
+
+void* Scratch::take_bytes(std::size_t bytes) { return arena_.take(bytes); }
+
+std::size_t workspace_bytes() {
+  ensure_registry();
+  const std::lock_guard guard(registry().lock);
+  std::size_t total = 0;
+  for (const Arena* arena : registry().arenas) total += arena->reserved();
+  return total;
+}
+
+void release_workspaces() {
+  ensure_registry();
+  const std::lock_guard guard(registry().lock);
+  for (Arena* arena : registry().arenas) arena->try_free();
+}
+
+}  // namespace windrow

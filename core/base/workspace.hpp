@@ -1,0 +1,37 @@
+// Scratch memory: one arena per thread, kept between calls, so that no call pays for fresh pages twice.
+#pragma once
+
+#include <cstddef>
+
+#include "base/types.hpp"
+
+namespace windrow {
+
+class Arena;
+
+// The calling thread's arena, for one scope: what was taken in the scope is given back at its end. Scopes
+// nest.
+class Scratch {
+ public:
+  Scratch();
+  ~Scratch();
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+
+  // Uninitialised memory for `count` elements, aligned to kAlignment; throws std::bad_alloc.
+  template <class T>
+  T* take(Index count) {
+    return static_cast<T*>(take_bytes(static_cast<std::size_t>(count) * sizeof(T)));
+  }
+
+ private:
+  void* take_bytes(std::size_t bytes);
+
+  Arena& arena_;
+  std::size_t block_, used_;  // how full the arena was before this scope
+};
+
+std::size_t workspace_bytes();  // held by all threads together, used or not
+void release_workspaces();      // frees every arena that no call is using now
+
+}  // namespace windrow

@@ -1,0 +1,64 @@
+#include "dispatch/targets.hpp"
+
+#include <atomic>
+#include <stdexcept>
+
+namespace windrow {
+
+#define WINDROW_DECLARE(name)               \
+  namespace name {                          \
+  extern const KernelTable<float> float32;  \
+  extern const KernelTable<double> float64; \
+  }
+
+WINDROW_DECLARE(portable)
+#if defined(__x86_64__)
+WINDROW_DECLARE(x86_v3)
+WINDROW_DECLARE(x86_v4)
+#elif defined(__aarch64__)
+WINDROW_DECLARE(neon)
+#endif
+#undef WINDROW_DECLARE
+
+namespace {
+
+bool always() { return true; }
+
+constexpr Target kTargets[] = {
+    {"portable", always, &portable::float32, &portable::float64},
+#if defined(__x86_64__)
+    {"x86_v3", [] { return __builtin_cpu_supports("x86-64-v3") != 0; }, &x86_v3::float32, &x86_v3::float64},
+    {"x86_v4", [] { return __builtin_cpu_supports("x86-64-v4") != 0; }, &x86_v4::float32, &x86_v4::float64},
+#elif defined(__aarch64__)
+    {"neon", always, &neon::float32, &neon::float64},
+#endif
+};
+
+std::atomic<const Target*> g_current{nullptr};
+
+}  // namespace
+
+std::span<const Target> targets_built() { return kTargets; }
+
+const Target& select_target(std::string_view wanted) {
+  const Target* best = nullptr;
+  std::string available;
+  for (const Target& target : kTargets) {
+    if (!target.runs_here()) continue;
+    best = &target;
+    if (target.name == wanted) return target;
+    available += available.empty() ? target.name : std::string(", ") + target.name;
+  }
+  if (wanted.empty()) return *best;
+  throw std::invalid_argument("expected one of the targets that this machine can run (" + available +
+                              "), got '" + std::string(wanted) + "'");
+}
+
+const Target& current_target() {
+  const Target* current = g_current.load(std::memory_order_acquire);
+  return current ? *current : select_target({});
+}
+
+void set_current_target(const Target& target) { g_current.store(&target, std::memory_order_release); }
+
+}  // namespace windrow

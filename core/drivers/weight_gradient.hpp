@@ -1,0 +1,47 @@
+// The weight gradient: a product whose reduction runs over pixels.
+//
+//   dw[o, c, t] = sum over image, pixel of dy[image, o, pixel] * x[image, c, window(pixel, t)]
+//
+// Rows of the tile are output channels, with dy read in place. Lanes are (tap along the last axis, channel):
+// a strip of x is copied once into zero-padded channels-last form, where those lie side by side for every
+// pixel and tap, so that the micro-kernel reads it in place for all taps and all rows.
+#pragma once
+
+#include <vector>
+
+#include "base/parallel.hpp"
+#include "dispatch/targets.hpp"
+
+namespace windrow {
+
+template <class T>
+struct WeightGradient {
+  std::vector<WindowAxis> axes;
+  Index images = 1, groups = 1, rows = 0, channels = 0;  // rows (of dw) and channels of one group
+
+  const T* x = nullptr;
+  Index x_image = 0, x_channel = 0;
+  Extents x_stride;
+  const T* dy = nullptr;
+  Index dy_image = 0, dy_channel = 0;
+  Extents dy_stride;
+
+  T* dw = nullptr;
+  Index dw_row = 0, dw_channel = 0;
+  Extents dw_stride;
+  bool accumulate = false;
+  Index most_scratch = 0;  // bytes for each thread, all sums included; 0: no limit
+};
+
+template <class T>
+void run_weight_gradient(const WeightGradient<T>& problem, const Target& target, const RunContext& context);
+
+struct WeightGradientCost {
+  Index scratch_bytes;  // of one thread
+  Index partial_bytes;  // of partial sums, for the whole call
+  Index pieces, slots;
+};
+template <class T>
+WeightGradientCost weight_gradient_cost(const WeightGradient<T>& problem, const Target& target);
+
+}  // namespace windrow

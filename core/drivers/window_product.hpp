@@ -1,0 +1,47 @@
+// The blocked product over windows: convolution forward, and its input gradient one stride phase at a time.
+#pragma once
+
+#include "base/parallel.hpp"
+#include "dispatch/targets.hpp"
+#include "pack/panels.hpp"
+
+namespace windrow {
+
+// How the loops are cut. Chosen from the shapes alone (plan/choose.hpp): it changes speed, never a bit of the
+// result.
+struct ProductBlocks {
+  Index k = 0;       // KC: terms packed at a time, a multiple of kChunk
+  Index panels = 0;  // NC: panels of NR pixels packed at a time
+  Index rows = 0;    // MC: result rows of one piece of work, a multiple of MR
+};
+
+// For each image, group, row m and pixel p:
+//   target[m, p] (+)= sum over channel, tap of factor[m, channel, tap] * source[channel, window(p, tap)]  (+
+//   bias[m])
+template <class T>
+struct WindowProduct {
+  PixelGrid grid;
+  Index groups = 1, rows = 0, channels = 0;  // rows and channels of one group
+
+  const T* source = nullptr;
+  Index source_channel = 0, source_group = 0;
+
+  const T* factor = nullptr;
+  Index factor_row = 0, factor_channel = 0, factor_group = 0;
+  Extents factor_tap;  // offset of each tap, in the order of grid's taps
+
+  T* target = nullptr;
+  Index target_row = 0, target_group = 0;
+  const T* bias = nullptr;  // groups * rows values, or null
+  Index bias_stride = 1;
+  bool accumulate = false;
+};
+
+template <class T>
+void run_window_product(const WindowProduct<T>& problem, const ProductBlocks& blocks, const Target& target,
+                        const RunContext& context);
+
+// Bytes of scratch that one thread of such a run takes, for a reduction of `terms` terms.
+Index product_scratch(const ProductBlocks& blocks, Index terms, const Tile& tile);
+
+}  // namespace windrow

@@ -1,0 +1,85 @@
+// What drivers may ask of a kernel, and what a kernel may rely on. docs/kernel_contract.md draws the panels.
+//
+// A kernel knows no problem: no padding, groups, images or threads, and it allocates nothing. All sizes,
+// strides and offsets are in elements. A kernel reads nothing outside what it was given: operands may end at
+// the end of a page.
+//
+// This header is all that the kernel sources share with the rest of the core, and they are compiled once per
+// target with that target's flags. It must therefore define no inline function that the linker could pick
+// from the wrong target: declarations, plain structs and constants only.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace windrow {
+
+// The numerics plan of every product (docs/numerics.md): terms are added one after another, in order of k,
+// within a chunk of kChunk terms; the chunks' sums are added one after another; the bias comes last. It is
+// one constant for all targets, kernels and passes, so that cutting a reduction at multiples of it changes no
+// bit.
+inline constexpr std::ptrdiff_t kChunk = 128;
+
+// C[m, n] (+)= sum over k of A[m, k] * B[k, n]  (+ bias[m])
+//   A[m, k] = a[m * a_row + a_offset[k]]                 broadcast; read in place or packed
+//   B[k, n] = b[b_offset[k] + n]                         whole vectors; a packed panel or rows read in place
+//   C[m, n] = c[m * c_row + n]                           whole vectors are read (if accumulate) and written
+template <class T>
+struct Product {
+  const T* a;
+  std::ptrdiff_t a_row;
+  const std::ptrdiff_t* a_offset;
+  const T* b;
+  const std::ptrdiff_t* b_offset;
+  T* c;
+  std::ptrdiff_t c_row;
+  std::ptrdiff_t
+      k;  // terms; 0 gives zeros. A call that another one continues must end at a multiple of kChunk.
+  bool accumulate;  // add to what C holds (the sum of earlier chunks), else overwrite without reading it
+  const T* bias;    // one value per row, added last; or null
+};
+
+// Lanes of one vector that are read from one run of memory: lane l of `mask` reads source[offset + l * step].
+// All other lanes of a gathered vector are zero; the masks of a vector's segments are disjoint.
+struct Segment {
+  std::ptrdiff_t offset;
+  std::uint32_t mask;
+};
+
+// vector i of `count` vectors at target = the segments [first[i], first[i + 1])
+template <class T>
+struct Gather {
+  T* target;  // aligned; `count` whole vectors one after another
+  const T* source;
+  const Segment* segments;
+  const std::int32_t* first;
+  std::ptrdiff_t count;
+  std::ptrdiff_t step;
+};
+
+// target[i * target_row + j] = source[j * source_row + i] for i < rows, j < columns
+template <class T>
+struct Transpose {
+  T* target;
+  std::ptrdiff_t target_row;
+  const T* source;
+  std::ptrdiff_t source_row;
+  std::ptrdiff_t rows;     // of the target
+  std::ptrdiff_t columns;  // of the target
+};
+
+// The kernels of one target for one element type. Every entry is set: a target takes the generic form of what
+// it has no special code for.
+template <class T>
+struct KernelTable {
+  int lanes;    // elements of a vector
+  int rows;     // MR: the product's largest tile has this many rows ...
+  int vectors;  // ... and this many vectors: NR = vectors * lanes
+  void (*product)(const Product<T>&, int rows, int vectors);  // 1 <= rows <= MR, 1 <= vectors <= NR / lanes
+  void (*gather)(const Gather<T>&);
+  void (*transpose)(const Transpose<T>&);
+  double (*fma_rounds)(
+      std::ptrdiff_t rounds);  // for measuring the peak: returns the FLOPs done, in registers only
+};
+
+}  // namespace windrow

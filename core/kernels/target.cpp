@@ -1,0 +1,29 @@
+// All kernels of one target. Compiled once per target, with its flags and WINDROW_TARGET set to its name;
+// everything but the two tables has internal linkage (tests/test_kernel_objects.py runs nm to see that it
+// stays so).
+#include "kernels/contract.hpp"
+#include "kernels/gather.hpp"
+#include "kernels/product.hpp"
+#include "kernels/transpose.hpp"
+
+namespace {
+
+template <class T>
+constexpr windrow::KernelTable<T> kTable = {
+    .lanes = Simd<T>::kLanes,
+    .rows = Simd<T>::kRows,
+    .vectors = Simd<T>::kVectors,
+    .product = product<T>,
+    .gather = gather<T>,
+    .transpose = transpose<T>,
+    .fma_rounds = fma_rounds<T>,
+};
+
+}  // namespace
+
+namespace windrow::WINDROW_TARGET {
+extern const KernelTable<float> float32;
+extern const KernelTable<double> float64;
+const KernelTable<float> float32 = kTable<float>;
+const KernelTable<double> float64 = kTable<double>;
+}  // namespace windrow::WINDROW_TARGET

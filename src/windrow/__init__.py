@@ -1,0 +1,44 @@
+"""Convolution layers, their exact gradients and patch extraction for plain NumPy arrays."""
+
+from typing import Any
+
+from . import arrays
+from ._core import __version__
+from .config import get_num_threads, num_threads, release_workspaces, set_num_threads, show_config
+from .convolution import (
+    ConvGradients,
+    conv,
+    conv_backward,
+    conv_grad_bias,
+    conv_grad_input,
+    conv_grad_weight,
+)
+
+__all__ = [
+    "ConvGradients",
+    "__version__",
+    "conv",
+    "conv_backward",
+    "conv_grad_bias",
+    "conv_grad_input",
+    "conv_grad_weight",
+    "get_num_threads",
+    "num_threads",
+    "release_workspaces",
+    "set_num_threads",
+    "show_config",
+]
+
+_ON_FIRST_USE = ("gradcheck", "reference")  # submodules that a program rarely needs
+
+
+def __getattr__(name: str) -> Any:
+    if name in _ON_FIRST_USE:
+        import importlib  # noqa: PLC0415
+
+        return importlib.import_module(f"{__name__}.{name}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_ON_FIRST_USE])

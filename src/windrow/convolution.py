@@ -1,0 +1,408 @@
+"""Convolution and its gradients on the compiled core.
+
+Every function goes one way: the fast lane looks the raw arguments up in a table of prepared problems and calls
+the core; whatever the core does not take as it is (new arguments, unusual arrays, `out=`) goes through the
+checks first, which is where all errors come from.
+"""
+
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import _core
+from .arguments import exact, int_argument, shape_argument, show
+from .arrays import Array, as_operand, check_out, common_float, is_channels_last, native
+from .geometry import CACHED, ConvGeometry, check_shape, conv_geometry
+
+ALGORITHMS = ("auto", "direct")
+
+_problems: dict[tuple[Any, ...], _core.Conv] = {}  # by the raw arguments, exact types only
+
+
+class ConvGradients(NamedTuple):
+    """Gradients of a convolution; None for those that were not asked for."""
+
+    dx: Array | None
+    dw: Array | None
+    db: Array | None
+
+
+def conv(
+    x: Any,
+    w: Any,
+    b: Any = None,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: Any = 1,
+    algorithm: str = "auto",
+    max_workspace: int | None = None,
+    out: Array | None = None,
+) -> Array:
+    """Convolve images with filters, as deep learning defines it (cross-correlation: no flip).
+
+    For one group, with window position ``l``, tap ``k`` and padding ``before`` per axis::
+
+        y[n, f, l] = b[f] + sum over c, k of  x[n, c, l * stride + k * dilation - before] * w[f, c, k]
+
+    where x is zero outside the image. The spatial rank is ``w.ndim - 2``; any rank is right.
+
+    Parameters
+    ----------
+    x : array (N, C, spatial...), float32 or float64
+        Images. Any strides; a channels-last array is read as it lies and makes y channels-last.
+    w : array (K, C / groups, kernel...), same dtype
+        Filters.
+    b : array (K,), same dtype, optional
+        Bias, added last.
+    stride, dilation : int or one int per spatial axis
+    padding : int, one int or one (before, after) pair per spatial axis, "valid", "same" or "same_lower"
+    groups : int
+        Channels and filters are split into this many groups that do not see each other.
+    algorithm : {"auto", "direct"}
+        "direct" forces the direct sum; "auto" (or what the environment variable WINDROW_ALGORITHM says)
+        chooses by the shape of one image.
+    max_workspace : int, optional
+        Bytes of scratch memory that the call may use, all threads together.
+    out : array (N, K, output...), optional
+        Written and returned; any strides, no memory shared with an input.
+
+    Returns
+    -------
+    array (N, K, output...), in the memory format of x, where
+    ``output = floor((size + pads - dilation * (kernel - 1) - 1) / stride) + 1``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, what was expected and what came; nothing is written then.
+    MemoryError
+        With the bytes, if the result cannot be allocated.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import windrow as wr
+    >>> x = np.arange(16.0).reshape(1, 1, 4, 4)
+    >>> wr.conv(x, np.ones((1, 1, 2, 2)), stride=2)
+    array([[[[10., 18.],
+             [42., 50.]]]])
+    >>> wr.conv(np.ones((8, 3, 32, 32), np.float32), np.ones((16, 3, 3, 3), np.float32), padding="same").shape
+    (8, 16, 32, 32)
+
+    Notes
+    -----
+    A blocked matrix product whose packing step is im2col, after Chellapilla, Puri and Simard, "High
+    Performance Convolutional Neural Networks for Document Processing" (2006), and Van Zee and van de Geijn,
+    "BLIS: A Framework for Rapidly Instantiating BLAS Functionality" (2015). The column matrix never exists.
+    """
+    problem = _known(x, w, stride, padding, dilation, groups)
+    if problem is not None and out is None and max_workspace is None and algorithm == "auto":
+        y = problem.forward(x, w, b, None, 0)
+        if y is not None:
+            return y
+    x, w = as_operand("x", x), as_operand("w", w)
+    b = None if b is None else as_operand("b", b)
+    dtype = common_float({"x": x, "w": w, "b": b})
+    geometry = conv_geometry(x.shape, w.shape, stride, padding, dilation, groups)
+    if b is not None:
+        check_shape("b", b.shape, (geometry.k,))
+    limit = _checked_options(algorithm, max_workspace)
+    if out is not None:
+        out = check_out(out, geometry.y_shape, dtype, {"x": x, "w": w, "b": b})
+    problem = _problem(geometry, x, w, stride, padding, dilation, groups)
+    # A copy that `native` makes keeps the memory format of x.
+    return _result(problem.forward(native(x), native(w), None if b is None else native(b), out, limit))
+
+
+def conv_backward(
+    dy: Any,
+    x: Any,
+    w: Any,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: Any = 1,
+    algorithm: str = "auto",
+    max_workspace: int | None = None,
+    needs: Sequence[str] = ("x", "w", "b"),
+) -> ConvGradients:
+    """Gradients of `conv` for its input, weights and bias, given the gradient dy of its result.
+
+    ``sum(dy * conv(x + u, w + v, b + t)) - sum(dy * conv(x, w, b))`` is, to first order,
+    ``sum(dx * u) + sum(dw * v) + sum(db * t)``.
+
+    Parameters
+    ----------
+    dy : array (N, K, output...), the dtype of x and w
+    x, w, stride, padding, dilation, groups, algorithm, max_workspace
+        As `conv` took them.
+    needs : sequence of "x", "w", "b"
+        Which gradients to compute; the others are None.
+
+    Returns
+    -------
+    named tuple ``(dx, dw, db)`` of arrays (N, C, spatial...), (K, C / groups, kernel...) and (K,);
+    dx in the memory format of x.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import windrow as wr
+    >>> x, w = np.arange(16.0).reshape(1, 1, 4, 4), np.ones((1, 1, 2, 2))
+    >>> dx, dw, db = wr.conv_backward(np.ones((1, 1, 2, 2)), x, w, stride=2)
+    >>> dw
+    array([[[[20., 24.],
+             [36., 40.]]]])
+    >>> db
+    array([4.])
+    """
+    wanted = _checked_needs(needs)
+    options: dict[str, Any] = {
+        "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
+        "algorithm": algorithm, "max_workspace": max_workspace,
+    }  # fmt: skip
+    dy, x, w = as_operand("dy", dy), as_operand("x", x), as_operand("w", w)
+    common_float({"dy": dy, "x": x, "w": w})
+    geometry = conv_geometry(x.shape, w.shape, stride, padding, dilation, groups)
+    check_shape("dy", dy.shape, geometry.y_shape)
+    dx = dw = db = None
+    if "x" in wanted:
+        dx = _grad_input(dy, w, geometry, options, None, False, is_channels_last(x))
+    if "w" in wanted:
+        dw = conv_grad_weight(dy, x, w.shape, **options)
+    if "b" in wanted:
+        db = conv_grad_bias(dy)
+    return ConvGradients(dx, dw, db)
+
+
+def conv_grad_input(
+    dy: Any,
+    w: Any,
+    x_shape: Sequence[int],
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: Any = 1,
+    algorithm: str = "auto",
+    max_workspace: int | None = None,
+    out: Array | None = None,
+    accumulate: bool = False,
+) -> Array:
+    """Gradient of `conv` for its input: the adjoint of convolution with w.
+
+    For one group::
+
+        dx[n, c, i] = sum over f, k of  dy[n, f, (i + before - k * dilation) / stride] * w[f, c, k]
+
+    over the taps k where that division is exact, dy being zero outside its range.
+
+    Parameters
+    ----------
+    dy : array (N, K, output...)
+        Gradient of the result; a channels-last dy makes dx channels-last.
+    w : array (K, C / groups, kernel...)
+    x_shape : sequence of int
+        Shape of the input: stride leaves it open.
+    stride, padding, dilation, groups, algorithm, max_workspace
+        As `conv` took them.
+    out : array of shape x_shape, optional
+        Written (or, with ``accumulate=True``, added to) and returned.
+    accumulate : bool
+        Add to `out`, which must be given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import windrow as wr
+    >>> wr.conv_grad_input(np.ones((1, 1, 2)), np.array([[[1.0, 10.0, 100.0]]]), (1, 1, 5), stride=2)
+    array([[[  1.,  10., 101.,  10., 100.]]])
+    """
+    options: dict[str, Any] = {
+        "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
+        "algorithm": algorithm, "max_workspace": max_workspace,
+    }  # fmt: skip
+    dy, w = as_operand("dy", dy), as_operand("w", w)
+    common_float({"dy": dy, "w": w})
+    x_shape = shape_argument("x_shape", x_shape)
+    geometry = conv_geometry(x_shape, w.shape, stride, padding, dilation, groups, x_name="x_shape")
+    check_shape("dy", dy.shape, geometry.y_shape)
+    return _grad_input(dy, w, geometry, options, out, accumulate, is_channels_last(dy))
+
+
+def conv_grad_weight(
+    dy: Any,
+    x: Any,
+    w_shape: Sequence[int],
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: Any = 1,
+    algorithm: str = "auto",
+    max_workspace: int | None = None,
+    out: Array | None = None,
+    accumulate: bool = False,
+) -> Array:
+    """Gradient of `conv` for its weights.
+
+    For one group::
+
+        dw[f, c, k] = sum over n, l of  dy[n, f, l] * x[n, c, l * stride + k * dilation - before]
+
+    Parameters
+    ----------
+    dy : array (N, K, output...)
+    x : array (N, C, spatial...), same dtype
+    w_shape : sequence of int
+        Shape of the weights: stride leaves it open.
+    stride, padding, dilation, groups, algorithm, max_workspace
+        As `conv` took them.
+    out : array of shape w_shape, optional
+        Written (or, with ``accumulate=True``, added to) and returned. A new result is C-ordered.
+    accumulate : bool
+        Add to `out`, which must be given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import windrow as wr
+    >>> wr.conv_grad_weight(np.ones((1, 1, 3)), np.arange(5.0).reshape(1, 1, 5), (1, 1, 3))
+    array([[[3., 6., 9.]]])
+    """
+    dy, x = as_operand("dy", dy), as_operand("x", x)
+    dtype = common_float({"dy": dy, "x": x})
+    w_shape = shape_argument("w_shape", w_shape)
+    geometry = conv_geometry(x.shape, w_shape, stride, padding, dilation, groups, w_name="w_shape")
+    check_shape("dy", dy.shape, geometry.y_shape)
+    limit = _checked_options(algorithm, max_workspace)
+    out = _checked_accumulator(out, accumulate, geometry.w_shape, dtype, {"dy": dy, "x": x})
+    problem = _prepared(geometry)
+    return _result(problem.grad_weight(native(dy), native(x), out, accumulate, limit))
+
+
+def conv_grad_bias(dy: Any, *, out: Array | None = None, accumulate: bool = False) -> Array:
+    """Gradient of `conv` for its bias: ``db[f] = sum over n, l of dy[n, f, l]``.
+
+    Parameters
+    ----------
+    dy : array (N, K, output...), float32 or float64
+    out : array (K,), optional
+        Written (or, with ``accumulate=True``, added to) and returned.
+    accumulate : bool
+        Add to `out`, which must be given.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import windrow as wr
+    >>> wr.conv_grad_bias(np.ones((2, 3, 4, 4)))
+    array([32., 32., 32.])
+    """
+    dy = as_operand("dy", dy)
+    dtype = common_float({"dy": dy})
+    if dy.ndim < 3:
+        raise ValueError(f"dy: expected at least 3 axes (N, K and a spatial axis), got {dy.ndim}: {dy.shape}")
+    out = _checked_accumulator(out, accumulate, (dy.shape[1],), dtype, {"dy": dy})
+    return _result(_core.grad_bias(native(dy), out, accumulate))
+
+
+# From arguments to prepared problems
+
+
+def _known(x: Any, w: Any, stride: Any, padding: Any, dilation: Any, groups: Any) -> _core.Conv | None:
+    """The problem prepared for these raw arguments, if they have come before."""
+    if type(x) is np.ndarray and type(w) is np.ndarray and exact(stride, padding, dilation, groups):
+        return _problems.get((x.shape, w.shape, stride, padding, dilation, groups))
+    return None
+
+
+def _problem(
+    geometry: ConvGeometry, x: Array, w: Array, stride: Any, padding: Any, dilation: Any, groups: Any
+) -> _core.Conv:
+    """The prepared problem, remembered under the raw arguments where those may be a key."""
+    problem = _prepared(geometry)
+    if exact(stride, padding, dilation, groups):
+        _remember((x.shape, w.shape, stride, padding, dilation, groups), problem)
+    return problem
+
+
+def _prepared(geometry: ConvGeometry) -> _core.Conv:
+    problem = _problems.get(geometry)
+    if problem is None:
+        n, c, k, groups, windows = geometry
+        before = [pair[0] for pair in windows.padding]
+        problem = _core.Conv(
+            n, c, k, groups, windows.size, windows.kernel_size, windows.stride, windows.dilation, before,
+            windows.output_size,
+        )  # fmt: skip
+        _remember(geometry, problem)
+    return problem
+
+
+def _remember(key: tuple[Any, ...], problem: _core.Conv) -> None:
+    while len(_problems) >= CACHED:
+        # The oldest; another thread may have been faster.
+        _problems.pop(next(iter(_problems)), None)
+    _problems[key] = problem
+
+
+def _grad_input(
+    dy: Array,
+    w: Array,
+    geometry: ConvGeometry,
+    options: dict[str, Any],
+    out: Array | None,
+    accumulate: bool,
+    channels_last: bool,
+) -> Array:
+    limit = _checked_options(options["algorithm"], options["max_workspace"])
+    out = _checked_accumulator(out, accumulate, geometry.x_shape, common_float({"dy": dy}), {"dy": dy, "w": w})
+    problem = _prepared(geometry)
+    return _result(problem.grad_input(native(dy), native(w), out, accumulate, channels_last, limit))
+
+
+def _result(array: Array | None) -> Array:
+    assert array is not None, "the core was given an array that it cannot read"
+    return array
+
+
+# Options
+
+
+def _checked_options(algorithm: str, max_workspace: int | None) -> int:
+    """The workspace limit in bytes, 0 for none, once the options are known to be right."""
+    _check_algorithm("algorithm", algorithm)
+    return 0 if max_workspace is None else int_argument("max_workspace", max_workspace, 1)
+
+
+def _check_algorithm(name: str, value: Any) -> None:
+    if not isinstance(value, str) or value not in ALGORITHMS:
+        raise ValueError(f"{name}: expected {' or '.join(map(repr, ALGORITHMS))}, got {show(value)}")
+
+
+def _checked_needs(needs: Any) -> set[str]:
+    wanted = set(needs) if isinstance(needs, (tuple, list, set, frozenset, str)) else None
+    if wanted is None or not wanted <= {"x", "w", "b"}:
+        raise ValueError(f"needs: expected some of 'x', 'w', 'b', got {show(needs)}")
+    return wanted
+
+
+def _checked_accumulator(
+    out: Any, accumulate: Any, shape: tuple[int, ...], dtype: np.dtype[Any], inputs: dict[str, Array | None]
+) -> Array | None:
+    if not isinstance(accumulate, (bool, np.bool_)):
+        raise TypeError(f"accumulate: expected a bool, got {type(accumulate).__name__}: {show(accumulate)}")
+    if out is not None:
+        return check_out(out, shape, dtype, inputs)
+    if accumulate:
+        raise ValueError("out: expected an array to add to, since accumulate=True, got None")
+    return None
+
+
+_check_algorithm("WINDROW_ALGORITHM", os.environ.get("WINDROW_ALGORITHM", "auto"))
