@@ -20,7 +20,7 @@ class Problem(NamedTuple):
 
 @st.composite
 def problems(draw: st.DrawFn, *, max_rank: int = 3, max_channels: int = 20) -> Problem:
-    """Shapes of rank 1 to max_rank whose windows fit, with groups, unequal padding, strides past the window."""
+    """Shapes whose windows fit, with groups, unequal padding and strides longer than the window."""
     rank = draw(st.integers(1, max_rank))
     longest = {1: 70, 2: 20, 3: 7}.get(rank, 4)
     size, kernel, stride, dilation, padding = [], [], [], [], []

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from tests.errors import raises
 
+from tests.errors import raises
 from windrow.arguments import exact, shape_argument
 from windrow.geometry import conv_geometry, patch_geometry
 

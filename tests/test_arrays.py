@@ -5,9 +5,9 @@ import datetime
 import numpy as np
 import pytest
 from numpy.lib.stride_tricks import as_strided
+
 from tests.awkward import read_only, unaligned
 from tests.errors import raises
-
 from windrow.arrays import (
     as_operand,
     check_fold_dtype,

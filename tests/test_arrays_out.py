@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.lib.stride_tricks import as_strided
+
 from tests.awkward import read_only, unaligned
 from tests.errors import raises
-
 from windrow import arrays
 from windrow.arrays import (
     check_nbytes,

@@ -9,6 +9,7 @@ import windrow as wr
 from tests import tolerances
 from tests.problems import channels_last, problems, scrambled
 from windrow import _core, reference
+from windrow.arrays import is_channels_last
 
 CHUNK = _core._testing.CHUNK
 EXAMPLES = 60
@@ -192,10 +193,10 @@ def test_memory_format_follows_the_input(fmt):
     w = np.ones((4, 3, 3, 3), np.float32)
     y = wr.conv(x, w)
     last = fmt is channels_last
-    assert wr.arrays.is_channels_last(y) is last
+    assert is_channels_last(y) is last
     assert y.flags.c_contiguous is not last
-    assert wr.arrays.is_channels_last(wr.conv_backward(np.ones_like(y), x, w).dx) is last
-    assert wr.arrays.is_channels_last(wr.conv_grad_input(y, w, x.shape)) is last
+    assert is_channels_last(wr.conv_backward(np.ones_like(y), x, w).dx) is last
+    assert is_channels_last(wr.conv_grad_input(y, w, x.shape)) is last
     assert wr.conv_grad_weight(y, x, w.shape).flags.c_contiguous
 
 

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.errors import raises
 
+from tests.errors import raises
 from windrow.geometry import (
     ConvGeometry,
     PatchGeometry,

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.errors import raises
 
+from tests.errors import raises
 from windrow.geometry import fold_windows, patch_geometry
 from windrow.layout import (
     check_columns,

@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from tests import tolerances
 
+from tests import tolerances
 from windrow import reference
 
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from . import arrays
 from ._core import __version__
 from .config import get_num_threads, num_threads, release_workspaces, set_num_threads, show_config
 from .convolution import (
@@ -13,15 +12,18 @@ from .convolution import (
     conv_grad_input,
     conv_grad_weight,
 )
+from .plan import Plan, explain
 
 __all__ = [
     "ConvGradients",
+    "Plan",
     "__version__",
     "conv",
     "conv_backward",
     "conv_grad_bias",
     "conv_grad_input",
     "conv_grad_weight",
+    "explain",
     "get_num_threads",
     "num_threads",
     "release_workspaces",

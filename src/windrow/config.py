@@ -17,8 +17,8 @@ _MOST_THREADS = 2**31 - 1
 def set_num_threads(n: int) -> None:
     """Set how many threads a call may use, for the whole process.
 
-    Results have the same bits for any number. The default is the number of cores that the process may use (its
-    affinity and its cgroup's quota), or what the environment variable WINDROW_NUM_THREADS says.
+    Results have the same bits for any number. The default is the number of cores that the process may use
+    (its affinity and its cgroup's quota), or what the environment variable WINDROW_NUM_THREADS says.
 
     >>> import windrow as wr
     >>> before = wr.get_num_threads()
@@ -64,8 +64,9 @@ def show_config(mode: Literal["dict"] | None = None) -> dict[str, Any] | None:
     """Print what this build of windrow is and what it uses here, or return it with ``mode="dict"``.
 
     >>> import windrow as wr
-    >>> sorted(wr.show_config("dict"))
-    ['compiler', 'cores', 'numpy', 'platform', 'python', 'target', 'targets', 'threads', 'version', 'workspace_bytes']
+    >>> config = wr.show_config("dict")
+    >>> config["target"] in config["targets"]
+    True
     """
     if mode not in (None, "dict"):
         raise ValueError(f"mode: expected None or 'dict', got {show(mode)}")

@@ -1,19 +1,19 @@
 """Convolution and its gradients on the compiled core.
 
-Every function goes one way: the fast lane looks the raw arguments up in a table of prepared problems and calls
-the core; whatever the core does not take as it is (new arguments, unusual arrays, `out=`) goes through the
-checks first, which is where all errors come from.
+Every function goes one way: the fast lane looks the raw arguments up in a table of prepared problems and
+calls the core; whatever the core does not take as it is (new arguments, unusual arrays, `out=`) goes through
+the checks first, which is where all errors come from.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from . import _core
 from .arguments import exact, int_argument, shape_argument, show
-from .arrays import Array, as_operand, check_out, common_float, is_channels_last, native
+from .arrays import Array, as_operand, check_out, common_float, is_channels_last, is_native, native
 from .geometry import CACHED, ConvGeometry, check_shape, conv_geometry
 
 ALGORITHMS = ("auto", "direct")
@@ -111,11 +111,10 @@ def conv(
     if b is not None:
         check_shape("b", b.shape, (geometry.k,))
     limit = _checked_options(algorithm, max_workspace)
-    if out is not None:
-        out = check_out(out, geometry.y_shape, dtype, {"x": x, "w": w, "b": b})
+    target = None if out is None else check_out(out, geometry.y_shape, dtype, {"x": x, "w": w, "b": b})
     problem = _problem(geometry, x, w, stride, padding, dilation, groups)
-    # A copy that `native` makes keeps the memory format of x.
-    return _result(problem.forward(native(x), native(w), None if b is None else native(b), out, limit))
+    x, w, b = native(x), native(w), None if b is None else native(b)
+    return _into(out, target, lambda to: problem.forward(x, w, b, to, limit))
 
 
 def conv_backward(
@@ -281,9 +280,10 @@ def conv_grad_weight(
     geometry = conv_geometry(x.shape, w_shape, stride, padding, dilation, groups, w_name="w_shape")
     check_shape("dy", dy.shape, geometry.y_shape)
     limit = _checked_options(algorithm, max_workspace)
-    out = _checked_accumulator(out, accumulate, geometry.w_shape, dtype, {"dy": dy, "x": x})
-    problem = _prepared(geometry)
-    return _result(problem.grad_weight(native(dy), native(x), out, accumulate, limit))
+    target = _checked_accumulator(out, accumulate, geometry.w_shape, dtype, {"dy": dy, "x": x})
+    problem = prepared(geometry)
+    dy, x = native(dy), native(x)
+    return _into(out, target, lambda to: problem.grad_weight(dy, x, to, accumulate, limit))
 
 
 def conv_grad_bias(dy: Any, *, out: Array | None = None, accumulate: bool = False) -> Array:
@@ -308,8 +308,9 @@ def conv_grad_bias(dy: Any, *, out: Array | None = None, accumulate: bool = Fals
     dtype = common_float({"dy": dy})
     if dy.ndim < 3:
         raise ValueError(f"dy: expected at least 3 axes (N, K and a spatial axis), got {dy.ndim}: {dy.shape}")
-    out = _checked_accumulator(out, accumulate, (dy.shape[1],), dtype, {"dy": dy})
-    return _result(_core.grad_bias(native(dy), out, accumulate))
+    target = _checked_accumulator(out, accumulate, (dy.shape[1],), dtype, {"dy": dy})
+    dy = native(dy)
+    return _into(out, target, lambda to: _core.grad_bias(dy, to, accumulate))
 
 
 # From arguments to prepared problems
@@ -326,13 +327,14 @@ def _problem(
     geometry: ConvGeometry, x: Array, w: Array, stride: Any, padding: Any, dilation: Any, groups: Any
 ) -> _core.Conv:
     """The prepared problem, remembered under the raw arguments where those may be a key."""
-    problem = _prepared(geometry)
+    problem = prepared(geometry)
     if exact(stride, padding, dilation, groups):
         _remember((x.shape, w.shape, stride, padding, dilation, groups), problem)
     return problem
 
 
-def _prepared(geometry: ConvGeometry) -> _core.Conv:
+def prepared(geometry: ConvGeometry) -> _core.Conv:
+    """The core's form of a problem, made once."""
     problem = _problems.get(geometry)
     if problem is None:
         n, c, k, groups, windows = geometry
@@ -362,14 +364,27 @@ def _grad_input(
     channels_last: bool,
 ) -> Array:
     limit = _checked_options(options["algorithm"], options["max_workspace"])
-    out = _checked_accumulator(out, accumulate, geometry.x_shape, common_float({"dy": dy}), {"dy": dy, "w": w})
-    problem = _prepared(geometry)
-    return _result(problem.grad_input(native(dy), native(w), out, accumulate, channels_last, limit))
+    dtype = common_float({"dy": dy})
+    target = _checked_accumulator(out, accumulate, geometry.x_shape, dtype, {"dy": dy, "w": w})
+    problem = prepared(geometry)
+    dy, w = native(dy), native(w)
+    return _into(out, target, lambda to: problem.grad_input(dy, w, to, accumulate, channels_last, limit))
 
 
-def _result(array: Array | None) -> Array:
-    assert array is not None, "the core was given an array that it cannot read"
-    return array
+def _into(out: Array | None, target: Array | None, compute: Callable[[Array | None], Array | None]) -> Array:
+    """Run `compute` on the checked view of `out`, and return `out` itself, or else a new result.
+
+    A target that the core cannot write in place (unaligned, strides that are no whole elements) is the one
+    case that goes through a copy.
+    """
+    plain = target if target is None or is_native(target) else np.array(target)
+    result = compute(plain)
+    assert result is not None, "the core was given an array that it cannot read"
+    if out is None:
+        return result
+    if target is not None and plain is not target:
+        target[...] = result
+    return out
 
 
 # Options
@@ -377,11 +392,12 @@ def _result(array: Array | None) -> Array:
 
 def _checked_options(algorithm: str, max_workspace: int | None) -> int:
     """The workspace limit in bytes, 0 for none, once the options are known to be right."""
-    _check_algorithm("algorithm", algorithm)
+    check_algorithm("algorithm", algorithm)
     return 0 if max_workspace is None else int_argument("max_workspace", max_workspace, 1)
 
 
-def _check_algorithm(name: str, value: Any) -> None:
+def check_algorithm(name: str, value: Any) -> None:
+    """Refuse an algorithm that there is not."""
     if not isinstance(value, str) or value not in ALGORITHMS:
         raise ValueError(f"{name}: expected {' or '.join(map(repr, ALGORITHMS))}, got {show(value)}")
 
@@ -405,4 +421,4 @@ def _checked_accumulator(
     return None
 
 
-_check_algorithm("WINDROW_ALGORITHM", os.environ.get("WINDROW_ALGORITHM", "auto"))
+check_algorithm("WINDROW_ALGORITHM", os.environ.get("WINDROW_ALGORITHM", "auto"))

@@ -1,0 +1,154 @@
+"""What a call would do: algorithm, kernel, blocks, FLOPs, bytes. Nothing is computed or allocated."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .arguments import int_argument, shape_argument, show
+from .config import get_num_threads
+from .convolution import check_algorithm, prepared
+from .geometry import conv_geometry
+
+OPERATIONS = ("conv", "conv_grad_input", "conv_grad_weight")
+MEMORY_FORMATS = ("channels_first", "channels_last")
+
+
+class Plan:
+    """What one call would do; print it, or take `as_dict()`."""
+
+    def __init__(self, facts: dict[str, Any]) -> None:
+        self._facts = facts
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the facts under fixed names: sizes in elements, memory in bytes."""
+        return dict(self._facts)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._facts[name]
+
+    def __repr__(self) -> str:
+        return f"<Plan of {self['operation']}: {self['algorithm']} on {self['target']}>"
+
+    def __str__(self) -> str:
+        f = self._facts
+        rows = [
+            ("operation", f"{f['operation']} of x {f['x_shape']} and w {f['w_shape']}, y {f['y_shape']}"),
+            ("operands", f"{f['dtype']}, {f['memory_format']}"),
+            ("algorithm", f"{f['algorithm']}, by {f['kernel']} on {f['target']}"),
+            ("tile", f"MR {f['MR']} x NR {f['NR']}"),
+            ("blocks", _blocks(f)),
+            ("work", f"{f['flops'] / 1e6:.6g} MFLOP, {f['flops_per_byte']:.3g} for each byte of x, w and y"),
+            ("memory", f"x {_size(f['x_bytes'])}, w {_size(f['w_bytes'])}, y {_size(f['y_bytes'])}"),
+            ("columns", f"{_size(f['columns_bytes'])} would hold the column matrix, which is never built"),
+            ("workspace", f"at most {_size(f['workspace_bytes'])} on {f['threads']} thread(s)"),
+            ("pieces", f"{f['pieces']} of work, whatever the number of threads"),
+        ]
+        return "\n".join(f"{name:10} {text}" for name, text in rows)
+
+
+def explain(
+    operation: str,
+    x_shape: Sequence[int],
+    w_shape: Sequence[int],
+    *,
+    dtype: Any = np.float32,
+    memory_format: str = "channels_first",
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: Any = 1,
+    algorithm: str = "auto",
+    max_workspace: int | None = None,
+    threads: int | None = None,
+) -> Plan:
+    """Tell what a call of conv or of one of its gradients would do on this machine.
+
+    Parameters
+    ----------
+    operation : {"conv", "conv_grad_input", "conv_grad_weight"}
+    x_shape, w_shape : sequence of int
+        (N, C, spatial...) and (K, C / groups, kernel...).
+    dtype : float32 or float64
+    memory_format : {"channels_first", "channels_last"}
+        Of x (for the gradients, of x and dy).
+    stride, padding, dilation, groups, algorithm, max_workspace
+        As `conv` takes them.
+    threads : int, optional
+        How many threads to plan for; `get_num_threads()` of them by default.
+
+    Examples
+    --------
+    >>> import windrow as wr
+    >>> plan = wr.explain("conv", (8, 64, 56, 56), (64, 64, 3, 3), padding=1)
+    >>> plan["flops"], plan["algorithm"]
+    (1849688064, 'direct')
+    >>> plan["columns_bytes"] // plan["workspace_bytes"] > 10
+    True
+    """
+    if operation not in OPERATIONS:
+        expected = ", ".join(map(repr, OPERATIONS[:-1])) + f" or {OPERATIONS[-1]!r}"
+        raise ValueError(f"operation: expected {expected}, got {show(operation)}")
+    if memory_format not in MEMORY_FORMATS:
+        raise ValueError(
+            f"memory_format: expected {' or '.join(map(repr, MEMORY_FORMATS))}, got {show(memory_format)}"
+        )
+    kind = _dtype(dtype)
+    check_algorithm("algorithm", algorithm)
+    count = get_num_threads() if threads is None else int_argument("threads", threads, 1)
+    limit = 0 if max_workspace is None else int_argument("max_workspace", max_workspace, 1)
+    geometry = conv_geometry(
+        shape_argument("x_shape", x_shape),
+        shape_argument("w_shape", w_shape),
+        stride, padding, dilation, groups, x_name="x_shape", w_name="w_shape",
+    )  # fmt: skip
+    core = prepared(geometry).plan(operation, kind == np.float64, count, limit)
+    size = {
+        name: kind.itemsize * int(np.prod(shape, dtype=object))
+        for name, shape in [("x", geometry.x_shape), ("w", geometry.w_shape), ("y", geometry.y_shape)]
+    }
+    windows = geometry.windows
+    facts = {
+        "operation": operation,
+        "x_shape": geometry.x_shape,
+        "w_shape": geometry.w_shape,
+        "y_shape": geometry.y_shape,
+        "dtype": kind.name,
+        "memory_format": memory_format,
+        "padding": windows.padding,
+        "threads": count,
+        **core,
+        "workspace_bytes": core["workspace_per_thread"] * count + core["workspace_shared"],
+        "flops": geometry.flops,
+        "flops_per_byte": geometry.flops / max(1, sum(size.values())),
+        "x_bytes": size["x"],
+        "w_bytes": size["w"],
+        "y_bytes": size["y"],
+        "columns_bytes": kind.itemsize * geometry.n * geometry.c * windows.taps * windows.positions,
+    }
+    return Plan(facts)
+
+
+def _dtype(value: Any) -> np.dtype[Any]:
+    try:
+        kind = np.dtype(value)
+    except TypeError:
+        raise TypeError(f"dtype: expected float32 or float64, got {show(value)}") from None
+    if kind not in (np.float32, np.float64):
+        raise TypeError(f"dtype: expected float32 or float64, got {kind}")
+    return kind
+
+
+def _blocks(facts: dict[str, Any]) -> str:
+    if not facts["KC"]:
+        return "strips of x in channels-last form, taps and channels side by side in the lanes"
+    return f"KC {facts['KC']} terms, NC {facts['NC']} pixels, MC {facts['MC']} rows"
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.4g} {unit}"
+        size /= 1024
+    return f"{size:.4g} GiB"
