@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from windrow import reference
+from windrow import layers, reference
 
 PRINTED = 0.5e-8  # half a unit of the last digit that NumPy printed
 
@@ -31,12 +31,22 @@ def reference_form(form):
     return SimpleNamespace(
         im2col=lambda *args, **keywords: reference.im2col(*args, form=form, **keywords),
         col2im=lambda *args, **keywords: reference.col2im(*args, form=form, **keywords),
-        conv_forward=reference_layer_forward,
-        conv_backward=reference_layer_backward,
     )
 
 
 IMPLEMENTATIONS = {f"reference, {form}": reference_form(form) for form in ("loops", "indices", "sliding")}
+
+LAYERS = {
+    "reference": SimpleNamespace(
+        conv_forward=reference_layer_forward, conv_backward=reference_layer_backward
+    ),
+    "compiled": layers,
+}
+
+
+@pytest.fixture(params=LAYERS)
+def layer(request):
+    return LAYERS[request.param]
 
 
 @pytest.fixture(params=IMPLEMENTATIONS)
@@ -79,26 +89,26 @@ CORRECT_OUT = """
 """
 
 
-def test_cell_4_forward(impl):
+def test_cell_4_forward(layer):
     x = np.linspace(-0.1, 0.5, num=2 * 3 * 4 * 4).reshape(2, 3, 4, 4)
     w = np.linspace(-0.2, 0.3, num=3 * 3 * 4 * 4).reshape(3, 3, 4, 4)
     b = np.linspace(-0.1, 0.2, num=3).reshape(3, 1)
-    out, _ = impl.conv_forward(x, w, b, stride=2, padding=1)
+    out, _ = layer.conv_forward(x, w, b, stride=2, padding=1)
     correct_out = np.array(CORRECT_OUT.split(), float).reshape(2, 3, 2, 2)
     np.testing.assert_allclose(out, correct_out, rtol=0, atol=PRINTED * (1 + 1e-6))
     # The error it printed is that of the digits above, and no other: it has its own eleven digits.
     assert abs(relative_error(out, correct_out) - 2.21214765759e-08) < 1e-14
 
 
-def test_cell_5_gradients(impl):
+def test_cell_5_gradients(layer):
     random = np.random.RandomState(231)
     x, w = random.randn(4, 3, 5, 5), random.randn(2, 3, 3, 3)
     b, dout = random.randn(2, 1), random.randn(4, 2, 5, 5)
 
     def forward(x, w, b):
-        return impl.conv_forward(x, w, b, stride=1, padding=1)[0]
+        return layer.conv_forward(x, w, b, stride=1, padding=1)[0]
 
-    dx, dw, db = impl.conv_backward(dout, impl.conv_forward(x, w, b, stride=1, padding=1)[1])
+    dx, dw, db = layer.conv_backward(dout, layer.conv_forward(x, w, b, stride=1, padding=1)[1])
     assert db.shape == b.shape
     # It printed 1.6e-8, 1.8e-10 and 2.6e-11: rounding of the differences, so varying with the order of sums.
     assert relative_error(dx, numerical_gradient(lambda x: forward(x, w, b), x, dout)) < 1e-7

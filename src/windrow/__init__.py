@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from . import layers
 from ._core import __version__
 from .config import get_num_threads, num_threads, release_workspaces, set_num_threads, show_config
 from .convolution import (
@@ -25,6 +26,7 @@ __all__ = [
     "conv_grad_weight",
     "explain",
     "get_num_threads",
+    "layers",
     "num_threads",
     "release_workspaces",
     "set_num_threads",

@@ -1,0 +1,95 @@
+"""The layer with a cache. Known values are in test_notebook.py; here are shapes, options and errors."""
+
+import numpy as np
+import pytest
+
+from windrow import layers, reference
+
+
+@pytest.fixture
+def problem():
+    rng = np.random.default_rng(0)
+    return rng.integers(-4, 5, (2, 3, 6, 5)).astype(float), rng.integers(-4, 5, (4, 3, 3, 2)).astype(float)
+
+
+@pytest.mark.parametrize("bias_shape", [(4,), (4, 1)])
+@pytest.mark.parametrize("geometry", [{}, {"stride": 2}, {"stride": (1, 2), "padding": ((0, 1), (2, 0))}])
+def test_layer_is_the_reference_with_padding_1(problem, bias_shape, geometry):
+    x, w = problem
+    b = np.arange(4.0).reshape(bias_shape)
+    full = {"stride": 1, "padding": 1, **geometry}
+    out, cache = layers.conv_forward(x, w, b, **geometry)
+    np.testing.assert_array_equal(out, reference.conv(x, w, b.ravel(), **full))
+    dout = np.random.default_rng(1).integers(-4, 5, out.shape).astype(float)
+    dx, dw, db = layers.conv_backward(dout, cache)
+    np.testing.assert_array_equal(dx, reference.conv_grad_input(dout, w, x.shape, **full))
+    np.testing.assert_array_equal(dw, reference.conv_grad_weight(dout, x, w.shape, **full))
+    np.testing.assert_array_equal(db, reference.conv_grad_bias(dout).reshape(bias_shape))
+
+
+def test_layer_without_bias(problem):
+    x, w = problem
+    out, cache = layers.conv_forward(x, w, None)
+    assert layers.conv_backward(np.ones_like(out), cache)[2] is None
+
+
+def test_lists_are_arrays():
+    out, cache = layers.conv_forward([[[1.0, 2.0, 3.0]]], [[[1.0, 1.0]]], [0.5], padding=0)
+    np.testing.assert_array_equal(out, [[[3.5, 5.5]]])
+    dx, _, db = layers.conv_backward([[[1.0, 2.0]]], cache)
+    np.testing.assert_array_equal(dx, [[[1.0, 3.0, 2.0]]])
+    np.testing.assert_array_equal(db, [3.0])
+
+
+def test_cache_holds_no_copies(problem):
+    x, w = problem
+    cache = layers.conv_forward(x, w, None)[1]
+    assert cache.x is x
+    assert cache.w is w
+
+
+def test_strict_refuses_a_remainder(problem):
+    x, w = problem
+    assert layers.conv_forward(x, w, None, stride=2, padding=(1, 1))[0].shape == (2, 4, 3, 3)
+    with pytest.raises(ValueError) as error:
+        layers.conv_forward(x, w, None, stride=2, padding=(1, 1), strict=True)
+    assert str(error.value) == (
+        "stride: expected windows that end at the edge of the padded x, "
+        "got a remainder of 1 on spatial axis 0: "
+        "(size 6 + padding 1 + 1 - window 3) / stride 2"
+    )
+    layers.conv_forward(x, w, None, stride=(1, 1), padding=1, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("b", "error", "text"),
+    [
+        (np.zeros(3), ValueError, "b: expected shape (4,) or (4, 1), got (3,)"),
+        (np.zeros((1, 4)), ValueError, "b: expected shape (4,) or (4, 1), got (1, 4)"),
+        (0.0, ValueError, "b: expected shape (4,) or (4, 1), got ()"),
+        (["a"] * 4, TypeError, "b: expected a numeric array, got dtype <U1 (from list)"),
+    ],
+)
+def test_wrong_bias(problem, b, error, text):
+    with pytest.raises(error) as raised:
+        layers.conv_forward(*problem, b)
+    assert str(raised.value) == text
+
+
+@pytest.mark.parametrize(
+    ("dout", "error", "text"),
+    [
+        (np.zeros((2, 4, 6, 5)), ValueError, "dout: expected shape (2, 4, 6, 6), got (2, 4, 6, 5)"),
+        (
+            np.zeros((2, 4, 6, 6), "f4"),
+            TypeError,
+            "dout: expected float64, the dtype of x, got float32; "
+            "cast with dout.astype(np.float64) or x.astype(np.float32)",
+        ),
+    ],
+)
+def test_wrong_dout(problem, dout, error, text):
+    cache = layers.conv_forward(*problem, None)[1]
+    with pytest.raises(error) as raised:
+        layers.conv_backward(dout, cache)
+    assert str(raised.value) == text
