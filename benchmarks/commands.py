@@ -1,0 +1,206 @@
+"""The subcommands of `python -m benchmarks`, after the process has been limited to its threads."""
+
+import sys
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from . import layers, machine, overhead, patches, plot, race, results, summary, tables, timing
+from .peers import OURS
+
+SPIN_PAUSE = 0.01  # seconds: longer than the workers of OpenMP and onnxruntime spin after their work
+
+
+def _method(options: Namespace) -> timing.Method:
+    method = timing.Method(alone=options.threads == 1, pause=0.0 if options.threads == 1 else SPIN_PAUSE)
+    if options.quick:
+        method = method._replace(rounds=3, sample=1e-3, budget=2.0, least=2, slow=3.0)
+    return method if options.rounds is None else method._replace(rounds=options.rounds)
+
+
+def _settings(options: Namespace, method: timing.Method) -> dict[str, Any]:
+    return {
+        "threads": options.threads,
+        "cpus": options.cpus,
+        "kept_pages": options.kept_pages,
+        "method": method._asdict(),
+    }
+
+
+def _start(options: Namespace) -> tuple[timing.Method, dict[str, Any], dict[str, Any]]:
+    """The method, the loaded peers and the head of the result."""
+    method = _method(options)
+    rivals, missing = race.load_peers(options.peers, options.threads)
+    document = results.header(options.command, _settings(options, method))
+    document["peers"] = {name: {"version": p.version, "settings": p.settings} for name, p in rivals.items()}
+    document["missing"] = missing
+    for name, reason in missing.items():
+        print(f"missing: {name}: {reason}")
+    return method, rivals, document
+
+
+def _finish(options: Namespace, document: dict[str, Any], cells: list[dict[str, Any]]) -> Path:
+    document["load_at_end"], document["ended"] = machine.load(), machine.now()
+    document["cells"] = cells
+    stamp = document["created"].replace(":", "").replace("-", "")
+    path = options.out or results.RESULTS / "local" / f"{options.command}-{options.threads}t-{stamp}.json"
+    results.write(path, document)
+    print(f"written: {path}")
+    return path
+
+
+def _limits(options: Namespace, document: dict[str, Any]) -> Any:
+    measured, reason = race.measured_limits(options.threads)
+    if reason:
+        document["missing"]["limits"] = reason
+        print(f"missing: limits: {reason}")
+    return measured
+
+
+def _progress(cell: dict[str, Any]) -> None:
+    """One line per cell while a race runs."""
+    if "skipped" in cell:
+        print(f"{cell['layer']:40} {cell.get('dtype', '')} skipped: {cell['skipped']}", flush=True)
+        return
+    what = cell.get("pass") or f"{cell.get('operation', '')} {cell.get('layout', '')}"
+    name = cell.get("layer") or cell.get("call")
+    times = sorted((entry["median"], who) for who, entry in cell["candidates"].items())
+    best = "  ".join(f"{who} {tables.seconds(t)}" for t, who in times[:3])
+    value = race.ratio(cell)
+    mark = "" if value is None else f"{value:5.2f} "
+    print(f"{name:36} n={cell.get('n', '-')!s:4}{cell['dtype'][-2:]} {what:18} {mark} {best}", flush=True)
+    for who, reason in cell["absent"].items():
+        if reason.startswith(("wrong", "failed")):
+            print(f"    {who}: {reason}", flush=True)
+
+
+def conv(options: Namespace) -> int:
+    chosen = layers.batches(layers.load(options.layers, options.only), options.batch)
+    if not chosen:
+        raise SystemExit("--only: no layer has such a name")
+    method, rivals, document = _start(options)
+    measured = _limits(options, document)
+    course = race.Course(chosen, options.dtype, options.passes, method, again=not options.quick)
+    cells = race.run(course, rivals, measured, _progress)
+    _finish(options, document, cells)
+    _show_conv(document, full=True)
+    if options.plot:
+        plot.conv(document, options.plot)
+    return 0
+
+
+def _show_conv(document: dict[str, Any], full: bool) -> None:
+    found = summary.rows(document["cells"])
+    if full:
+        tables.cells(found).show()
+    for line in tables.complaints(found):
+        print("refused or failed:", line)
+    heads = ["file", "dtype", "pass"]
+    tables.means(summary.groups(found, summary.by_file), heads, "Geometric means by file").show()
+    tables.means(summary.groups(found, summary.by_pass), heads[1:], "Geometric means").show()
+    lost = sum(r.lost for r in found)
+    print(f"{lost} of {len(found)} cells lost (ratio below {race.LOST}, and again in the longer re-race)")
+
+
+def patches_command(options: Namespace) -> int:
+    method, rivals, document = _start(options)
+    measured = _limits(options, document)
+    course = patches.Course(
+        patches.cases(options.only),
+        options.dtype,
+        options.layout or patches.LAYOUTS,
+        options.operation,
+        method,
+    )
+    cells = patches.run(course, rivals, measured, _progress)
+    _finish(options, document, cells)
+    tables.patch_cells(document).show()
+    tables.patch_means(document).show()
+    if options.plot:
+        plot.patch(document, options.plot)
+    return 0
+
+
+def overhead_command(options: Namespace) -> int:
+    method, rivals, document = _start(options)
+    method = method._replace(slow=50.0)
+    cells = overhead.calls(rivals, options.dtype, method, _progress)
+    if OURS in rivals:
+        document["first_call"] = overhead.first_call()
+        document["imports"] = overhead.imports()
+    _finish(options, document, cells)
+    _show_overhead(document)
+    return 0
+
+
+def _show_overhead(document: dict[str, Any]) -> None:
+    tables.overhead(document).show()
+    if "imports" in document:
+        got = document["imports"]
+        print(
+            f"import windrow adds {1e3 * got['added']:.1f} ms to NumPy's {1e3 * got['numpy']:.1f} ms",
+            end="; ",
+        )
+        print(f"new standard modules: {', '.join(got['new_stdlib_modules']) or 'none'}")
+        print(f"first call of a process: {tables.seconds(document['first_call'])}")
+
+
+def limits(options: Namespace) -> int:
+    measured, reason = race.measured_limits(options.threads)
+    if measured is None:
+        print(f"missing: {reason}")
+        return 1
+    table = tables.Table(f"Limits of this machine, {options.threads} thread(s)", ["limit", "measured"])
+    for dtype in options.dtype:
+        table.add(f"FMA peak, {dtype}", f"{measured.fma_peak(dtype, 0.1) / 1e9:.1f} GFLOP/s")
+    for mib in (0.25, 4, 512):
+        buffer = np.full(int(mib * 2**17), 1.5)
+        table.add(f"fill, {mib:g} MiB", f"{measured.fill_rate(buffer, 0.1) / 1e9:.1f} GB/s")
+        table.add(f"read, {mib:g} MiB", f"{measured.read_rate(buffer, 0.1) / 1e9:.1f} GB/s")
+    table.show()
+    return 0
+
+
+def report(options: Namespace) -> int:
+    document = results.read(options.file)
+    show = {"conv": _report_conv, "patches": _report_patches, "overhead": _report_overhead}
+    sys.stdout.write(show[document["kind"]](document, options.full) + "\n")
+    if options.plot and document["kind"] != "overhead":
+        {"conv": plot.conv, "patches": plot.patch}[document["kind"]](document, options.plot)
+    return 0
+
+
+def _report_conv(document: dict[str, Any], full: bool) -> str:
+    found = summary.rows(document["cells"])
+    heads = ["layers", "dtype", "pass"]
+    parts = [
+        tables.machine(document),
+        tables.means(summary.groups(found, summary.by_pass), heads[1:], "").markdown(),
+        tables.means(summary.groups(found, summary.by_file), heads, "").markdown(),
+    ]
+    shown = found if full else [r for r in found if r.lost]
+    if shown:
+        parts.append(tables.cells(shown, "").markdown())
+    return "\n\n".join(parts)
+
+
+def _report_patches(document: dict[str, Any], full: bool) -> str:
+    parts = [tables.machine(document), tables.patch_means(document).markdown()]
+    if full:
+        parts.append(tables.patch_cells(document).markdown())
+    return "\n\n".join(parts)
+
+
+def _report_overhead(document: dict[str, Any], full: bool) -> str:
+    return f"{tables.machine(document)}\n\n{tables.overhead(document, '').markdown()}"
+
+
+COMMANDS = {
+    "conv": conv,
+    "patches": patches_command,
+    "overhead": overhead_command,
+    "limits": limits,
+    "report": report,
+}

@@ -1,0 +1,152 @@
+"""The race of the patches: unfold and fold of every case, dtype and layout, beside the memory's speed."""
+
+import gc
+from collections.abc import Callable, Sequence
+from functools import partial
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import limits, timing
+from .layers import PATCH_FILE, Layer, load
+from .machine import available_memory
+from .peers import Peer
+from .peers.base import Patches
+from .peers.numpy_views import padded, split_columns, tap_slices
+from .race import Meter, gather, ratio, time_cell
+
+LAYOUTS = ("n (c k) l", "(c k) (l n)", "(n l) (c k)")
+OPERATIONS = ("unfold", "fold")
+TINY_BYTES = 64 << 10  # columns below this are a matter of call overhead; the means leave them out
+LARGE_BYTES = 6 << 30  # columns above this are raced in float32 only
+
+
+class Course(NamedTuple):
+    cases: Sequence[Layer]
+    dtypes: Sequence[str]
+    layouts: Sequence[str]
+    operations: Sequence[str]
+    method: timing.Method
+
+
+def cases(only: Sequence[str] = ()) -> list[Layer]:
+    return load([PATCH_FILE], only)
+
+
+def column_bytes(layer: Layer, dtype: str) -> int:
+    return prod(layer.columns_shape) * np.dtype(dtype).itemsize
+
+
+def layout_shape(layer: Layer, layout: str) -> tuple[int, ...]:
+    n, ck, l = layer.columns_shape
+    shapes = {"n (c k) l": (n, ck, l), "(c k) (l n)": (ck, l * n), "(n l) (c k)": (n * l, ck)}
+    return shapes[layout]
+
+
+def bound_seconds(cell: dict[str, Any]) -> float | None:
+    """T = bytes written / fill rate + bytes read / read rate, on the buffers of the cell."""
+    rates = cell["limits"]
+    if not rates or not all(rates.values()):
+        return None
+    return cell["bytes_written"] / rates["fill"] + cell["bytes_read"] / rates["read"]
+
+
+def _filled(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    """Normal values, repeated block by block: a random number per entry of gigabytes would take minutes."""
+    block = np.random.default_rng(2).standard_normal(1 << 16).astype(dtype)
+    out = np.empty(prod(shape), dtype)
+    for start in range(0, out.size, block.size):
+        out[start : start + block.size] = block[: out.size - start]
+    return out.reshape(shape)
+
+
+class Expected:
+    """Samples of the right answer: some taps of the columns, or the sums at one image and channel."""
+
+    def __init__(self, case: Patches, operation: str) -> None:
+        self._case, self._operation, self._layer = case, operation, case.layer
+
+    def complaint(self, got: np.ndarray) -> str | None:
+        layer, case = self._layer, self._case
+        n, c = layer.n - 1, layer.c - 1
+        single = layer._replace(n=1, c=1)
+        if self._operation == "unfold":
+            image = padded(case.x[n : n + 1, c : c + 1], single)
+            columns = split_columns(got, case)[n, c]
+            for tap in (tuple(0 for _ in layer.kernel), tuple(k - 1 for k in layer.kernel)):
+                if not np.array_equal(columns[tap], image[0, 0][tap_slices(layer, tap)]):
+                    return f"wrong: tap {tap} differs"
+            return None
+        columns = split_columns(case.columns, case)[n, c].astype(np.float64)
+        size = tuple(s + 2 * p for s, p in zip(layer.size, layer.pad))
+        total, absolute = np.zeros(size), np.zeros(size)
+        for tap in np.ndindex(*layer.kernel):
+            total[tap_slices(layer, tap)] += columns[tap]
+            absolute[tap_slices(layer, tap)] += np.abs(columns[tap])
+        inside = tuple(slice(p, p + s) for p, s in zip(layer.pad, layer.size))
+        tolerance = prod(layer.kernel) * np.finfo(case.dtype).eps * absolute[inside]
+        right = np.abs(got[n, c] - total[inside]) <= tolerance
+        return None if right.all() else "wrong: sums differ"
+
+
+def cell(
+    case: Patches,
+    operation: str,
+    rivals: dict[str, Peer],
+    method: timing.Method,
+    measured: limits.Limits | None,
+) -> dict[str, Any]:
+    offers = ((name, partial(getattr(peer, operation), case)) for name, peer in rivals.items())
+    found, absent = gather(offers)
+    columns, image = column_bytes(case.layer, case.dtype), case.x.nbytes
+    written, read = (columns, image) if operation == "unfold" else (image, columns)
+    meter = None
+    if measured is not None:
+        target, source = (case.columns_out, case.x) if operation == "unfold" else (case.x_out, case.columns)
+        meter = Meter(measured, case.dtype, target, source)
+    result = {
+        "layer": f"{case.layer.source}/{case.layer.name}",
+        "shape": case.layer._asdict(),
+        "dtype": case.dtype,
+        "operation": operation,
+        "layout": case.layout,
+        "bytes_read": read,
+        "bytes_written": written,
+        "tiny": columns < TINY_BYTES,
+        **time_cell(found, Expected(case, operation).complaint, absent, method, meter),
+    }
+    result["ratio"] = ratio(result)
+    return result
+
+
+def run(
+    course: Course,
+    rivals: dict[str, Peer],
+    measured: limits.Limits | None,
+    show: Callable[[dict[str, Any]], None],
+) -> list[dict[str, Any]]:
+    cells = []
+    for layer in course.cases:
+        for dtype in course.dtypes:
+            size = column_bytes(layer, dtype)
+            # Columns in, columns out, a peer's fresh columns, and for torch their permuted copy.
+            free = available_memory()
+            reason = None
+            if size > LARGE_BYTES:
+                reason = "columns over 6 GiB are raced in float32 only"
+            elif 0 < free < 4 * size:
+                reason = f"needs {4 * size / 2**30:.1f} GiB of free memory, there are {free / 2**30:.1f}"
+            if reason:
+                show({"layer": f"{layer.source}/{layer.name}", "dtype": dtype, "skipped": reason})
+                continue
+            x, x_out = _filled(layer.x_shape, dtype), _filled(layer.x_shape, dtype)
+            flat, flat_out = _filled((size // x.itemsize,), dtype), _filled((size // x.itemsize,), dtype)
+            for layout in course.layouts:
+                shape = layout_shape(layer, layout)
+                case = Patches(layer, dtype, layout, x, flat.reshape(shape), x_out, flat_out.reshape(shape))
+                for operation in course.operations:
+                    cells.append(cell(case, operation, rivals, course.method, measured))
+                    show(cells[-1])
+                    gc.collect()
+    return cells

@@ -1,0 +1,213 @@
+"""Tables: for the terminal (with rich where it is installed) and as Markdown."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from . import patches, summary, timing
+from .peers import OURS
+from .summary import PREPARED, Group, Row
+
+MISSING = "-"
+
+
+def figure(value: float | None, digits: int = 2) -> str:
+    return MISSING if value is None else f"{value:.{digits}f}"
+
+
+def giga(value: float | None) -> str:
+    return MISSING if value is None else f"{value / 1e9:.3g}" if value < 1e11 else f"{value / 1e9:.0f}"
+
+
+def seconds(value: float | None) -> str:
+    if value is None:
+        return MISSING
+    for unit, scale in (("s", 1.0), ("ms", 1e-3), ("us", 1e-6)):
+        if value >= scale:
+            return f"{value / scale:.3g} {unit}"
+    return f"{value / 1e-9:.3g} ns"
+
+
+class Table:
+    """Columns and rows of text; the first `left` columns are aligned left, the others right."""
+
+    def __init__(self, title: str, columns: Sequence[str], left: int = 1) -> None:
+        self.title, self.columns, self.left = title, list(columns), left
+        self.rows: list[list[str]] = []
+
+    def add(self, *values: str) -> None:
+        if len(values) != len(self.columns):
+            raise ValueError(f"table: expected {len(self.columns)} values, got {len(values)}")
+        self.rows.append(list(values))
+
+    def markdown(self) -> str:
+        marks = [":---" if i < self.left else "---:" for i in range(len(self.columns))]
+        lines = [self.columns, marks, *self.rows]
+        return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+    def plain(self) -> str:
+        lines = [self.columns, *self.rows]
+        widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
+        text = [self.title] if self.title else []
+        for line in lines:
+            parts = [
+                v.ljust(w) if i < self.left else v.rjust(w) for i, (v, w) in enumerate(zip(line, widths))
+            ]
+            text.append("  ".join(parts).rstrip())
+        return "\n".join(text)
+
+    def show(self) -> None:
+        try:
+            from rich import box  # noqa: PLC0415  (optional)
+            from rich.console import Console  # noqa: PLC0415
+            from rich.table import Table as Rich  # noqa: PLC0415
+        except ImportError:
+            print(self.plain(), end="\n\n")
+            return
+        table = Rich(title=self.title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+        for i, name in enumerate(self.columns):
+            table.add_column(name, justify="left" if i < self.left else "right", no_wrap=True)
+        for line in self.rows:
+            table.add_row(*line)
+        # As wide as its text: a narrower terminal or a pipe shall not lose the ends of figures.
+        natural = max(map(len, self.plain().splitlines())) + 3 * len(self.columns)
+        Console(width=max(natural, Console().width)).print(table, markup=False)
+
+
+def cells(found: Sequence[Row], title: str = "Cells, lost ones first") -> Table:
+    """Every cell: speeds in GFLOP/s."""
+    speeds = ["nchw", "nhwc", "prepared", "best peer", "GFLOP/s"]
+    ratios = ["ratio", "+-", "nchw alone", "prepared", "again", "of limit"]
+    table = Table(title, ["layer", "n", "dtype", "pass", *speeds, *ratios])
+    for r in found:
+        mark = " LOST" if r.lost else ""
+        table.add(
+            r.layer + mark,
+            str(r.n),
+            r.dtype,
+            r.which,
+            giga(r.first),
+            giga(r.last),
+            giga(r.prepared),
+            r.peer or MISSING,
+            giga(r.best),
+            figure(r.ratio),
+            figure(r.ratio_spread),
+            figure(r.ratio_first),
+            figure(r.ratio_prepared),
+            figure(r.again),
+            figure(r.share),
+        )
+    return table
+
+
+def means(found: Sequence[Group], heads: Sequence[str], title: str) -> Table:
+    """Geometric means of groups; `heads` name the parts of a group's name."""
+    columns = [*heads, "cells", "ratio", "without tiny", "nchw alone", "prepared", "of limit", "lost"]
+    table = Table(title, columns, left=len(heads))
+    for g in found:
+        table.add(
+            *map(summary.shown, g.name),
+            str(g.cells),
+            figure(g.ratio),
+            figure(g.ratio_large),
+            figure(g.ratio_first),
+            figure(g.ratio_prepared),
+            figure(g.share),
+            str(g.lost),
+        )
+    return table
+
+
+def complaints(found: Sequence[Row]) -> list[str]:
+    """What was refused or failed, as lines."""
+    return [
+        f"{r.layer} n={r.n} {r.dtype} {r.which}: {name}: {text}"
+        for r in found
+        for name, text in r.complaints.items()
+    ]
+
+
+def patch_cells(document: dict[str, Any]) -> Table:
+    """Every patch case: GB/s of columns; the score is the bound's time over ours."""
+    table = Table(
+        "Patches (GB/s of columns), lowest score first",
+        ["case", "dtype", "operation", "layout", "limit", "ours", "score", "best peer", "peer", "ratio"],
+        left=4,
+    )
+    lines = []
+    for cell in document["cells"]:
+        size = max(cell["bytes_read"], cell["bytes_written"])
+        medians = {name: entry["median"] for name, entry in cell["candidates"].items()}
+        rivals = {name: value for name, value in medians.items() if name != OURS}
+        peer = min(rivals, key=rivals.__getitem__, default=None)
+        bound = patches.bound_seconds(cell)
+        ours = medians.get(OURS)
+        score = bound / ours if bound and ours else None
+        speeds = [size / t if t else None for t in (bound, ours)]
+        lines.append((score if score is not None else 9.0, [
+            cell["layer"].partition("/")[2], cell["dtype"], cell["operation"], cell["layout"],
+            giga(speeds[0]), giga(speeds[1]), figure(score), peer or MISSING,
+            giga(size / rivals[peer]) if peer else MISSING, figure(cell["ratio"]),
+        ]))  # fmt: skip
+    for _, line in sorted(lines, key=lambda pair: pair[0]):
+        table.add(*line)
+    return table
+
+
+def patch_means(document: dict[str, Any]) -> Table:
+    """Geometric means of scores and ratios, by operation and layout, without the cases under 64 KiB."""
+    table = Table(
+        "Patches: geometric means",
+        ["operation", "layout", "cells", "score", "least", "ratio to best peer"],
+        left=2,
+    )
+    parts: dict[tuple[str, str], list[tuple[float | None, float | None]]] = {}
+    for cell in document["cells"]:
+        if cell["tiny"]:
+            continue
+        bound, ours = patches.bound_seconds(cell), cell["candidates"].get(OURS)
+        score = bound / ours["median"] if bound and ours else None
+        for layout in (cell["layout"], "all"):
+            parts.setdefault((cell["operation"], layout), []).append((score, cell["ratio"]))
+    for (operation, layout), values in sorted(parts.items(), reverse=True):
+        scores = [s for s, _ in values if s is not None]
+        ratios = [r for _, r in values if r is not None]
+        table.add(
+            operation,
+            layout,
+            str(len(values)),
+            figure(timing.geometric_mean(scores)),
+            figure(min(scores, default=None)),
+            figure(timing.geometric_mean(ratios)),
+        )
+    return table
+
+
+def machine(document: dict[str, Any]) -> str:
+    """One line on where and with what a result was made."""
+    about, settings = document["machine"], document["settings"]
+    names = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
+    where = f"{about['cpu']} ({about['family']}), {settings.get('threads', 1)} thread(s)"
+    return f"{where}, {document['created'][:10]}; {names}"
+
+
+def overhead(document: dict[str, Any], title: str = "Tiny calls (microseconds)") -> Table:
+    """Each library's best candidate for every tiny call."""
+    best = [_by_library(cell["candidates"]) for cell in document["cells"]]
+    names = list(dict.fromkeys(name for medians in best for name in medians))
+    table = Table(title, ["call", "layout", "dtype", *names], left=3)
+    for cell, medians in zip(document["cells"], best):
+        values = (medians.get(name) for name in names)
+        times = (MISSING if value is None else f"{value * 1e6:.2f}" for value in values)
+        table.add(cell["call"], cell["layout"], cell["dtype"], *times)
+    return table
+
+
+def _by_library(candidates: dict[str, Any]) -> dict[str, float]:
+    best: dict[str, float] = {}
+    for name, entry in candidates.items():
+        library = (
+            PREPARED if entry.get("prepared") and name.startswith(OURS) else name.split()[0].partition(".")[0]
+        )
+        best[library] = min(entry["median"], best.get(library, entry["median"]))
+    return best

@@ -1,0 +1,127 @@
+"""How a time is taken: adaptive repetition, rounds in rotating order, medians and their spread."""
+
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from math import exp, inf, log
+from statistics import median, quantiles
+from typing import Any, NamedTuple
+
+# In a round with one thread the process should own its core; a sample during which it got less was preempted.
+OWNED = 0.97
+RETAKES = 3
+
+
+class Method(NamedTuple):
+    """How long and how often to measure."""
+
+    rounds: int = 7
+    sample: float = 2e-3  # seconds that one sample should last at least
+    budget: float = 10.0  # seconds for one cell, all candidates together; rounds drop to `least` to keep it
+    least: int = 3
+    pause: float = 0.0  # seconds between candidates, for workers that spin
+    slow: float = 5.0  # a candidate this many times slower than the fastest is timed in `least` rounds only
+    alone: bool = True  # one thread: samples that were preempted are taken again
+
+
+class Sample(NamedTuple):
+    seconds: float  # per call
+    owned: float  # CPU time over wall time: below 1 with one thread, others took the core
+
+
+class Times(NamedTuple):
+    """The samples of one candidate, in the order of the rounds (None where it sat out)."""
+
+    samples: list[float | None]
+    inner: int
+    disturbed: int
+
+    @property
+    def values(self) -> list[float]:
+        return [s for s in self.samples if s is not None]
+
+    @property
+    def median(self) -> float:
+        return median(self.values)
+
+    @property
+    def spread(self) -> float:
+        return spread(self.values)
+
+
+def spread(values: Sequence[float]) -> float:
+    """The distance between the quartiles, over the median."""
+    if len(values) < 2:
+        return 0.0
+    low, middle, high = quantiles(values, n=4, method="inclusive")
+    return (high - low) / middle
+
+
+def geometric_mean(values: Iterable[float]) -> float | None:
+    logs = [log(v) for v in values]
+    return exp(sum(logs) / len(logs)) if logs else None
+
+
+def take(call: Callable[[], Any], inner: int) -> Sample:
+    """One sample: `inner` calls, after the caller's warm-up."""
+    loop = range(inner)
+    cpu, start = time.process_time(), time.perf_counter()
+    for _ in loop:
+        call()
+    wall = time.perf_counter() - start
+    cpu = time.process_time() - cpu
+    return Sample(wall / inner, cpu / wall if wall else 1.0)
+
+
+def calibrate(call: Callable[[], Any], sample: float) -> tuple[float, int]:
+    """Rough seconds per call, and the calls that fill one sample. The first call (caches) is not counted."""
+    call()
+    inner = 1
+    while True:
+        seconds = take(call, inner).seconds
+        if seconds * inner >= sample / 2 or inner >= 1 << 20:
+            return seconds, max(1, round(sample / max(seconds, 1e-9) + 0.5))
+        inner = max(2 * inner, min(1 << 20, round(sample / max(seconds, 1e-9))))
+
+
+def rotated(names: Sequence[str], turn: int) -> list[str]:
+    """The order of one round: forwards and backwards in turn, starting one further every two rounds."""
+    shift = turn // 2 % len(names) if names else 0
+    order = [*names[shift:], *names[:shift]]
+    return order[::-1] if turn % 2 else order
+
+
+def interleave(
+    candidates: Mapping[str, Callable[[], Any]],
+    method: Method,
+    each_round: Callable[[], None] | None = None,
+) -> dict[str, Times]:
+    """Times of all candidates, taken in rounds. `each_round` runs at the end of every round (the limits)."""
+    rough, inner = {}, {}
+    for name, call in candidates.items():
+        rough[name], inner[name] = calibrate(call, method.sample)
+        time.sleep(method.pause)
+    best = min(rough.values(), default=inf)
+    slow = {name for name in rough if rough[name] > method.slow * best}
+    # One round is a warm-up call and a sample of each; the slow ones do not count in full, they sit out most.
+    cost = sum((inner[name] + 1) * rough[name] for name in rough if name not in slow)
+    rounds = max(method.least, min(method.rounds, int(method.budget / max(cost, 1e-9))))
+    samples: dict[str, list[float | None]] = {name: [] for name in candidates}
+    disturbed = dict.fromkeys(candidates, 0)
+    for turn in range(rounds):
+        for name in rotated(list(candidates), turn):
+            if name in slow and turn >= method.least:
+                samples[name].append(None)
+                continue
+            time.sleep(method.pause)
+            candidates[name]()
+            taken = take(candidates[name], inner[name])
+            for _ in range(RETAKES if method.alone else 0):
+                if taken.owned >= OWNED:
+                    break
+                disturbed[name] += 1
+                again = take(candidates[name], inner[name])
+                taken = max(taken, again, key=lambda s: s.owned)
+            samples[name].append(taken.seconds)
+        if each_round is not None:
+            each_round()
+    return {name: Times(samples[name], inner[name], disturbed[name]) for name in candidates}

@@ -1,0 +1,323 @@
+"""The race's own arithmetic: layers, FLOPs, statistics, order of rounds, checks, tables; and a smoke run."""
+
+import json
+import math
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from benchmarks import layers, limits, overhead, patches, results, summary, tables, timing  # noqa: E402
+from benchmarks.peers import MODULES, numpy_views  # noqa: E402
+from benchmarks.problem import Check, make  # noqa: E402
+
+HEAD_2D = "name,n,c,h,w,k,kh,kw,stride,pad,dilation,groups"
+HEAD_ND = "name,n,c,size,k,kernel,stride,pad,dilation,groups"
+
+
+def layer(line, head=HEAD_ND):
+    (found,) = layers.parse([head, line], "test")
+    return found
+
+
+def test_the_two_forms_describe_the_same_layer():
+    flat = layer("conv1,1,3,224,224,64,7,7,2,3,1,1", HEAD_2D)
+    assert flat == layer("conv1,1,3,224x224,64,7x7,2,3,1,1")
+    assert (flat.x_shape, flat.w_shape, flat.y_shape) == ((1, 3, 224, 224), (64, 3, 7, 7), (1, 64, 112, 112))
+    assert flat.flops == 2 * 64 * 112 * 112 * 3 * 49
+    assert flat.traffic("dx") == (math.prod(flat.y_shape) + math.prod(flat.w_shape), math.prod(flat.x_shape))
+
+
+def test_ranks_per_axis_values_and_groups():
+    line = layer("tasnet,2,512,3200,512,3,1,64,64,512")
+    assert (line.rank, line.w_shape, line.y_shape) == (1, (512, 1, 3), (2, 512, 3200))
+    assert line.flops == 2 * 2 * 512 * 3200 * 3
+    wide = layer("w,1,128,17x17,192,1x7,1,0x3,1,1")
+    assert (wide.pad, wide.stride, wide.out_size) == ((0, 3), (1, 1), (17, 17))
+    assert layer("v,1,2,4x6x8,3,2x2x2,2,0,1,1").out_size == (2, 3, 4)
+
+
+@pytest.mark.parametrize(
+    ("head", "line", "message"),
+    [
+        ("name,n", "a,1", "test: expected the columns of the 2-D or the N-D form, got ['n', 'name']"),
+        (
+            HEAD_ND,
+            "a,1,3,8x8,4,3,1,1x1x1,1,1",
+            "test/a: pad: expected 1 or 2 values joined by x, got '1x1x1'",
+        ),
+        (HEAD_ND, "a,1,3,8x8,4,3,1,1,1,2", "test/a: groups=2 must divide c=3 and k=4"),
+        (HEAD_ND, "a,1,3,2x2,4,3,1,0,1,1", "test/a: the window does not fit the padded image"),
+    ],
+)
+def test_bad_layers_are_named(head, line, message):
+    with pytest.raises(ValueError) as error:
+        layers.parse([head, line], "test")
+    assert str(error.value) == message
+
+
+def test_every_shape_file_parses_and_names_are_unique():
+    found = layers.load()
+    assert len({(x.source, x.name) for x in found}) == len(found) > 100
+    assert {x.rank for x in found} == {1, 2, 3}
+    assert all(x.k is None for x in patches.cases())
+    with pytest.raises(ValueError, match="is a patch case: it has no filters"):
+        _ = patches.cases()[0].filters
+    with pytest.raises(ValueError, match=r"layers: no file .*nowhere.csv \(there are: convnext, "):
+        layers.load(["nowhere"])
+
+
+def test_batches_replace_ones_only():
+    own = layers.load(["small", "vgg16"], ["digits_conv1", "conv5_1"])
+    got = [(x.name, x.n) for x in layers.batches(own, [1, 8])]
+    assert got == [("digits_conv1", 64), ("conv5_1", 1), ("conv5_1", 8)]
+
+
+def test_statistics():
+    assert timing.geometric_mean([1.0, 4.0]) == pytest.approx(2.0, rel=1e-15)
+    assert timing.geometric_mean([]) is None
+    assert timing.spread([1.0, 2.0, 3.0, 4.0, 5.0]) == pytest.approx(2 / 3, rel=1e-15)
+    assert timing.spread([3.0]) == 0.0
+    assert timing.Times([3.0, None, 1.0, 2.0], 1, 0).median == 2.0
+
+
+def test_every_candidate_comes_first_in_some_round_and_last_in_some():
+    names = ["a", "b", "c", "d"]
+    orders = [timing.rotated(names, turn) for turn in range(8)]
+    assert all(sorted(order) == names for order in orders)
+    assert {order[0] for order in orders} == set(names) == {order[-1] for order in orders}
+    assert timing.rotated([], 3) == []
+
+
+def test_slow_candidates_sit_out_after_the_least_rounds():
+    def busy(count):
+        return lambda: sum(range(count))
+
+    method = timing.Method(rounds=5, sample=1e-4, least=2, slow=20.0, alone=False)
+    turns = []
+    taken = timing.interleave({"fast": busy(10), "slow": busy(100_000)}, method, lambda: turns.append(1))
+    assert len(turns) == 5
+    assert None not in taken["fast"].samples
+    assert [s is None for s in taken["slow"].samples] == [False, False, True, True, True]
+    assert taken["fast"].inner > taken["slow"].inner == 1
+    assert taken["slow"].median > taken["fast"].median
+
+
+CASES = [
+    "plain,2,3,9x7,4,3x2,1,1x0,1,1",
+    "strided,1,4,9x9,6,3,2x3,1,1,2",
+    "dilated,2,2,11,3,3,1,2,2,1",
+    "depthwise,1,5,8x8,10,3,1,1,1,5",
+    "volume,1,2,4x5x6,3,2x3x1,1,1x1x0,1,1",
+]
+
+
+@pytest.mark.parametrize("line", CASES)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("which", layers.PASSES)
+def test_numpy_peer_passes_the_check_and_a_wrong_result_does_not(line, dtype, which):
+    problem = make(layer(line), dtype)
+    (candidate,) = numpy_views.load(1).conv(problem, which)
+    got = candidate.value(candidate.call())
+    check = Check(problem, which)
+    assert check.complaint(got, dtype) is None
+    # Less exact than stated, a wrong entry, a wrong shape: each is refused.
+    rounded = (got.astype(np.float32).view(np.uint32) & np.uint32(0xFFFF0000)).view(np.float32).astype(dtype)
+    assert "times the tolerance" in check.complaint(rounded, dtype)
+    got = got.copy()
+    got.flat[0] += 1
+    assert "times the tolerance" in check.complaint(got, dtype)
+    assert check.complaint(got[:0], dtype).startswith("gives (0, ")
+    got.flat[0] = np.nan
+    assert check.complaint(got, dtype) is not None
+
+
+@pytest.mark.parametrize("layout", patches.LAYOUTS)
+@pytest.mark.parametrize("operation", patches.OPERATIONS)
+def test_patch_check(layout, operation):
+    single = layers.load([layers.PATCH_FILE], ["dilated"])[0]._replace(n=2, c=2, size=(9, 8), stride=(2, 1))
+    shape = patches.layout_shape(single, layout)
+    x, columns = patches._filled(single.x_shape, "float32"), patches._filled(shape, "float32")
+    case = patches.Patches(single, "float32", layout, x, columns, x.copy(), columns.copy())
+    peer = numpy_views.load(1)
+    (candidate,) = peer.unfold(case) if operation == "unfold" else peer.fold(case)
+    got = candidate.value(candidate.call())
+    expected = patches.Expected(case, operation)
+    assert expected.complaint(got) is None
+    got.flat[-1] += 1
+    assert expected.complaint(got) is not None
+
+
+def test_numpy_unfold_and_fold_are_adjoint_in_every_layout():
+    single = layers.load([layers.PATCH_FILE], ["cs231n_fast"])[0]._replace(n=3, c=2, size=(7, 6))
+    rng = np.random.default_rng(0)
+    x = rng.integers(-9, 9, single.x_shape).astype("float64")
+    for layout in patches.LAYOUTS:
+        columns = rng.integers(-9, 9, patches.layout_shape(single, layout)).astype("float64")
+        case = patches.Patches(single, "float64", layout, x, columns, x.copy(), np.empty_like(columns))
+        (unfold,), (fold,) = numpy_views.load(1).unfold(case), numpy_views.load(1).fold(case)
+        assert (unfold.call() * columns).sum() == (x * fold.call()).sum()
+
+
+def entry(median, **more):
+    return {"median": median, "samples": [median] * 3, "spread": 0.0, "inner": 1, "disturbed": 0, **more}
+
+
+def a_cell(**candidates):
+    names = {name.replace("__", " ").replace("_", "-"): value for name, value in candidates.items()}
+    return {
+        "layer": "vgg16/conv1",
+        "n": 1,
+        "dtype": "float32",
+        "pass": "y",
+        "tiny": False,
+        "flops": 2_000_000_000,
+        "bytes_read": 4_000_000,
+        "bytes_written": 8_000_000,
+        "limits": {"fma": 1e11, "fill": 2e10, "read": 2e10},
+        "candidates": names,
+        "absent": {"numpy": "wrong: off by 3 times the tolerance", "jax": "not asked"},
+    }
+
+
+def test_a_row_compares_our_better_format_with_the_best_peer():
+    row = summary.row(
+        a_cell(
+            windrow=entry(0.03),
+            windrow__channels_last=entry(0.02),
+            windrow__prepared=entry(0.01, prepared=True),
+            torch=entry(0.05),
+            onnxruntime=entry(0.04, prepared=True),
+        )
+    )
+    assert (row.peer, row.ratio, row.ratio_prepared) == ("onnxruntime", 2.0, 4.0)
+    assert row.ratio_first == pytest.approx(4 / 3, rel=1e-15)
+    assert row.share == 1.0  # 2 GFLOP at 100 GFLOP/s take 20 ms; the bytes far less
+    assert row.complaints == {"numpy": "wrong: off by 3 times the tolerance"}
+    assert not row.lost
+
+
+def test_a_cell_is_lost_when_it_loses_twice():
+    first = a_cell(windrow=entry(2.0), torch=entry(1.0))
+    assert summary.row(first).lost
+    won_again = {**first, "again": a_cell(windrow=entry(1.0), torch=entry(1.0))}
+    assert not summary.row(won_again).lost
+    assert summary.row(won_again).ratio == 0.5  # the means keep what was measured first
+    lost_again = {**first, "again": first}
+    rows = summary.rows([a_cell(torch=entry(1.0)), a_cell(windrow=entry(0.1), torch=entry(1.0)), lost_again])
+    assert [r.ratio for r in rows] == [0.5, 10.0, None]
+    (group,) = summary.groups(rows, summary.by_pass)
+    assert (group.cells, group.lost) == (3, 1)
+    assert group.ratio == pytest.approx(math.sqrt(5), rel=1e-15)
+
+
+def test_what_is_missing_is_shown_as_missing():
+    cell = {**a_cell(torch=entry(1.0)), "limits": None}
+    table = tables.cells(summary.rows([cell]))
+    assert table.rows[0][4:7] == ["-", "-", "-"]
+    assert table.rows[0][-1] == "-"
+    assert table.rows[0][7:9] == ["torch", "2"]
+
+
+def test_tables_and_figures():
+    table = tables.Table("t", ["name", "value"])
+    table.add("a", "1")
+    assert table.markdown() == "| name | value |\n| :--- | ---: |\n| a | 1 |"
+    assert table.plain() == "t\nname  value\na         1"
+    with pytest.raises(ValueError, match="table: expected 2 values, got 1"):
+        table.add("a")
+    assert [tables.seconds(t) for t in (2.0, 0.0031, 4.2e-6, 5e-9, None)] == [
+        "2 s",
+        "3.1 ms",
+        "4.2 us",
+        "5 ns",
+        "-",
+    ]
+    assert [tables.giga(v) for v in (123.4e9, 12.34e9, 1.234e8, None)] == ["123", "12.3", "0.123", "-"]
+
+
+def test_limits_are_measured_or_said_to_be_missing(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    limits.library.cache_clear()
+    try:
+        measured = limits.Limits(2)
+    except limits.Missing as reason:
+        pytest.skip(str(reason))
+    for dtype in ("float32", "float64"):
+        assert measured.fma_peak(dtype, 1e-4) > 1e8
+    buffer = np.full(1 << 16, np.nan)
+    assert measured.read_rate(buffer, 1e-4) > 1e7
+    assert measured.fill_rate(buffer, 1e-4) > 1e7
+    assert set(np.unique(buffer)) == {1.25, -2.5}
+    with pytest.raises(ValueError, match="limits: expected a contiguous array"):
+        measured.fill_rate(buffer[::2])
+    monkeypatch.setenv("CC", "/nowhere/cc")
+    limits.library.cache_clear()
+    with pytest.raises((limits.Missing, OSError)):
+        limits.Limits(1)
+    limits.library.cache_clear()
+
+
+def test_import_times_are_measured():
+    got = overhead.imports("wave", pairs=1)
+    assert got["module"] == "wave"
+    assert got["numpy"] > 0
+    assert "wave" in got["new_stdlib_modules"]
+
+
+def race(tmp_path, *arguments):
+    command = [sys.executable, "-m", "benchmarks", *arguments, "--quick", "--rounds", "2", "--peers", "numpy"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_smoke_conv(tmp_path):
+    out = tmp_path / "result.json"
+    said = race(tmp_path, "conv", "--layers", "small", "--only", "cs231n_gradcheck", "--out", str(out))
+    assert "Geometric means" in said
+    document = results.read(out)
+    assert document["kind"] == "conv"
+    assert {(c["dtype"], c["pass"]) for c in document["cells"]} == {
+        (dtype, which) for dtype in ("float32", "float64") for which in layers.PASSES
+    }
+    for cell in document["cells"]:
+        assert cell["tiny"]
+        assert cell["flops"] == 2 * 4 * 2 * 25 * 27
+        assert list(cell["candidates"]) == ["numpy"]
+        assert cell["candidates"]["numpy"]["median"] > 0
+    assert document["settings"]["threads"] == 1
+    assert document["machine"]["affinity"] == document["settings"]["cpus"]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "report", str(out), "--full"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert "| small/cs231n_gradcheck | 4 | float32 | y |" in done.stdout
+    out.write_text(json.dumps({"schema": 0}))
+    with pytest.raises(SystemExit, match="expected a result of schema 1, got 0"):
+        results.read(out)
+
+
+def test_smoke_patches_and_overhead(tmp_path):
+    out = tmp_path / "result.json"
+    race(tmp_path, "patches", "--only", "seed_tiny", "--dtype", "float32", "--out", str(out))
+    document = results.read(out)
+    assert len(document["cells"]) == len(patches.LAYOUTS) * len(patches.OPERATIONS)
+    assert all(list(cell["candidates"]) for cell in document["cells"])
+    said = race(tmp_path, "overhead", "--dtype", "float32", "--out", str(out))
+    assert "conv dw 4x3x5x5" in said
+
+
+def test_unknown_choices_are_named():
+    command = [sys.executable, "-m", "benchmarks", "conv", "--peers", "nobody"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.strip() == f"--peers: expected some of {', '.join(MODULES)}, got nobody"
