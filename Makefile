@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-SOURCES := $(shell git ls-files src core bindings CMakeLists.txt pyproject.toml 2>/dev/null)
+SOURCES := $(shell git ls-files src examples core bindings CMakeLists.txt pyproject.toml 2>/dev/null)
 
 .PHONY: demo test lint format wheel clean
 

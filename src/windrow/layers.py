@@ -20,7 +20,7 @@ class ConvCache(NamedTuple):
     padding: Any
 
 
-def conv_forward(  # noqa: PLR0917  (the order of arguments is the courses')
+def conv_forward(
     x: Any, w: Any, b: Any, stride: Any = 1, padding: Any = 1, strict: bool = False
 ) -> tuple[Array, ConvCache]:
     """Convolve x with the filters w, add the bias b, and remember what the gradients need.

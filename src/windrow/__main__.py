@@ -1,0 +1,7 @@
+"""``python -m windrow``."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

@@ -1,0 +1,110 @@
+"""The command line: what it prints, in which form, and with which exit code."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import windrow
+from windrow import cli, verify
+
+
+def exit_code_of_parser(*argv):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(argv)
+    return stopped.value.code
+
+
+def test_check_holds_and_fits_a_screen(capsys):
+    assert cli.main(["check"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[-1] == f"{len(verify.comparisons())} of {len(verify.comparisons())} comparisons hold."
+    assert len(lines) <= 40
+    assert max(map(len, lines)) <= 80
+    assert not any("WRONG" in line for line in lines)
+
+
+def test_check_as_json(capsys):
+    assert cli.main(["check", "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["holds"] is True
+    assert {row["group"] for row in report["rows"]} == {row.group for row in verify.comparisons()}
+    assert all(row["holds"] and row["error"] <= row["bound"] for row in report["rows"])
+
+
+@pytest.mark.parametrize(
+    ("operation", "spoil"),
+    [
+        ("conv", lambda y: y * (1 + 1e-5)),
+        ("conv", lambda y: y * np.nan),
+        ("conv_grad_input", lambda dx: np.roll(dx, 1)),
+        ("conv_grad_weight", lambda dw: dw[..., ::-1]),
+        ("conv_grad_bias", lambda db: db / 2),
+    ],
+)
+def test_check_sees_a_wrong_operation(monkeypatch, capsys, operation, spoil):
+    right = getattr(windrow, operation)
+    monkeypatch.setattr(windrow, operation, lambda *args, **keywords: spoil(right(*args, **keywords)))
+    assert cli.main(["check"]) == cli.FAILED
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.endswith("WRONG")]
+    assert lines
+    assert all(operation in line for line in lines if "geometries" in line)
+
+
+def test_info(capsys):
+    assert cli.main(["info"]) == 0
+    assert windrow.__version__ in capsys.readouterr().out
+    assert cli.main(["info", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(windrow.show_config("dict")))
+
+
+def test_explain(capsys):
+    command = ["explain", "conv", "1x64x56x56", "32x16x3x3", "--stride", "2,1", "--padding", "0:1,1:1"]
+    command += ["--groups", "4", "--dtype", "float64", "--threads", "1"]
+    plan = windrow.explain(
+        "conv",
+        (1, 64, 56, 56),
+        (32, 16, 3, 3),
+        dtype="float64",
+        stride=(2, 1),
+        padding=((0, 1), (1, 1)),
+        groups=4,
+        threads=1,
+    )
+    assert cli.main(command) == 0
+    assert capsys.readouterr().out == f"{plan}\n"
+    assert cli.main([*command, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(plan.as_dict()))
+
+
+def test_explain_refuses_in_the_words_of_the_library(capsys):
+    assert cli.main(["explain", "conv", "1x64x56x56", "32x16x3x3"]) == cli.MISUSED
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == (
+        "windrow explain: w_shape: expected 64 channels per filter (64 of x_shape in 1 group), "
+        "got 16: (32, 16, 3, 3); groups=4 would fit\n"
+    )
+
+
+def test_misuse_has_its_own_exit_code(capsys):
+    assert exit_code_of_parser() == cli.MISUSED
+    assert exit_code_of_parser("nonsense") == cli.MISUSED
+    assert exit_code_of_parser("explain", "conv", "1xAx3", "1x1x3") == cli.MISUSED
+    assert exit_code_of_parser("demo", "--epochs", "0") == cli.MISUSED
+    assert "expected at least 1, got 0" in capsys.readouterr().err
+
+
+def test_version_and_help(capsys):
+    assert exit_code_of_parser("--version") == 0
+    assert capsys.readouterr().out == f"windrow {windrow.__version__}\n"
+    for command in ("demo", "check", "info", "explain"):
+        assert exit_code_of_parser(command, "--help") == 0
+        assert f"usage: windrow {command}" in capsys.readouterr().out
+
+
+def test_python_m_windrow():
+    command = [sys.executable, "-m", "windrow", "--version"]
+    assert subprocess.check_output(command, text=True) == f"windrow {windrow.__version__}\n"
