@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell git ls-files src examples core bindings CMakeLists.txt pyproject.toml 2>/dev/null)
 
-.PHONY: demo test lint format wheel clean
+.PHONY: demo test lint format stubs wheel clean
 
 demo: $(VENV)/.demo
 	$(BIN)/windrow demo
@@ -23,6 +23,9 @@ format: $(VENV)/.lint
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 	$(BIN)/clang-format -i $$(git ls-files '*.cpp' '*.hpp')
+
+stubs: $(VENV)/.test
+	$(BIN)/python tools/stubs.py
 
 wheel: $(VENV)/.python
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

@@ -12,9 +12,6 @@
 #if !defined(_WIN32)
 #include <pthread.h>
 #endif
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 namespace windrow::detail {
 namespace {
@@ -25,7 +22,7 @@ constexpr auto kInterruptInterval = std::chrono::milliseconds(20);  // with piec
 
 void relax() {
 #if defined(__x86_64__)
-  _mm_pause();
+  __builtin_ia32_pause();
 #else
   std::this_thread::yield();
 #endif

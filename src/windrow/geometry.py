@@ -151,7 +151,7 @@ def conv_options(
     return options, count
 
 
-def conv_geometry(  # noqa: PLR0917  (in the order in which conv takes them)
+def conv_geometry(
     x_shape: Shape,
     w_shape: Shape,
     stride: Any,

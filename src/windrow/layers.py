@@ -118,4 +118,6 @@ def conv_backward(dout: Any, cache: ConvCache) -> tuple[Array, Array, Array | No
     common_float({"x": x, "dout": dout})
     needs = ("x", "w") if bias_shape is None else ("x", "w", "b")
     dx, dw, db = convolution.conv_backward(dout, x, w, stride=stride, padding=padding, needs=needs)
-    return dx, dw, None if bias_shape is None else np.reshape(db, bias_shape)
+    assert dx is not None
+    assert dw is not None
+    return dx, dw, None if db is None else np.reshape(db, bias_shape)

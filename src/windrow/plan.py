@@ -131,7 +131,7 @@ def explain(
 
 def _dtype(value: Any) -> np.dtype[Any]:
     try:
-        kind = np.dtype(value)
+        kind: np.dtype[Any] = np.dtype(value)
     except TypeError:
         raise TypeError(f"dtype: expected float32 or float64, got {show(value)}") from None
     if kind not in (np.float32, np.float64):
