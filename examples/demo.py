@@ -7,6 +7,7 @@ Whatever needs a package that is not installed is left out with a word about it.
 
 import argparse
 import sys
+from pathlib import Path
 
 INSTALL = "pip install 'windrow[demo]'"
 ENOUGH = 0.98  # of the held-out digits read right after a full training
@@ -18,6 +19,8 @@ def main() -> int:
     parser.add_argument("--output", default="windrow-report.png", help="the picture (windrow-report.png)")
     parser.add_argument("--epochs", type=int, help="train for so long only, whatever the accuracy")
     arguments = parser.parse_args()
+    if not Path(arguments.output).resolve().parent.is_dir():
+        parser.error(f"--output: expected a file in an existing folder, got {arguments.output}")
 
     try:
         import digits

@@ -45,14 +45,14 @@ def draw_curves(figure: SubFigure, training: Training) -> None:
     plain_axes(left, "mean training loss (log scale)", epochs)
     left.semilogy(epochs, training.loss, color=BLUE, linewidth=2)
 
-    plain_axes(right, "% of pictures read wrong (log scale)", epochs)
+    plain_axes(right, "% read wrong (log scale above 1)", epochs)
     curves = {"training": (training.train_accuracy, ORANGE), "held out": (training.test_accuracy, BLUE)}
-    smallest = 0.5 / len(training.test_probability)  # half a picture, where no picture at all is wrong
     for name, (accuracy, colour) in curves.items():
-        wrong = 100 * np.maximum(1 - np.array(accuracy), smallest)
-        right.semilogy(
-            epochs, wrong, color=colour, linewidth=2, label=f"{name}: {accuracy[-1]:.1%} right at last"
-        )
+        label = f"{name}: {accuracy[-1]:.1%} right at last"
+        right.plot(epochs, 100 * (1 - np.array(accuracy)), color=colour, linewidth=2, label=label)
+    right.set_yscale("symlog", linthresh=1)  # linear below 1 %, so that none at all has a place
+    right.set_yticks([0, 0.5, 1, 2, 5, 10])
+    right.set_ylim(bottom=-0.05)
     right.legend(frameon=False, fontsize=10, loc="upper right")
     right.yaxis.set_major_formatter("{x:g}")
 

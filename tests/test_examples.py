@@ -95,6 +95,14 @@ def test_demo_ends_with_its_report(tmp_path, capfd):
     assert report.read_bytes().startswith(PNG)
 
 
+def test_demo_refuses_a_folder_that_is_not_there(tmp_path, capfd):
+    report = tmp_path / "nowhere" / "report.png"
+    assert cli.main(["demo", "--output", str(report)]) == cli.MISUSED
+    assert capfd.readouterr().err.splitlines()[-1] == (
+        f"demo.py: error: --output: expected a file in an existing folder, got {report}"
+    )
+
+
 @pytest.mark.parametrize(
     ("missing", "last_line"),
     [

@@ -123,7 +123,7 @@ def run_demo(arguments: argparse.Namespace) -> int:
     if arguments.epochs is not None:
         command += ["--epochs", str(arguments.epochs)]
     code = subprocess.run(command, check=False).returncode
-    return FAILED if wrong or code else 0
+    return FAILED if wrong else code
 
 
 def examples_folder() -> Path:
