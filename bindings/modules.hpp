@@ -7,5 +7,6 @@ namespace windrow::python {
 
 void bind_conv(nanobind::module_& m);
 void bind_testing(nanobind::module_& m);
+void bind_kernels(nanobind::module_& m);  // of bind_testing
 
 }  // namespace windrow::python
