@@ -51,6 +51,7 @@ def parser() -> argparse.ArgumentParser:
     conv.add_argument("--layers", type=_list, default=[], help="files of shapes/, or paths (default: all)")
     conv.add_argument("--pass", dest="passes", type=_list, default=list(PASSES), help="y,dx,dw")
     conv.add_argument("--batch", type=_numbers, default=[], help="batches for layers of batch 1, e.g. 1,8")
+    conv.add_argument("--no-again", action="store_true", help="do not race lost cells again")
     patches = commands.add_parser("patches", parents=[common], help="unfold and fold")
     patches.add_argument("--operation", type=_list, default=["unfold", "fold"], help="unfold,fold")
     patches.add_argument("--layout", action="append", default=[], help="one layout; may be repeated")

@@ -1,8 +1,9 @@
 """The subcommands of `python -m benchmarks`, after the process has been limited to its threads."""
 
 import sys
+import time
 from argparse import Namespace
-from pathlib import Path
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from . import layers, machine, overhead, patches, plot, race, results, summary, tables, timing
 from .peers import OURS
 
+WRITE_EVERY = 60.0  # seconds
 SPIN_PAUSE = 0.01  # seconds: longer than the workers of OpenMP and onnxruntime spin after their work
 
 
@@ -41,14 +43,21 @@ def _start(options: Namespace) -> tuple[timing.Method, dict[str, Any], dict[str,
     return method, rivals, document
 
 
-def _finish(options: Namespace, document: dict[str, Any], cells: list[dict[str, Any]]) -> Path:
-    document["load_at_end"], document["ended"] = machine.load(), machine.now()
-    document["cells"] = cells
+def _collect(options: Namespace, document: dict[str, Any], cells: Iterator[dict[str, Any]]) -> None:
+    """Runs a race into its document and file, which is written every minute: a long run may be cut short."""
     stamp = document["created"].replace(":", "").replace("-", "")
     path = options.out or results.RESULTS / "local" / f"{options.command}-{options.threads}t-{stamp}.json"
+    document["skipped"], document["cells"] = [], []
+    written = time.monotonic()
+    for cell in cells:
+        _progress(cell)
+        document["skipped" if "skipped" in cell else "cells"].append(cell)
+        if time.monotonic() - written > WRITE_EVERY:
+            results.write(path, document)
+            written = time.monotonic()
+    document["load_at_end"], document["ended"] = machine.load(), machine.now()
     results.write(path, document)
     print(f"written: {path}")
-    return path
 
 
 def _limits(options: Namespace, document: dict[str, Any]) -> Any:
@@ -82,9 +91,10 @@ def conv(options: Namespace) -> int:
         raise SystemExit("--only: no layer has such a name")
     method, rivals, document = _start(options)
     measured = _limits(options, document)
-    course = race.Course(chosen, options.dtype, options.passes, method, again=not options.quick)
-    cells = race.run(course, rivals, measured, _progress)
-    _finish(options, document, cells)
+    course = race.Course(
+        chosen, options.dtype, options.passes, method, again=not (options.quick or options.no_again)
+    )
+    _collect(options, document, race.run(course, rivals, measured))
     _show_conv(document, full=True)
     if options.plot:
         plot.conv(document, options.plot)
@@ -114,8 +124,7 @@ def patches_command(options: Namespace) -> int:
         options.operation,
         method,
     )
-    cells = patches.run(course, rivals, measured, _progress)
-    _finish(options, document, cells)
+    _collect(options, document, patches.run(course, rivals, measured))
     tables.patch_cells(document).show()
     tables.patch_means(document).show()
     if options.plot:
@@ -126,11 +135,10 @@ def patches_command(options: Namespace) -> int:
 def overhead_command(options: Namespace) -> int:
     method, rivals, document = _start(options)
     method = method._replace(slow=50.0)
-    cells = overhead.calls(rivals, options.dtype, method, _progress)
     if OURS in rivals:
         document["first_call"] = overhead.first_call()
         document["imports"] = overhead.imports()
-    _finish(options, document, cells)
+    _collect(options, document, overhead.calls(rivals, options.dtype, method))
     _show_overhead(document)
     return 0
 

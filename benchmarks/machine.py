@@ -57,7 +57,7 @@ def keep_pages() -> bool:
     """
     try:
         mallopt = ctypes.CDLL(None).mallopt
-    except (AttributeError, OSError):
+    except (AttributeError, OSError, TypeError):
         return False
     return bool(
         mallopt(_M_MMAP_MAX, 0) and mallopt(_M_TRIM_THRESHOLD, 2**31 - 1) and mallopt(_M_TOP_PAD, 2**26)
@@ -118,7 +118,7 @@ class Busy:
 
 
 def load() -> list[float]:
-    return [round(value, 2) for value in os.getloadavg()]
+    return [round(value, 2) for value in os.getloadavg()] if hasattr(os, "getloadavg") else []
 
 
 def available_memory() -> int:

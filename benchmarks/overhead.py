@@ -3,7 +3,7 @@
 import statistics
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from . import timing
 from .layers import PASSES, Layer, load
-from .patches import layout_shape
+from .patches import Expected, layout_shape
 from .peers import Peer
 from .peers.base import Patches
 from .problem import Check, make
@@ -24,15 +24,9 @@ FOLD_CASE = Layer("tiny", "notebook_col2im", 1, 2, (3, 3), None, (2, 2), (1, 1),
 FOLD_LAYOUTS = ("n (c k) l", "(c k) (l n)")
 
 
-def calls(
-    rivals: dict[str, Peer],
-    dtypes: Sequence[str],
-    method: timing.Method,
-    show: Callable[[dict[str, Any]], None],
-) -> list[dict[str, Any]]:
+def calls(rivals: dict[str, Peer], dtypes: Sequence[str], method: timing.Method) -> Iterator[dict[str, Any]]:
     """Tiny convolutions (4x3x5x5, two 3x3 filters) and patches, all peers interleaved."""
     (layer,) = load(["small"], ["cs231n_gradcheck"])
-    cells = []
     for dtype in dtypes:
         problem = make(layer, dtype)
         for which in PASSES:
@@ -40,19 +34,18 @@ def calls(
             found, absent = gather(offers)
             check = Check(problem, which)
             result = time_cell(found, partial(check.complaint, dtype=dtype), absent, method, None)
-            cells.append({"call": f"conv {which} 4x3x5x5", "dtype": dtype, "layout": "", **result})
-            cells[-1]["ratio"] = ratio(cells[-1])
-            show(cells[-1])
+            yield _tiny(f"conv {which} 4x3x5x5", "", dtype, result)
         for operation in ("unfold", "fold"):
             for layout in FOLD_LAYOUTS:
                 case = _case(dtype, layout)
                 offers = ((name, partial(getattr(peer, operation), case)) for name, peer in rivals.items())
                 found, absent = gather(offers)
-                result = time_cell(found, lambda got: None, absent, method, None)
-                cells.append({"call": f"{operation} 1x2x3x3", "dtype": dtype, "layout": layout, **result})
-                cells[-1]["ratio"] = ratio(cells[-1])
-                show(cells[-1])
-    return cells
+                result = time_cell(found, Expected(case, operation).complaint, absent, method, None)
+                yield _tiny(f"{operation} 1x2x3x3", layout, dtype, result)
+
+
+def _tiny(call: str, layout: str, dtype: str, result: dict[str, Any]) -> dict[str, Any]:
+    return {"call": call, "layout": layout, "dtype": dtype, **result, "ratio": ratio(result)}
 
 
 def _case(dtype: str, layout: str) -> Patches:

@@ -1,7 +1,7 @@
 """The race of the patches: unfold and fold of every case, dtype and layout, beside the memory's speed."""
 
 import gc
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
 from math import prod
 from typing import Any, NamedTuple
@@ -120,13 +120,8 @@ def cell(
     return result
 
 
-def run(
-    course: Course,
-    rivals: dict[str, Peer],
-    measured: limits.Limits | None,
-    show: Callable[[dict[str, Any]], None],
-) -> list[dict[str, Any]]:
-    cells = []
+def run(course: Course, rivals: dict[str, Peer], measured: limits.Limits | None) -> Iterator[dict[str, Any]]:
+    """All cells of the course, each as it ends; what was left out has the key "skipped"."""
     for layer in course.cases:
         for dtype in course.dtypes:
             size = column_bytes(layer, dtype)
@@ -138,7 +133,7 @@ def run(
             elif 0 < free < 4 * size:
                 reason = f"needs {4 * size / 2**30:.1f} GiB of free memory, there are {free / 2**30:.1f}"
             if reason:
-                show({"layer": f"{layer.source}/{layer.name}", "dtype": dtype, "skipped": reason})
+                yield {"layer": f"{layer.source}/{layer.name}", "dtype": dtype, "skipped": reason}
                 continue
             x, x_out = _filled(layer.x_shape, dtype), _filled(layer.x_shape, dtype)
             flat, flat_out = _filled((size // x.itemsize,), dtype), _filled((size // x.itemsize,), dtype)
@@ -146,7 +141,5 @@ def run(
                 shape = layout_shape(layer, layout)
                 case = Patches(layer, dtype, layout, x, flat.reshape(shape), x_out, flat_out.reshape(shape))
                 for operation in course.operations:
-                    cells.append(cell(case, operation, rivals, course.method, measured))
-                    show(cells[-1])
+                    yield cell(case, operation, rivals, course.method, measured)
                     gc.collect()
-    return cells

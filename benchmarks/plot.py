@@ -44,7 +44,9 @@ def conv(document: dict[str, Any], path: Path) -> None:
     handles: dict[str, Any] = {}
     for axis in axes.flat:
         handles |= dict(zip(*reversed(axis.get_legend_handles_labels())))
-    figure.legend(handles.values(), handles.keys(), loc="outside upper right", ncols=len(handles), fontsize=8)
+    figure.legend(
+        handles.values(), handles.keys(), loc="outside upper left", ncols=max(2, int(size[0] / 2)), fontsize=8
+    )
     figure.savefig(path, dpi=130)
     plt.close(figure)
 

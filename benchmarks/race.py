@@ -167,19 +167,14 @@ def split(candidates: dict[str, Any]) -> tuple[dict[str, float], dict[str, float
     return ours, rivals
 
 
-def run(
-    course: Course,
-    rivals: dict[str, Peer],
-    measured: limits.Limits | None,
-    show: Callable[[dict[str, Any]], None],
-) -> list[dict[str, Any]]:
-    """All cells of the course; `show` is told of each as it ends."""
-    cells = []
+def run(course: Course, rivals: dict[str, Peer], measured: limits.Limits | None) -> Iterator[dict[str, Any]]:
+    """All cells of the course, each as it ends; what was left out has the key "skipped"."""
     for layer in course.layers:
         for dtype in course.dtypes:
             needed = 6 * max(prod(s) for s in (layer.x_shape, layer.w_shape, layer.y_shape))
             if 0 < available_memory() < needed * np.dtype(dtype).itemsize:
-                show({"layer": f"{layer.source}/{layer.name}", "skipped": "too little free memory"})
+                skipped = "too little free memory"
+                yield {"layer": f"{layer.source}/{layer.name}", "dtype": dtype, "skipped": skipped}
                 continue
             problem = make(layer, dtype)
             for which in course.passes:
@@ -190,10 +185,8 @@ def run(
                         rounds=AGAIN_ROUNDS * course.method.rounds, budget=AGAIN_ROUNDS * course.method.budget
                     )
                     result["again"] = cell(problem, which, rivals, longer, measured)
-                cells.append(result)
-                show(result)
+                yield result
                 gc.collect()
-    return cells
 
 
 def load_peers(names: Sequence[str], threads: int) -> tuple[dict[str, Peer], dict[str, str]]:

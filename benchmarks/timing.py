@@ -9,6 +9,8 @@ from typing import Any, NamedTuple
 # In a round with one thread the process should own its core; a sample during which it got less was preempted.
 OWNED = 0.97
 RETAKES = 3
+RETAKE_SECONDS = 0.1  # no longer than this for the retakes of one sample
+WARM_SECONDS = 0.02  # a call longer than this is its own warm-up
 
 
 class Method(NamedTuple):
@@ -72,9 +74,24 @@ def take(call: Callable[[], Any], inner: int) -> Sample:
     return Sample(wall / inner, cpu / wall if wall else 1.0)
 
 
+def settled(call: Callable[[], Any], inner: int, method: Method) -> tuple[Sample, int]:
+    """A sample that was not preempted, or the least preempted of some; and how many were disturbed."""
+    taken = take(call, inner)
+    if not method.alone:
+        return taken, 0
+    allowed = min(RETAKES, int(RETAKE_SECONDS / (taken.seconds * inner)))
+    disturbed = int(taken.owned < OWNED)
+    for _ in range(allowed):
+        if taken.owned >= OWNED:
+            break
+        again = take(call, inner)
+        disturbed += again.owned < OWNED
+        taken = max(taken, again, key=lambda s: s.owned)
+    return taken, disturbed
+
+
 def calibrate(call: Callable[[], Any], sample: float) -> tuple[float, int]:
-    """Rough seconds per call, and the calls that fill one sample. The first call (caches) is not counted."""
-    call()
+    """Rough seconds per call, and the calls that fill one sample. The caller has made a first call."""
     inner = 1
     while True:
         seconds = take(call, inner).seconds
@@ -95,7 +112,10 @@ def interleave(
     method: Method,
     each_round: Callable[[], None] | None = None,
 ) -> dict[str, Times]:
-    """Times of all candidates, taken in rounds. `each_round` runs at the end of every round (the limits)."""
+    """Times of all candidates, taken in rounds; each was called before (compilation, caches).
+
+    `each_round` runs at the end of every round (the limits).
+    """
     rough, inner = {}, {}
     for name, call in candidates.items():
         rough[name], inner[name] = calibrate(call, method.sample)
@@ -103,7 +123,9 @@ def interleave(
     best = min(rough.values(), default=inf)
     slow = {name for name in rough if rough[name] > method.slow * best}
     # One round is a warm-up call and a sample of each; the slow ones do not count in full, they sit out most.
-    cost = sum((inner[name] + 1) * rough[name] for name in rough if name not in slow)
+    cost = sum(
+        (inner[name] + (rough[name] < WARM_SECONDS)) * rough[name] for name in rough if name not in slow
+    )
     rounds = max(method.least, min(method.rounds, int(method.budget / max(cost, 1e-9))))
     samples: dict[str, list[float | None]] = {name: [] for name in candidates}
     disturbed = dict.fromkeys(candidates, 0)
@@ -113,15 +135,11 @@ def interleave(
                 samples[name].append(None)
                 continue
             time.sleep(method.pause)
-            candidates[name]()
-            taken = take(candidates[name], inner[name])
-            for _ in range(RETAKES if method.alone else 0):
-                if taken.owned >= OWNED:
-                    break
-                disturbed[name] += 1
-                again = take(candidates[name], inner[name])
-                taken = max(taken, again, key=lambda s: s.owned)
+            if rough[name] < WARM_SECONDS:
+                candidates[name]()
+            taken, retakes = settled(candidates[name], inner[name], method)
             samples[name].append(taken.seconds)
+            disturbed[name] += retakes
         if each_round is not None:
             each_round()
     return {name: Times(samples[name], inner[name], disturbed[name]) for name in candidates}

@@ -108,6 +108,19 @@ def test_slow_candidates_sit_out_after_the_least_rounds():
     assert taken["slow"].median > taken["fast"].median
 
 
+def test_preempted_samples_are_taken_again_within_bounds(monkeypatch):
+    def settled(samples, **method):
+        rest = iter(timing.Sample(*sample) for sample in samples)
+        monkeypatch.setattr(timing, "take", lambda call, inner: next(rest))
+        return timing.settled(print, 1, timing.Method(**method))
+
+    slow, clean, half = (3e-3, 0.5), (2e-3, 1.0), (2.5e-3, 0.8)
+    assert settled([slow, clean]) == (clean, 1)
+    assert settled([slow, half, slow, slow]) == (half, 4)
+    assert settled([slow], alone=False) == (slow, 0)
+    assert settled([(0.2, 0.5)]) == ((0.2, 0.5), 1)  # too long to be taken again
+
+
 CASES = [
     "plain,2,3,9x7,4,3x2,1,1x0,1,1",
     "strided,1,4,9x9,6,3,2x3,1,1,2",
