@@ -56,18 +56,17 @@ void run_product(const Target& target, nb::handle a_array, Index a_row, nb::hand
   const Buffer<T> a("a", a_array), b("b", b_array), c("c", c_array);
   const Buffer<Index> a_offset("a_offset", a_offsets), b_offset("b_offset", b_offsets);
   if (a_offset.size != b_offset.size) throw nb::value_error("b_offset");
+  std::vector<Step> steps;
   for (Index k = 0; k < a_offset.size; ++k) {
     a.check(a_offset.data[k], a_offset.data[k] + (rows - 1) * a_row);
     b.check(b_offset.data[k], b_offset.data[k] + width - 1);
+    steps.push_back({.a = a_offset.data[k], .b = b_offset.data[k]});
   }
   c.check(0, (rows - 1) * c_row + width - 1);
-  const std::vector<std::ptrdiff_t> a_offset_of(a_offset.data, a_offset.data + a_offset.size);
-  const std::vector<std::ptrdiff_t> b_offset_of(b_offset.data, b_offset.data + b_offset.size);
   Product<T> product{.a = a.data,
                      .a_row = a_row,
-                     .a_offset = a_offset_of.data(),
                      .b = b.data,
-                     .b_offset = b_offset_of.data(),
+                     .step = steps.data(),
                      .c = c.data,
                      .c_row = c_row,
                      .k = a_offset.size,
@@ -82,7 +81,7 @@ void run_product(const Target& target, nb::handle a_array, Index a_row, nb::hand
 }
 
 // Segment s of vector i, for first[i] <= s < first[i + 1], reads source[offset[s] + lane * step] for the
-// lanes of mask[s].
+// lanes of mask[s]. The first one of each vector goes to the kernel's first pass, the others to its second.
 template <class T>
 void run_gather(const Target& target, nb::handle target_array, nb::handle source_array, nb::handle offsets,
                 nb::handle masks, nb::handle firsts, Index step) {
@@ -92,24 +91,39 @@ void run_gather(const Target& target, nb::handle target_array, nb::handle source
   if (mask.size != offset.size || first.size < 1) throw nb::value_error("mask or first");
   const Index count = first.size - 1;
   if (count > 0) to.check(0, count * kernels.lanes - 1);
-  std::vector<Segment> segments;
-  for (Index s = 0; s < offset.size; ++s) {
-    for (Index lane = 0; lane < kernels.lanes; ++lane)
-      if (mask.data[s] >> lane & 1) source.check(offset.data[s] + lane * step, offset.data[s] + lane * step);
-    segments.push_back(
-        {static_cast<std::ptrdiff_t>(offset.data[s]), static_cast<std::uint32_t>(mask.data[s])});
-  }
-  std::vector<std::int32_t> first_of;
-  for (Index i = 0; i <= count; ++i) {
-    if (first.data[i] < 0 || first.data[i] > offset.size) throw nb::value_error("first");
-    first_of.push_back(static_cast<std::int32_t>(first.data[i]));
+  constexpr Index kNumber = 7;  // of the target's first vector among the segments of the second pass
+  std::vector<Segment> segments, more;
+  for (Index i = 0; i < count; ++i) {
+    if (first.data[i] < 0 || first.data[i] > first.data[i + 1] || first.data[i + 1] > offset.size)
+      throw nb::value_error("first");
+    const auto vector = static_cast<std::int32_t>(kNumber + i);
+    if (first.data[i] == first.data[i + 1]) segments.push_back({.offset = 0, .mask = 0, .vector = vector});
+    for (Index s = first.data[i]; s < first.data[i + 1]; ++s) {
+      for (Index lane = 0; lane < kernels.lanes; ++lane)
+        if (mask.data[s] >> lane & 1) source.check(offset.data[s] + lane * step, offset.data[s] + lane * step);
+      (s == first.data[i] ? segments : more)
+          .push_back({.offset = offset.data[s], .mask = static_cast<std::uint32_t>(mask.data[s]), .vector = vector});
+    }
   }
   kernels.gather({.target = to.data,
                   .source = source.data,
                   .segments = segments.data(),
-                  .first = first_of.data(),
                   .count = count,
-                  .step = step});
+                  .more = more.data(),
+                  .more_count = static_cast<Index>(more.size()),
+                  .more_vector = kNumber,
+                  .step = step,
+                  .ahead = 0});
+}
+
+template <class T>
+void run_spread(const Target& target, nb::handle target_array, Index step, nb::handle source_array, Index count) {
+  const Buffer<T> to("target", target_array), source("source", source_array);
+  if (count > 0) {
+    to.check(0, (count - 1) * step);
+    source.check(0, count - 1);
+  }
+  target.kernels<T>().spread({.target = to.data, .step = step, .source = source.data, .count = count});
 }
 
 template <class T>
@@ -125,7 +139,8 @@ void run_transpose(const Target& target, nb::handle target_array, Index target_r
                                  .source = source.data,
                                  .source_row = source_row,
                                  .rows = rows,
-                                 .columns = columns});
+                                 .columns = columns,
+                                 .ahead = 0});
 }
 
 }  // namespace
@@ -160,6 +175,13 @@ void bind_kernels(nb::module_& m) {
       },
       nb::arg("target"), nb::arg("is_double"), nb::arg("to"), nb::arg("source"), nb::arg("offset"),
       nb::arg("mask"), nb::arg("first"), nb::arg("step"));
+  m.def(
+      "spread",
+      [](const std::string& target, bool is_double, nb::handle to, Index step, nb::handle source, Index count) {
+        const auto run = is_double ? run_spread<double> : run_spread<float>;
+        run(target_named(target), to, step, source, count);
+      },
+      nb::arg("target"), nb::arg("is_double"), nb::arg("to"), nb::arg("step"), nb::arg("source"), nb::arg("count"));
   m.def(
       "transpose",
       [](const std::string& target, bool is_double, nb::handle to, Index to_row, nb::handle source,

@@ -161,7 +161,7 @@ ProductBlocks blocks_of(const WindowProduct<T>& p, const CallOptions& options, c
   const ProductSize size = size_of(p);
   const Index most = options.max_workspace == 0 ? std::numeric_limits<Index>::max() : share(options, threads);
   const ProductBlocks blocks = choose_blocks(size, tile, most);
-  require(product_scratch(blocks, size.terms, tile), options, threads);
+  require(product_scratch(blocks, tile), options, threads);
   return blocks;
 }
 
@@ -295,12 +295,12 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, const CallOptions& options, co
     const ProductSize size = size_of(p);
     const ProductBlocks blocks = blocks_of(p, options, target, threads);
     const Index nr = tile.columns();
-    plan.block_k = std::max(plan.block_k, blocks.k);
+    plan.block_k = kChunk;
     plan.block_pixels = std::max(plan.block_pixels, blocks.panels * nr);
     plan.block_rows = std::max(plan.block_rows, blocks.rows);
     plan.pieces +=
         size.groups * ceil_div(ceil_div(size.pixels, nr), blocks.panels) * ceil_div(size.rows, blocks.rows);
-    plan.scratch_bytes = std::max(plan.scratch_bytes, product_scratch(blocks, size.terms, tile));
+    plan.scratch_bytes = std::max(plan.scratch_bytes, product_scratch(blocks, tile));
   }
   return plan;
 }

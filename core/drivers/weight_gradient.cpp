@@ -112,7 +112,7 @@ Index scratch_bytes(const Cut& c, const Target& target) {
   const Index strip = c.strip_positions * c.channels + tile.columns();
   // Each run of lanes ends with a whole vector.
   const Index sums = c.rows * product_of(c.taps) * (c.channels + tile.lanes);
-  return (strip + sums) * tile.bytes + 2 * product_of(c.pixels) * Index{sizeof(std::ptrdiff_t)};
+  return (strip + sums) * tile.bytes + product_of(c.pixels) * Index{sizeof(Step)};
 }
 
 // The usual cut, or under a limit a finer one, down to single channels, pixels and rows.
@@ -219,8 +219,7 @@ class Driver {
     T* strip = scratch.take<T>(strip_elements());
     T* sums = scratch.take<T>(part.rows * part.lane_runs * part.lane_width);
     const Index box_pixels = product_of(cut_.pixels);
-    auto* dy_offset = scratch.take<std::ptrdiff_t>(box_pixels);
-    auto* strip_offset = scratch.take<std::ptrdiff_t>(box_pixels);
+    auto* steps = scratch.take<Step>(box_pixels);
 
     bool first = true;
     const Index unit0 = units_ * slot / cut_.slots;
@@ -237,9 +236,8 @@ class Driver {
         strip_extent[i] = (extent[i] - 1) * axis.stride + (part.taps[i] - 1) * axis.dilation + 1;
       }
       fill_strip(part, rest, strip_low, strip_extent, strip);
-      const Index pixels = pixel_offsets(part, low, extent, strip_extent, dy_offset, strip_offset);
-      add_box(part, p_.dy + rest * p_.dy_image, pixels, dy_offset, strip, strip_offset, strip_extent, !first,
-              sums);
+      const Index pixels = pixel_steps(part, low, extent, strip_extent, steps);
+      add_box(part, p_.dy + rest * p_.dy_image, pixels, steps, strip, strip_extent, !first, sums);
       first = false;
     }
     if (first) std::fill_n(sums, part.rows * part.lane_runs * part.lane_width, T{0});
@@ -290,9 +288,8 @@ class Driver {
         strip[i * part.channels + c] = x[i * p_.x_stride.back() + c * p_.x_channel];
   }
 
-  Index pixel_offsets(const Part& part, const Extents& low, const Extents& extent,
-                      const Extents& strip_extent, std::ptrdiff_t* dy_offset,
-                      std::ptrdiff_t* strip_offset) const {
+  Index pixel_steps(const Part& part, const Extents& low, const Extents& extent, const Extents& strip_extent,
+                    Step* steps) const {
     Index count = 0;
     Extents at(rank_, 0);
     do {
@@ -301,16 +298,13 @@ class Driver {
         dy += (low[i] + at[i]) * p_.dy_stride[i];
         position = position * strip_extent[i] + at[i] * p_.axes[i].stride;
       }
-      dy_offset[count] = dy;
-      strip_offset[count] = position * part.channels;
-      ++count;
+      steps[count++] = {.a = dy, .b = position * part.channels};
     } while (advance(at, extent));
     return count;
   }
 
-  void add_box(const Part& part, const T* dy, Index pixels, const std::ptrdiff_t* dy_offset, const T* strip,
-               const std::ptrdiff_t* strip_offset, const Extents& strip_extent, bool accumulate,
-               T* sums) const {
+  void add_box(const Part& part, const T* dy, Index pixels, const Step* steps, const T* strip,
+               const Extents& strip_extent, bool accumulate, T* sums) const {
     const Index sums_row = part.lane_runs * part.lane_width;
     for (Index run = 0; run < part.lane_runs; ++run) {
       const T* run_strip = strip + run_position(part, run, strip_extent) * part.channels;
@@ -320,9 +314,8 @@ class Driver {
           const Index lanes = std::min(nr(), part.lane_run - lane);
           kernels_.product({.a = dy + (part.group * p_.rows + part.row + m) * p_.dy_channel,
                             .a_row = p_.dy_channel,
-                            .a_offset = dy_offset,
                             .b = run_strip + lane,
-                            .b_offset = strip_offset,
+                            .step = steps,
                             .c = sums + m * sums_row + run * part.lane_width + lane,
                             .c_row = sums_row,
                             .k = pixels,

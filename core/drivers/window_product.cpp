@@ -1,3 +1,7 @@
+// Order of the loops, from outside in: pieces of (group, pixels, rows) that threads share; chunks of kChunk
+// terms; panels of NR pixels; tiles of MR rows. A packed panel of one chunk lies in the first-level cache
+// while all rows of the piece pass over it; the rows' factors of one chunk lie in the second level while all
+// panels pass over them.
 #include "drivers/window_product.hpp"
 
 #include <algorithm>
@@ -8,45 +12,23 @@
 namespace windrow {
 namespace {
 
-// One tile of the result where its pixels do not lie side by side: through a small buffer.
+constexpr Index kManyTaps = 1024;  // beyond these a panel's table is made for a few taps at a time
+constexpr int kMaxRows = 16;
+
+// One panel of the piece at work. Where its pixels do not lie side by side in the result, or do not fill its
+// vectors, its sums are kept in a buffer until they are complete.
 template <class T>
-class TileBuffer {
- public:
-  TileBuffer(T* memory, Index row) : memory_(memory), row_(row) {}
-
-  void load(const PanelTable& table, const T* target, Index rows, Index target_row, Index step) const {
-    for (Index m = 0; m < rows; ++m, target += target_row) {
-      for (const Run& run : table.runs()) {
-        const T* from = target + run.target;
-        T* to = memory_ + m * row_ + run.lane;
-        for (Index i = 0; i < run.count; ++i) to[i] = from[i * step];
-      }
-    }
-  }
-
-  void store(const PanelTable& table, T* target, Index rows, Index target_row, Index step) const {
-    for (Index m = 0; m < rows; ++m, target += target_row) {
-      for (const Run& run : table.runs()) {
-        const T* from = memory_ + m * row_ + run.lane;
-        T* to = target + run.target;
-        for (Index i = 0; i < run.count; ++i) to[i * step] = from[i];
-      }
-    }
-  }
-
-  T* memory() const { return memory_; }
-  Index row() const { return row_; }
-
- private:
-  T* memory_;
-  Index row_;
+struct Panel {
+  PanelTable table;
+  int vectors = 0;    // of the tile that hold pixels
+  T* sums = nullptr;  // [row][NR], or null: the result itself
 };
 
 template <class T>
 class Driver {
  public:
   Driver(const WindowProduct<T>& problem, const ProductBlocks& blocks, const Target& target)
-      : problem_(problem),
+      : p_(problem),
         blocks_(blocks),
         kernels_(target.kernels<T>()),
         nr_(Index{kernels_.lanes} * kernels_.vectors),
@@ -57,110 +39,132 @@ class Driver {
         pixel_blocks_(ceil_div(panels_, blocks.panels)),
         row_blocks_(ceil_div(problem.rows, blocks.rows)) {}
 
-  Index pieces() const { return problem_.groups * pixel_blocks_ * row_blocks_; }
+  Index pieces() const { return p_.groups * pixel_blocks_ * row_blocks_; }
 
   void piece(Index index) const {
     const Index row_block = index % row_blocks_;
     const Index pixel_block = index / row_blocks_ % pixel_blocks_;
     const Index group = index / row_blocks_ / pixel_blocks_;
-
+    const Index row0 = row_block * blocks_.rows;
+    const Index rows = std::min(blocks_.rows, p_.rows - row0);
     // Blocks of equal size, so that the last one is not a sliver.
-    const Index first_panel = panels_ * pixel_block / pixel_blocks_;
-    const Index last_panel = panels_ * (pixel_block + 1) / pixel_blocks_;
-    thread_local std::vector<PanelTable> tables;
-    tables.resize(static_cast<std::size_t>(std::max<Index>(blocks_.panels, Index(tables.size()))));
-    for (Index i = first_panel; i < last_panel; ++i) {
-      PanelTable& table = tables[static_cast<std::size_t>(i - first_panel)];
-      table.place(problem_.grid, i * nr_, std::min(nr_, pixels_ - i * nr_), kernels_.lanes);
-      if (taps_ <= kManyTaps) table.set_taps(problem_.grid, 0, taps_);
-    }
+    const Index panel0 = panels_ * pixel_block / pixel_blocks_;
+    const Index panel1 = panels_ * (pixel_block + 1) / pixel_blocks_;
 
     Scratch scratch;
-    const Index k_max = std::min(blocks_.k, terms_);
-    T* packed = scratch.take<T>(blocks_.panels * nr_ * k_max);
-    const TileBuffer<T> buffer(scratch.take<T>(kernels_.rows * nr_), nr_);
-    auto* a_offset = scratch.take<std::ptrdiff_t>(k_max);
-    auto* b_offset = scratch.take<std::ptrdiff_t>(k_max * kernels_.vectors);
-    // Panels of fewer vectors have shorter rows: one table of offsets for each width.
-    for (int v = 1; v <= kernels_.vectors; ++v)
-      for (Index k = 0; k < k_max; ++k) b_offset[(v - 1) * k_max + k] = k * v * kernels_.lanes;
+    T* packed = scratch.take<T>(nr_ * kChunk);
+    auto* steps = scratch.take<Step>(kChunk);
+    // Tables keep their memory from piece to piece.
+    thread_local std::vector<Panel<T>> panels;
+    if (static_cast<Index>(panels.size()) < panel1 - panel0)
+      panels.resize(static_cast<std::size_t>(panel1 - panel0));
+    for (Index i = panel0; i < panel1; ++i) {
+      Panel<T>& panel = panels[static_cast<std::size_t>(i - panel0)];
+      const Index count = std::min(nr_, pixels_ - i * nr_);
+      panel.table.place(p_.grid, i * nr_, count, kernels_.lanes, kernels_.vectors);
+      if (taps_ <= kManyTaps) panel.table.set_taps(p_.grid, 0, taps_);
+      panel.vectors = static_cast<int>(ceil_div(count, kernels_.lanes));
+      const bool in_place = count % kernels_.lanes == 0 && panel.table.contiguous(p_.grid);
+      panel.sums = in_place ? nullptr : scratch.take<T>(rows * nr_);
+    }
 
-    const T* source = problem_.source + group * problem_.source_group;
-    const T* factor = problem_.factor + group * problem_.factor_group;
-    T* target = problem_.target + group * problem_.target_group;
-    const Index row0 = row_block * blocks_.rows;
-    const Index row1 = std::min(row0 + blocks_.rows, problem_.rows);
-    const Index step = problem_.grid.axes.back().target_stride;
-
+    T* target = p_.target + group * p_.target_group + row0 * p_.target_row;
+    if (p_.accumulate) {
+      for (Index i = 0; i < panel1 - panel0; ++i)
+        load_sums(panels[static_cast<std::size_t>(i)], target, rows);
+    }
+    const T* source = p_.source + group * p_.source_group;
+    const T* factor = p_.factor + group * p_.factor_group + row0 * p_.factor_row;
+    const T* bias = p_.bias ? p_.bias + (group * p_.rows + row0) * p_.bias_stride : nullptr;
     Index k0 = 0;
     do {  // once even where there are no terms: the result is then zero plus the bias
-      const Index k1 = std::min(k0 + blocks_.k, terms_);
-      for (Index k = k0; k < k1; ++k)
-        a_offset[k - k0] =
-            k / taps_ * problem_.factor_channel + problem_.factor_tap[static_cast<std::size_t>(k % taps_)];
-      for (Index i = 0; i < last_panel - first_panel; ++i)
-        pack(tables[static_cast<std::size_t>(i)], source, k0, k1, packed + i * nr_ * k_max);
-
-      for (Index m = row0; m < row1; m += kernels_.rows) {
-        const int rows = static_cast<int>(std::min<Index>(kernels_.rows, row1 - m));
-        for (Index i = 0; i < last_panel - first_panel; ++i) {
-          const PanelTable& table = tables[static_cast<std::size_t>(i)];
-          T bias[kMaxRows];
-          Product<T> product{.a = factor + m * problem_.factor_row,
-                             .a_row = problem_.factor_row,
-                             .a_offset = a_offset,
-                             .b = packed + i * nr_ * k_max,
-                             .b_offset = b_offset + (table.vectors() - 1) * k_max,
-                             .c = target + m * problem_.target_row,
-                             .c_row = problem_.target_row,
-                             .k = k1 - k0,
-                             .accumulate = k0 > 0 || problem_.accumulate,
-                             .bias = nullptr};
-          if (problem_.bias && k1 == terms_) {
-            for (Index r = 0; r < rows; ++r)
-              bias[r] = problem_.bias[(group * problem_.rows + m + r) * problem_.bias_stride];
-            product.bias = bias;
-          }
-          run_tile(table, product, rows, buffer, step);
-        }
+      const Index k1 = std::min(k0 + kChunk, terms_);
+      set_steps(k0, k1, steps);
+      for (Index i = 0; i < panel1 - panel0; ++i) {
+        Panel<T>& panel = panels[static_cast<std::size_t>(i)];
+        // Next comes the next panel, or the first one of the next channels.
+        const Index width = nr_ * panel.table.lane_step();
+        const bool last = i + 1 == panel1 - panel0;
+        const Index channels = ceil_div(k1 - k0, std::max<Index>(1, taps_));
+        pack(panel.table, source, k0, k1, last ? channels * p_.source_channel - i * width : width, packed);
+        Product<T> product{.a = factor,
+                           .a_row = p_.factor_row,
+                           .b = packed,
+                           .step = steps,
+                           .c = panel.sums ? panel.sums : target + panel.table.runs().front().target,
+                           .c_row = panel.sums ? nr_ : p_.target_row,
+                           .k = k1 - k0,
+                           .accumulate = k0 > 0 || p_.accumulate,
+                           .bias = nullptr};
+        add_rows(product, rows, panel.vectors, k1 == terms_ ? bias : nullptr);
       }
       k0 = k1;
     } while (k0 < terms_);
+    for (Index i = 0; i < panel1 - panel0; ++i) store_sums(panels[static_cast<std::size_t>(i)], target, rows);
   }
 
  private:
-  static constexpr int kMaxRows = 16;
-  static constexpr Index kManyTaps = 1024;  // beyond these a panel's table is made for a few taps at a time
+  void set_steps(Index k0, Index k1, Step* steps) const {
+    Index channel = taps_ ? k0 / taps_ : 0;
+    Index tap = k0 - channel * taps_;
+    for (Index k = k0; k < k1; ++k) {
+      steps[k - k0] = {.a = channel * p_.factor_channel + p_.factor_tap[static_cast<std::size_t>(tap)],
+                       .b = (k - k0) * nr_};
+      if (++tap == taps_) {
+        tap = 0;
+        ++channel;
+      }
+    }
+  }
 
-  void pack(PanelTable& table, const T* source, Index k0, Index k1, T* packed) const {
+  void pack(PanelTable& table, const T* source, Index k0, Index k1, Index ahead, T* packed) const {
     for (Index k = k0; k < k1;) {
       const Index channel = k / taps_;
       const Index tap0 = k % taps_;
       const Index tap1 = std::min(taps_, tap0 + k1 - k);
-      if (taps_ > kManyTaps) table.set_taps(problem_.grid, tap0, tap1);
-      table.pack(kernels_, source + channel * problem_.source_channel, tap0, tap1, packed);
-      packed += (tap1 - tap0) * table.vectors() * kernels_.lanes;
+      if (taps_ > kManyTaps) table.set_taps(p_.grid, tap0, tap1);
+      table.pack(kernels_, source + channel * p_.source_channel, tap0, tap1, ahead, packed);
+      packed += (tap1 - tap0) * nr_;
       k += tap1 - tap0;
     }
   }
 
-  void run_tile(const PanelTable& table, Product<T> product, int rows, const TileBuffer<T>& buffer,
-                Index step) const {
-    if (table.count() == table.vectors() * kernels_.lanes && table.contiguous(problem_.grid)) {
-      product.c += table.runs().front().target;
-      kernels_.product(product, rows, table.vectors());
-      return;
+  void add_rows(Product<T> product, Index rows, int vectors, const T* bias) const {
+    T tile_bias[kMaxRows];
+    for (Index m = 0; m < rows; m += kernels_.rows) {
+      const int some = static_cast<int>(std::min<Index>(kernels_.rows, rows - m));
+      if (bias) {
+        for (Index r = 0; r < some; ++r) tile_bias[r] = bias[(m + r) * p_.bias_stride];
+        product.bias = tile_bias;
+      }
+      kernels_.product(product, some, vectors);
+      product.a += kernels_.rows * product.a_row;
+      product.c += kernels_.rows * product.c_row;
     }
-    T* target = product.c;
-    const Index target_row = product.c_row;
-    product.c = buffer.memory();
-    product.c_row = buffer.row();
-    if (product.accumulate) buffer.load(table, target, rows, target_row, step);
-    kernels_.product(product, rows, table.vectors());
-    buffer.store(table, target, rows, target_row, step);
   }
 
-  const WindowProduct<T>& problem_;
+  // From the result to a panel's buffer, if it has one, and back.
+  void load_sums(const Panel<T>& panel, const T* target, Index rows) const {
+    if (!panel.sums) return;
+    const Index step = p_.grid.axes.back().target_stride;
+    for (Index m = 0; m < rows; ++m) {
+      for (const Run& run : panel.table.runs())
+        for (Index i = 0; i < run.count; ++i)
+          panel.sums[m * nr_ + run.lane + i] = target[m * p_.target_row + run.target + i * step];
+    }
+  }
+  void store_sums(const Panel<T>& panel, T* target, Index rows) const {
+    if (!panel.sums) return;
+    for (Index m = 0; m < rows; ++m) {
+      for (const Run& run : panel.table.runs())
+        kernels_.spread({.target = target + m * p_.target_row + run.target,
+                         .step = p_.grid.axes.back().target_stride,
+                         .source = panel.sums + m * nr_ + run.lane,
+                         .count = run.count});
+    }
+  }
+
+  const WindowProduct<T>& p_;
   const ProductBlocks& blocks_;
   const KernelTable<T>& kernels_;
   const Index nr_, taps_, terms_, pixels_, panels_, pixel_blocks_, row_blocks_;
@@ -175,10 +179,10 @@ void run_window_product(const WindowProduct<T>& problem, const ProductBlocks& bl
   parallel_for(context, driver.pieces(), [&](Index piece) { driver.piece(piece); });
 }
 
-Index product_scratch(const ProductBlocks& blocks, Index terms, const Tile& tile) {
-  const Index k = std::min(blocks.k, terms);
-  const auto offsets = (1 + tile.vectors) * k * Index{sizeof(std::ptrdiff_t)};
-  return (blocks.panels * k + tile.rows) * tile.columns() * tile.bytes + offsets;
+Index product_scratch(const ProductBlocks& blocks, const Tile& tile) {
+  const Index packed = kChunk * tile.columns();
+  const Index sums = blocks.panels * blocks.rows * tile.columns();
+  return (packed + sums) * tile.bytes + kChunk * Index{sizeof(Step)};
 }
 
 template void run_window_product(const WindowProduct<float>&, const ProductBlocks&, const Target&,

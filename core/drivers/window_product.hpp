@@ -10,9 +10,8 @@ namespace windrow {
 // How the loops are cut. Chosen from the shapes alone (plan/choose.hpp): it changes speed, never a bit of the
 // result.
 struct ProductBlocks {
-  Index k = 0;       // KC: terms packed at a time, a multiple of kChunk
-  Index panels = 0;  // NC: panels of NR pixels packed at a time
-  Index rows = 0;    // MC: result rows of one piece of work, a multiple of MR
+  Index panels = 0;  // NC: panels of NR pixels in one piece of work
+  Index rows = 0;    // MC: result rows of one piece, a multiple of MR
 };
 
 // For each image, group, row m and pixel p:
@@ -41,7 +40,7 @@ template <class T>
 void run_window_product(const WindowProduct<T>& problem, const ProductBlocks& blocks, const Target& target,
                         const RunContext& context);
 
-// Bytes of scratch that one thread of such a run takes, for a reduction of `terms` terms.
-Index product_scratch(const ProductBlocks& blocks, Index terms, const Tile& tile);
+// Bytes of scratch that one thread of such a run takes at most.
+Index product_scratch(const ProductBlocks& blocks, const Tile& tile);
 
 }  // namespace windrow

@@ -21,16 +21,19 @@ namespace windrow {
 inline constexpr std::ptrdiff_t kChunk = 128;
 
 // C[m, n] (+)= sum over k of A[m, k] * B[k, n]  (+ bias[m])
-//   A[m, k] = a[m * a_row + a_offset[k]]                 broadcast; read in place or packed
-//   B[k, n] = b[b_offset[k] + n]                         whole vectors; a packed panel or rows read in place
-//   C[m, n] = c[m * c_row + n]                           whole vectors are read (if accumulate) and written
+//   A[m, k] = a[m * a_row + step[k].a]    broadcast; read in place or packed
+//   B[k, n] = b[step[k].b + n]            whole vectors; a packed panel or rows read in place
+//   C[m, n] = c[m * c_row + n]            whole vectors are read (if accumulate) and written
+struct Step {
+  std::ptrdiff_t a, b;  // offsets of term k in the two operands
+};
+
 template <class T>
 struct Product {
   const T* a;
   std::ptrdiff_t a_row;
-  const std::ptrdiff_t* a_offset;
   const T* b;
-  const std::ptrdiff_t* b_offset;
+  const Step* step;
   T* c;
   std::ptrdiff_t c_row;
   std::ptrdiff_t
@@ -40,21 +43,35 @@ struct Product {
 };
 
 // Lanes of one vector that are read from one run of memory: lane l of `mask` reads source[offset + l * step].
-// All other lanes of a gathered vector are zero; the masks of a vector's segments are disjoint.
 struct Segment {
   std::ptrdiff_t offset;
   std::uint32_t mask;
+  std::int32_t vector;  // which vector of the target
 };
 
-// vector i of `count` vectors at target = the segments [first[i], first[i + 1])
+// Vector i of `count` vectors at target = the lanes of segments[i], zeros elsewhere; then the lanes of each
+// of the `more` segments, where a vector's lanes come from several runs. Two passes, so that the first has no
+// branch.
 template <class T>
 struct Gather {
   T* target;  // aligned; `count` whole vectors one after another
   const T* source;
   const Segment* segments;
-  const std::int32_t* first;
   std::ptrdiff_t count;
+  const Segment* more;
+  std::ptrdiff_t more_count;
+  std::ptrdiff_t more_vector;  // the number that `more` gives to the target's first vector
   std::ptrdiff_t step;
+  std::ptrdiff_t ahead;  // from the source to what will be gathered next: fetched into the cache; 0: nothing
+};
+
+// target[i * step] = source[i] for i < count
+template <class T>
+struct Spread {
+  T* target;
+  std::ptrdiff_t step;
+  const T* source;
+  std::ptrdiff_t count;
 };
 
 // target[i * target_row + j] = source[j * source_row + i] for i < rows, j < columns
@@ -77,6 +94,7 @@ struct KernelTable {
   int vectors;  // ... and this many vectors: NR = vectors * lanes
   void (*product)(const Product<T>&, int rows, int vectors);  // 1 <= rows <= MR, 1 <= vectors <= NR / lanes
   void (*gather)(const Gather<T>&);
+  void (*spread)(const Spread<T>&);
   void (*transpose)(const Transpose<T>&);
   double (*fma_rounds)(
       std::ptrdiff_t rounds);  // for measuring the peak: returns the FLOPs done, in registers only

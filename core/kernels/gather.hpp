@@ -9,20 +9,24 @@
 namespace {
 
 template <class T>
+void gather_lanes(const windrow::Gather<T>& g, const windrow::Segment& segment, T* vector) {
+  const T* source = g.source + segment.offset;
+  for (std::uint32_t rest = segment.mask; rest; rest &= rest - 1) {
+    const int lane = __builtin_ctz(rest);
+    vector[lane] = source[lane * g.step];
+  }
+}
+
+template <class T>
 void gather_generic(const windrow::Gather<T>& g) {
   constexpr int kLanes = Simd<T>::kLanes;
-  T* target = g.target;
-  for (std::ptrdiff_t i = 0; i < g.count; ++i, target += kLanes) {
-    for (int lane = 0; lane < kLanes; ++lane) target[lane] = 0;
-    for (std::int32_t s = g.first[i]; s < g.first[i + 1]; ++s) {
-      const T* source = g.source + g.segments[s].offset;
-      // A segment's lanes are one run, or (where it was cut out of a longer one) a few.
-      for (std::uint32_t rest = g.segments[s].mask; rest; rest &= rest - 1) {
-        const int lane = __builtin_ctz(rest);
-        target[lane] = source[lane * g.step];
-      }
-    }
+  for (std::ptrdiff_t i = 0; i < g.count; ++i) {
+    T* vector = g.target + i * kLanes;
+    for (int lane = 0; lane < kLanes; ++lane) vector[lane] = 0;
+    gather_lanes(g, g.segments[i], vector);
   }
+  for (std::ptrdiff_t i = 0; i < g.more_count; ++i)
+    gather_lanes(g, g.more[i], g.target + (g.more[i].vector - g.more_vector) * kLanes);
 }
 
 #if defined(__AVX512F__)
@@ -54,26 +58,31 @@ struct Masked {
   }
 };
 
+template <class T, bool kEven>
+void gather_masked(const windrow::Gather<T>& g) {
+  using S = Simd<T>;
+  const auto load = [&g](typename S::V into, const windrow::Segment& segment) {
+    const auto mask = static_cast<typename Masked::Of<T>>(segment.mask);
+    const T* source = g.source + segment.offset;
+    return kEven ? Masked::load_even(into, mask, source) : Masked::load(into, mask, source);
+  };
+  for (std::ptrdiff_t i = 0; i < g.count; ++i) {
+    S::store(g.target + i * S::kLanes, load(S::zero(), g.segments[i]));
+    // A hint that may point anywhere: image planes are too far apart for the hardware to guess the next one.
+    __builtin_prefetch(g.source + g.segments[i].offset + g.ahead, 0, 2);
+  }
+  for (std::ptrdiff_t i = 0; i < g.more_count; ++i) {
+    T* vector = g.target + (g.more[i].vector - g.more_vector) * S::kLanes;
+    S::store(vector, load(S::load(vector), g.more[i]));
+  }
+}
+
 template <class T>
 void gather(const windrow::Gather<T>& g) {
-  using S = Simd<T>;
-  T* target = g.target;
   if (g.step == 1) {
-    for (std::ptrdiff_t i = 0; i < g.count; ++i, target += S::kLanes) {
-      typename S::V v = S::zero();
-      for (std::int32_t s = g.first[i]; s < g.first[i + 1]; ++s)
-        v = Masked::load(v, static_cast<typename Masked::Of<T>>(g.segments[s].mask),
-                         g.source + g.segments[s].offset);
-      S::store(target, v);
-    }
+    gather_masked<T, false>(g);
   } else if (g.step == 2) {
-    for (std::ptrdiff_t i = 0; i < g.count; ++i, target += S::kLanes) {
-      typename S::V v = S::zero();
-      for (std::int32_t s = g.first[i]; s < g.first[i + 1]; ++s)
-        v = Masked::load_even(v, static_cast<typename Masked::Of<T>>(g.segments[s].mask),
-                              g.source + g.segments[s].offset);
-      S::store(target, v);
-    }
+    gather_masked<T, true>(g);
   } else {
     gather_generic(g);
   }

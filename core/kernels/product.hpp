@@ -6,6 +6,9 @@
 #include "kernels/contract.hpp"
 #include "kernels/simd.hpp"
 
+// Sums stay in registers only where every loop over them is unrolled.
+#define WINDROW_UNROLL _Pragma("GCC unroll 16")
+
 namespace {
 
 template <class T, int M, int V>
@@ -27,8 +30,8 @@ void product_tile(const windrow::Product<T>& p) {
     for (int m = 0; m < M; ++m)
       for (int v = 0; v < V; ++v) sum[m][v] = S::zero();
     for (; k < end; ++k) {
-      const T* row = p.b + p.b_offset[k];
-      const std::ptrdiff_t column = p.a_offset[k];
+      const T* row = p.b + p.step[k].b;
+      const std::ptrdiff_t column = p.step[k].a;
       typename S::V b[V];
       for (int v = 0; v < V; ++v) b[v] = S::load(row + v * S::kLanes);
       for (int m = 0; m < M; ++m) {
@@ -36,15 +39,19 @@ void product_tile(const windrow::Product<T>& p) {
         for (int v = 0; v < V; ++v) sum[m][v] = S::fma(factor, b[v], sum[m][v]);
       }
     }
-    const bool last = k == p.k;
-    for (int m = 0; m < M; ++m) {
-      for (int v = 0; v < V; ++v) {
-        typename S::V total = sum[m][v];
-        if (add_to_c) total = S::add(S::load(c[m] + v * S::kLanes), total);
-        if (last && p.bias) total = S::add(total, S::all(p.bias[m]));
-        S::store(c[m] + v * S::kLanes, total);
-      }
+    if (add_to_c) {
+      WINDROW_UNROLL
+      for (int m = 0; m < M; ++m) WINDROW_UNROLL
+      for (int v = 0; v < V; ++v) sum[m][v] = S::add(S::load(c[m] + v * S::kLanes), sum[m][v]);
     }
+    if (p.bias && k == p.k) {
+      WINDROW_UNROLL
+      for (int m = 0; m < M; ++m) WINDROW_UNROLL
+      for (int v = 0; v < V; ++v) sum[m][v] = S::add(sum[m][v], S::all(p.bias[m]));
+    }
+    WINDROW_UNROLL
+    for (int m = 0; m < M; ++m) WINDROW_UNROLL
+    for (int v = 0; v < V; ++v) S::store(c[m] + v * S::kLanes, sum[m][v]);
     add_to_c = true;
   } while (k < p.k);
 }
@@ -68,11 +75,11 @@ void product(const windrow::Product<T>& p, int rows, int vectors) {
   ProductTiles<T, Simd<T>::kRows, Simd<T>::kVectors>::run(p, rows, vectors);
 }
 
-// Multiply-adds on independent registers, as many as the largest tile has: the peak that a product can reach.
+// Multiply-adds on independent registers, nothing else: the peak that a product can reach.
 template <class T>
 double fma_rounds(std::ptrdiff_t rounds) {
   using S = Simd<T>;
-  constexpr int kSums = S::kRows * S::kVectors;
+  constexpr int kSums = 10;  // enough to hide the latency, few enough for 16 registers
   typename S::V sum[kSums];
   for (int i = 0; i < kSums; ++i) sum[i] = S::all(static_cast<T>(i));
   typename S::V x = S::all(static_cast<T>(0.999)), y = S::all(static_cast<T>(0.001));

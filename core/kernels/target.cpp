@@ -4,6 +4,7 @@
 #include "kernels/contract.hpp"
 #include "kernels/gather.hpp"
 #include "kernels/product.hpp"
+#include "kernels/spread.hpp"
 #include "kernels/transpose.hpp"
 
 namespace {
@@ -15,6 +16,7 @@ constexpr windrow::KernelTable<T> kTable = {
     .vectors = Simd<T>::kVectors,
     .product = product<T>,
     .gather = gather<T>,
+    .spread = spread<T>,
     .transpose = transpose<T>,
     .fma_rounds = fma_rounds<T>,
 };

@@ -25,18 +25,18 @@ bool PixelGrid::target_is_contiguous() const {
   return true;
 }
 
-void PanelTable::place(const PixelGrid& grid, Index first, Index count, int lanes) {
+void PanelTable::place(const PixelGrid& grid, Index first, Index count, int lanes, int vectors) {
   const std::size_t rank = grid.axes.size();
   const PixelAxis& last = grid.axes.back();
   count_ = count;
   lanes_ = lanes;
-  vectors_ = static_cast<int>(ceil_div(count, lanes));
+  vectors_ = vectors;
   lane_step_ = last.step * last.source_stride;
 
   runs_.clear();
   source_runs_.clear();
   for (Index lane = 0; lane < count;) {
-    SourceRun run{.lane = lane, .count = 0, .image = 0, .position = Extents(rank)};
+    SourceRun run{.lane = lane, .count = 0, .image_offset = 0, .position = Extents(rank)};
     Index rest = first + lane;
     Index target = 0;
     for (std::size_t i = rank; i-- > 0;) {
@@ -44,18 +44,37 @@ void PanelTable::place(const PixelGrid& grid, Index first, Index count, int lane
       rest /= grid.axes[i].count;
       target += run.position[i] * grid.axes[i].target_stride;
     }
-    run.image = rest;
+    run.image_offset = rest * grid.source_image;
     run.count = std::min(count - lane, last.count - run.position.back());
-    runs_.push_back({lane, run.count, target + run.image * grid.target_image});
+    runs_.push_back({lane, run.count, target + rest * grid.target_image});
     lane += run.count;
     source_runs_.push_back(std::move(run));
   }
 }
 
+void PanelTable::see(const PixelAxis& last) {
+  seen_.clear();
+  for (const Index tap : last.tap) {
+    for (const SourceRun& run : source_runs_) {
+      // Pixel j of the run reads position start + j * step along the last axis.
+      const Index start = run.position.back() * last.step + tap;
+      Index from = 0, to = run.count;
+      if (start < 0) from = ceil_div(-start, last.step);
+      if (start + (run.count - 1) * last.step >= last.size)
+        to = start < last.size ? (last.size - 1 - start) / last.step + 1 : 0;
+      seen_.push_back({.low = run.lane + from,
+                       .high = run.lane + to,
+                       .offset = run.image_offset + start * last.source_stride - run.lane * lane_step_});
+    }
+  }
+}
+
 void PanelTable::set_taps(const PixelGrid& grid, Index tap0, Index tap1) {
   const std::size_t rank = grid.axes.size();
+  see(grid.axes.back());
   segments_.clear();
-  first_segment_.assign(1, 0);
+  more_.clear();
+  first_more_.assign(1, 0);
   tap0_ = tap0;
   Extents tap(rank);
   Index rest = tap0;
@@ -74,37 +93,35 @@ void PanelTable::set_taps(const PixelGrid& grid, Index tap0, Index tap1) {
 
 void PanelTable::add_tap(const PixelGrid& grid, const Extents& tap) {
   const std::size_t outer = grid.axes.size() - 1;
-  const PixelAxis& last = grid.axes.back();
-  const Index tap_position = last.tap[static_cast<std::size_t>(tap[outer])];
-  std::size_t next = 0;  // the run that the vector begins in or before
-  for (int v = 0; v < vectors_; ++v) {
-    const Index lane0 = Index{v} * lanes_;
-    const Index lane1 = std::min(lane0 + lanes_, count_);
-    while (next < source_runs_.size() && source_runs_[next].lane + source_runs_[next].count <= lane0) ++next;
-    for (std::size_t r = next; r < source_runs_.size() && source_runs_[r].lane < lane1; ++r) {
-      const SourceRun& run = source_runs_[r];
-      Index offset = run.image * grid.source_image;
-      bool inside = true;
-      for (std::size_t i = 0; i < outer; ++i) {
-        const PixelAxis& axis = grid.axes[i];
-        const Index position = run.position[i] * axis.step + axis.tap[static_cast<std::size_t>(tap[i])];
-        inside = inside && position >= 0 && position < axis.size;
-        offset += position * axis.source_stride;
-      }
-      if (!inside) continue;
-      // Lanes whose position along the last axis lies in the source: start + j * step in [0, size).
-      const Index start = run.position[outer] * last.step + tap_position;
-      const Index from = start < 0 ? ceil_div(-start, last.step) : 0;
-      const Index to = start < last.size ? (last.size - 1 - start) / last.step + 1 : 0;
-      const Index low = std::max(run.lane + from, lane0);
-      const Index high = std::min(run.lane + std::min(to, run.count), lane1);
-      if (low >= high) continue;
-      const std::uint32_t ones = (std::uint32_t{1} << (high - low)) - 1;
-      offset += start * last.source_stride + (lane0 - run.lane) * lane_step_;
-      segments_.push_back({static_cast<std::ptrdiff_t>(offset), ones << (low - lane0)});
+  const auto first_vector = static_cast<std::int32_t>(segments_.size());
+  segments_.resize(segments_.size() + static_cast<std::size_t>(vectors_));
+  const Seen* seen = seen_.data() + static_cast<std::size_t>(tap[outer]) * source_runs_.size();
+  for (const SourceRun& run : source_runs_) {
+    const Seen lanes = *seen++;
+    Index offset = lanes.offset;
+    bool inside = lanes.low < lanes.high;
+    for (std::size_t i = 0; i < outer; ++i) {
+      const PixelAxis& axis = grid.axes[i];
+      const Index position = run.position[i] * axis.step + axis.tap[static_cast<std::size_t>(tap[i])];
+      inside = inside && position >= 0 && position < axis.size;
+      offset += position * axis.source_stride;
     }
-    first_segment_.push_back(static_cast<std::int32_t>(segments_.size()));
+    if (!inside) continue;
+    for (Index v = lanes.low / lanes_; v * lanes_ < lanes.high; ++v) {
+      const Index low = std::max(lanes.low - v * lanes_, Index{0});
+      const Index high = std::min(lanes.high - v * lanes_, Index{lanes_});
+      const std::uint32_t mask = ((std::uint32_t{1} << (high - low)) - 1) << low;
+      const auto vector = first_vector + static_cast<std::int32_t>(v);
+      const Segment segment{.offset = offset + v * lanes_ * lane_step_, .mask = mask, .vector = vector};
+      Segment& first = segments_[static_cast<std::size_t>(vector)];
+      if (first.mask == 0) {
+        first = segment;
+      } else {
+        more_.push_back(segment);
+      }
+    }
   }
+  first_more_.push_back(static_cast<std::ptrdiff_t>(more_.size()));
 }
 
 bool PanelTable::contiguous(const PixelGrid& grid) const {

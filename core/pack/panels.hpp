@@ -44,33 +44,45 @@ struct Run {
 // The gather table of one panel.
 class PanelTable {
  public:
-  // Prepares for the pixels [first, first + count), count <= NR.
-  void place(const PixelGrid& grid, Index first, Index count, int lanes);
+  // Prepares for the pixels [first, first + count), which the vectors have room for.
+  void place(const PixelGrid& grid, Index first, Index count, int lanes, int vectors);
   // Makes the segments of the taps [tap0, tap1).
   void set_taps(const PixelGrid& grid, Index tap0, Index tap1);
 
-  int vectors() const { return vectors_; }
-  Index count() const { return count_; }
   const std::vector<Run>& runs() const { return runs_; }
   // True where all pixels lie side by side in the target, starting at runs()[0].target.
+  Index lane_step() const { return lane_step_; }
   bool contiguous(const PixelGrid& grid) const;
 
-  // Packs `channel`'s taps [tap0, tap1), which lie among those set, as rows of vectors() vectors each.
+  // Packs `channel`'s taps [tap0, tap1), which lie among those set, as rows of all the vectors. What
+  // lies `ahead` of it is fetched into the cache.
   template <class T>
-  void pack(const KernelTable<T>& kernels, const T* channel, Index tap0, Index tap1, T* target) const {
+  void pack(const KernelTable<T>& kernels, const T* channel, Index tap0, Index tap1, Index ahead,
+            T* target) const {
+    const auto from = static_cast<std::size_t>(tap0 - tap0_), to = static_cast<std::size_t>(tap1 - tap0_);
     kernels.gather({.target = target,
                     .source = channel,
-                    .segments = segments_.data(),
-                    .first = first_segment_.data() + (tap0 - tap0_) * vectors_,
+                    .segments = segments_.data() + (tap0 - tap0_) * vectors_,
                     .count = (tap1 - tap0) * vectors_,
-                    .step = lane_step_});
+                    .more = more_.data() + first_more_[from],
+                    .more_count = first_more_[to] - first_more_[from],
+                    .more_vector = (tap0 - tap0_) * vectors_,
+                    .step = lane_step_,
+                    .ahead = ahead});
   }
 
  private:
   struct SourceRun {
-    Index lane, count, image;
-    Extents position;  // of the first pixel, along every axis
+    Index lane, count;
+    Index image_offset;  // of its image in the source
+    Extents position;    // of the first pixel, along every axis
   };
+  // The lanes of a run that a tap of the last axis sees inside the image.
+  struct Seen {
+    Index low, high;  // lanes of the panel
+    Index offset;     // source of lane 0, without the outer axes
+  };
+  void see(const PixelAxis& last);
   void add_tap(const PixelGrid& grid, const Extents& tap);
 
   int lanes_ = 0;
@@ -80,8 +92,10 @@ class PanelTable {
   Index tap0_ = 0;
   std::vector<Run> runs_;
   std::vector<SourceRun> source_runs_;
-  std::vector<Segment> segments_;
-  std::vector<std::int32_t> first_segment_;
+  std::vector<Seen> seen_;                  // [tap of the last axis][run]
+  std::vector<Segment> segments_;           // one per tap and vector
+  std::vector<Segment> more_;               // those of vectors that have several, in order of taps
+  std::vector<std::ptrdiff_t> first_more_;  // per tap, and the end
 };
 
 }  // namespace windrow

@@ -1,0 +1,70 @@
+// A run of sums written to a strided run of the result: how the input gradient's phases come together.
+#pragma once
+
+#include "kernels/contract.hpp"
+#include "kernels/simd.hpp"
+
+namespace {
+
+template <class T>
+void spread_generic(const windrow::Spread<T>& s) {
+  for (std::ptrdiff_t i = 0; i < s.count; ++i) s.target[i * s.step] = s.source[i];
+}
+
+#if defined(__AVX512F__)
+
+struct Spreading {
+  static void store(float* target, std::uint32_t lanes, __m512 v) {
+    _mm512_mask_storeu_ps(target, static_cast<__mmask16>(lanes), v);
+  }
+  static void store(double* target, std::uint32_t lanes, __m512d v) {
+    _mm512_mask_storeu_pd(target, static_cast<__mmask8>(lanes), v);
+  }
+  static __m512 load(const float* source, std::uint32_t lanes) {
+    return _mm512_maskz_loadu_ps(static_cast<__mmask16>(lanes), source);
+  }
+  static __m512d load(const double* source, std::uint32_t lanes) {
+    return _mm512_maskz_loadu_pd(static_cast<__mmask8>(lanes), source);
+  }
+  // Each lane of the lower (upper) half twice: those at even places are wanted. (The form with a mask,
+  // because GCC 12 warns of an undefined operand inside the one without.)
+  static __m512 twice(__m512 v, bool upper) {
+    const __m512i low = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
+    return _mm512_maskz_permutexvar_ps(0xffff, upper ? _mm512_add_epi32(low, _mm512_set1_epi32(8)) : low, v);
+  }
+  static __m512d twice(__m512d v, bool upper) {
+    const __m512i low = _mm512_setr_epi64(0, 0, 1, 1, 2, 2, 3, 3);
+    return _mm512_maskz_permutexvar_pd(0xff, upper ? _mm512_add_epi64(low, _mm512_set1_epi64(4)) : low, v);
+  }
+};
+
+template <class T>
+void spread(const windrow::Spread<T>& s) {
+  constexpr std::ptrdiff_t kLanes = Simd<T>::kLanes;
+  if (s.step != 1 && s.step != 2) return spread_generic(s);
+  for (std::ptrdiff_t i = 0; i < s.count; i += kLanes) {
+    const std::ptrdiff_t some = s.count - i < kLanes ? s.count - i : kLanes;
+    const std::uint32_t lanes = (std::uint32_t{1} << some) - 1;
+    const auto v = Spreading::load(s.source + i, lanes);
+    if (s.step == 1) {
+      Spreading::store(s.target + i, lanes, v);
+      continue;
+    }
+    const std::uint32_t even = _pdep_u32(lanes, 0x55555555u);
+    Spreading::store(s.target + 2 * i, even, Spreading::twice(v, false));
+    if (const std::uint32_t upper = even >> kLanes) {
+      Spreading::store(s.target + 2 * i + kLanes, upper, Spreading::twice(v, true));
+    }
+  }
+}
+
+#else
+
+template <class T>
+void spread(const windrow::Spread<T>& s) {
+  spread_generic(s);
+}
+
+#endif
+
+}  // namespace
