@@ -15,7 +15,10 @@ constexpr Index kStripChannels = 64;  // channels of a strip
 constexpr Index kStripPixels = 4 * kChunk;        // reduction terms of one kernel call, as far as rows allow
 constexpr Index kPartialElements = 512 << 10;     // sums that one piece of work holds
 constexpr Index kPartialBytes = Index{32} << 20;  // partial sums of one call
-constexpr Index kWantedPieces = 16;               // pieces of work that keep a few threads busy
+constexpr Index kMostRowLanes = 256;              // taps times channels that are put side by side
+constexpr double kRowGain = 1.15;   // how much fuller the vectors must become to pay for that copy
+constexpr Index kWantedPieces = 8;  // pieces of work that keep a few threads busy
+constexpr Index kSlotPixels = 512;  // of a slot at least: adding the slots then costs little
 
 Index product_of(const Extents& v) {
   Index p = 1;
@@ -39,7 +42,8 @@ struct Cut {
   Index strip_positions;           // input positions of the largest strip
   Index channels, channel_blocks;
   Index rows, row_blocks;
-  Index slots;  // the pixel boxes of all images in order, cut into this many sums of their own
+  bool rows_of_taps;  // the strip is copied once more, all taps of a pixel side by side
+  Index slots;        // the pixel boxes of all images in order, cut into this many sums of their own
 };
 
 // How much of everything one piece of work may hold, in elements.
@@ -55,8 +59,14 @@ Index strip_positions(const std::vector<WindowAxis>& axes, const Extents& pixels
   return count;
 }
 
+// Taps whose channels lie side by side in a strip: those of the last axis, where they read neighbouring
+// positions.
+Index run_taps(const std::vector<WindowAxis>& axes, const Extents& taps) {
+  return axes.back().dilation == 1 ? taps.back() : 1;
+}
+
 template <class T>
-Cut cut(const WeightGradient<T>& p, const Room& room) {
+Cut cut(const WeightGradient<T>& p, const Room& room, Index lanes) {
   const std::size_t rank = p.axes.size();
   Cut c{};
   c.channels = std::max<Index>(1, std::min(p.channels, room.channels));
@@ -91,6 +101,11 @@ Cut cut(const WeightGradient<T>& p, const Room& room) {
   c.strip_positions = strip_positions(p.axes, c.pixels, c.taps);
 
   const Index sums_per_row = product_of(c.taps) * c.channels;
+  const Index run = run_taps(p.axes, c.taps) * c.channels;
+  const Index vectors = sums_per_row / run * ceil_div(run, lanes);
+  c.rows_of_taps =
+      sums_per_row <= kMostRowLanes &&
+      static_cast<double>(vectors) > kRowGain * static_cast<double>(ceil_div(sums_per_row, lanes));
   c.rows = std::clamp<Index>(room.sums / sums_per_row, 1, std::max<Index>(1, p.rows));
   c.row_blocks = ceil_div(p.rows, c.rows);
 
@@ -101,7 +116,7 @@ Cut cut(const WeightGradient<T>& p, const Room& room) {
   for (const WindowAxis& axis : p.axes) all_taps *= axis.kernel;
   const Index slot_bytes = std::max<Index>(1, all_sums * all_taps * Index{sizeof(T)});
   c.slots = pieces == 0 ? 1 : ceil_div(kWantedPieces, pieces);
-  c.slots = std::min({c.slots, kPartialBytes / slot_bytes, ceil_div(units, 2)});
+  c.slots = std::min({c.slots, kPartialBytes / slot_bytes, units * product_of(c.pixels) / kSlotPixels});
   c.slots = room.slots ? std::max<Index>(c.slots, 1) : 1;
   return c;
 }
@@ -109,7 +124,8 @@ Cut cut(const WeightGradient<T>& p, const Room& room) {
 template <class T>
 Index scratch_bytes(const Cut& c, const Target& target) {
   const Tile tile = tile_of<T>(target);
-  const Index strip = c.strip_positions * c.channels + tile.columns();
+  const Index rows = c.rows_of_taps ? product_of(c.pixels) * product_of(c.taps) * c.channels : 0;
+  const Index strip = c.strip_positions * c.channels + rows + 2 * tile.columns();
   // Each run of lanes ends with a whole vector.
   const Index sums = c.rows * product_of(c.taps) * (c.channels + tile.lanes);
   return (strip + sums) * tile.bytes + product_of(c.pixels) * Index{sizeof(Step)};
@@ -120,14 +136,15 @@ template <class T>
 Cut cut_to_fit(const WeightGradient<T>& p, const Target& target) {
   Room room;
   room.slots = p.most_scratch == 0;
-  Cut c = cut(p, room);
+  const Index lanes = target.kernels<T>().lanes;
+  Cut c = cut(p, room, lanes);
   while (p.most_scratch != 0 && scratch_bytes<T>(c, target) > p.most_scratch) {
     if (room.strip == 1 && room.sums == 1) break;
     room.strip = std::max<Index>(1, room.strip / 2);
     room.sums = std::max<Index>(1, room.sums / 2);
     room.pixels = std::max<Index>(1, std::min(room.pixels, room.sums));
     room.channels = std::max<Index>(1, std::min(room.channels, room.strip / 16));
-    c = cut(p, room);
+    c = cut(p, room, lanes);
   }
   return c;
 }
@@ -144,9 +161,6 @@ class Driver {
         tap_boxes_(product_of(cut_.tap_boxes)),
         all_taps_(1) {
     for (const WindowAxis& axis : p_.axes) all_taps_ *= axis.kernel;
-    // Neighbouring taps of the last axis read neighbouring positions: then (tap, channel) is one run of
-    // lanes.
-    joint_taps_ = p_.axes.back().dilation == 1;
   }
 
   void run(const RunContext& context) const {
@@ -182,8 +196,9 @@ class Driver {
   struct Part {
     Index group, channel, channels, row, rows;
     Extents tap, taps;  // first tap and extents of the tap box
-    Index lane_run;     // lanes side by side: (taps of the last axis, channels), or channels
-    Index lane_runs;    // of those
+    Index run_taps;     // taps whose channels lie side by side, which makes a run of lanes
+    Index lane_run;     // run_taps * channels
+    Index lane_runs;    // how many runs
     Index lane_width;   // lane_run, rounded up to whole vectors
   };
 
@@ -206,8 +221,9 @@ class Driver {
       tap_box /= cut_.tap_boxes[i];
       part.taps[i] = std::min(cut_.taps[i], p_.axes[i].kernel - part.tap[i]);
     }
-    part.lane_run = joint_taps_ ? part.taps.back() * part.channels : part.channels;
-    part.lane_runs = product_of(part.taps) * part.channels / part.lane_run;
+    part.run_taps = cut_.rows_of_taps ? product_of(part.taps) : run_taps(p_.axes, part.taps);
+    part.lane_run = part.run_taps * part.channels;
+    part.lane_runs = product_of(part.taps) / part.run_taps;
     part.lane_width = round_up(part.lane_run, kernels_.lanes);
     return part;
   }
@@ -220,6 +236,7 @@ class Driver {
     T* sums = scratch.take<T>(part.rows * part.lane_runs * part.lane_width);
     const Index box_pixels = product_of(cut_.pixels);
     auto* steps = scratch.take<Step>(box_pixels);
+    T* rows = cut_.rows_of_taps ? scratch.take<T>(box_pixels * part.lane_run + nr()) : nullptr;
 
     bool first = true;
     const Index unit0 = units_ * slot / cut_.slots;
@@ -237,7 +254,9 @@ class Driver {
       }
       fill_strip(part, rest, strip_low, strip_extent, strip);
       const Index pixels = pixel_steps(part, low, extent, strip_extent, steps);
-      add_box(part, p_.dy + rest * p_.dy_image, pixels, steps, strip, strip_extent, !first, sums);
+      if (rows) fill_rows(part, strip, strip_extent, steps, pixels, rows);
+      add_box(part, p_.dy + rest * p_.dy_image, pixels, steps, rows ? rows : strip, strip_extent, !first,
+              sums);
       first = false;
     }
     if (first) std::fill_n(sums, part.rows * part.lane_runs * part.lane_width, T{0});
@@ -280,7 +299,8 @@ class Driver {
                           .source = x,
                           .source_row = p_.x_channel,
                           .rows = positions,
-                          .columns = part.channels});
+                          .columns = part.channels,
+                          .ahead = rank_ > 1 ? p_.x_stride[rank_ - 2] : positions});
       return;
     }
     for (Index i = 0; i < positions; ++i)
@@ -303,11 +323,28 @@ class Driver {
     return count;
   }
 
+  // Copies, for each pixel, the channels of all its taps side by side; the steps then lead there.
+  void fill_rows(const Part& part, const T* strip, const Extents& strip_extent, Step* steps, Index pixels,
+                 T* rows) const {
+    const Index together = run_taps(p_.axes, part.taps);
+    const Index count = together * part.channels;
+    Extents offset;
+    for (Index tap = 0; tap < part.run_taps; tap += together)
+      offset.push_back(tap_position(part, tap, strip_extent) * part.channels);
+    for (Index i = 0; i < pixels; ++i) {
+      const T* from = strip + steps[i].b;
+      steps[i].b = i * part.lane_run;
+      T* to = rows + i * part.lane_run;
+      for (const Index tap : offset) to = std::copy_n(from + tap, count, to);
+    }
+    std::fill_n(rows + pixels * part.lane_run, nr(), T{0});  // the last panel may read past its lanes
+  }
+
   void add_box(const Part& part, const T* dy, Index pixels, const Step* steps, const T* strip,
                const Extents& strip_extent, bool accumulate, T* sums) const {
     const Index sums_row = part.lane_runs * part.lane_width;
     for (Index run = 0; run < part.lane_runs; ++run) {
-      const T* run_strip = strip + run_position(part, run, strip_extent) * part.channels;
+      const T* run_strip = strip + tap_position(part, run * part.run_taps, strip_extent) * part.channels;
       for (Index m = 0; m < part.rows; m += kernels_.rows) {
         const int rows = static_cast<int>(std::min<Index>(kernels_.rows, part.rows - m));
         for (Index lane = 0; lane < part.lane_run; lane += nr()) {
@@ -327,60 +364,84 @@ class Driver {
     }
   }
 
-  // Where the first tap of a run of lanes lies in the strip, in positions.
-  Index run_position(const Part& part, Index run, const Extents& strip_extent) const {
-    Extents tap(rank_, 0);
-    std::size_t i = rank_;
-    if (joint_taps_) --i;
-    while (i-- > 0) {
-      tap[i] = run % part.taps[i];
-      run /= part.taps[i];
+  // Where a tap of the box lies in the strip, in positions from a pixel's first one.
+  Index tap_position(const Part& part, Index tap, const Extents& strip_extent) const {
+    Index position = 0, scale = 1;
+    for (std::size_t i = rank_; i-- > 0;) {
+      position += tap % part.taps[i] * p_.axes[i].dilation * scale;
+      tap /= part.taps[i];
+      scale *= strip_extent[i];
     }
-    Index position = 0;
-    for (std::size_t j = 0; j < rank_; ++j)
-      position = position * strip_extent[j] + tap[j] * p_.axes[j].dilation;
     return position;
   }
 
-  // sums [row][run][lane] -> [row][channel][tap], in dw or in a slot's partial sums
+  // sums [row][run][tap][channel] -> [row][channel][tap], in dw or in a slot's partial sums
   void write(const Part& part, const T* sums, T* partial) const {
-    const Index sums_row = part.lane_runs * part.lane_width;
-    const Index inner_taps = joint_taps_ ? part.taps.back() : 1;
-    for (Index m = 0; m < part.rows; ++m, sums += sums_row) {
-      const Index row = part.group * p_.rows + part.row + m;
-      Extents at(rank_, 0);
-      Index tap = 0;
-      do {
-        const T* from = sums + tap / inner_taps * part.lane_width + tap % inner_taps * part.channels;
-        if (partial) {
-          Index flat = 0;
-          for (std::size_t i = 0; i < rank_; ++i) flat = flat * p_.axes[i].kernel + part.tap[i] + at[i];
-          T* to = partial + (row * p_.channels + part.channel) * all_taps_ + flat;
-          for (Index c = 0; c < part.channels; ++c) to[c * all_taps_] = from[c];
-        } else {
-          T* to = p_.dw + row * p_.dw_row + part.channel * p_.dw_channel;
-          for (std::size_t i = 0; i < rank_; ++i) to += (part.tap[i] + at[i]) * p_.dw_stride[i];
-          for (Index c = 0; c < part.channels; ++c) put(to[c * p_.dw_channel], from[c]);
+    T* result = partial ? partial : p_.dw;
+    const Index result_row = partial ? p_.channels * all_taps_ : p_.dw_row;
+    const Index result_channel = partial ? all_taps_ : p_.dw_channel;
+    const bool add = p_.accumulate && !partial;
+    const Extents offset = tap_offsets(part, partial != nullptr);
+    bool neighbours = true;  // whether the taps of a run are neighbours in the result
+    for (std::size_t tap = 0; tap < offset.size(); ++tap)
+      neighbours =
+          neighbours && (static_cast<Index>(tap) % part.run_taps == 0 || offset[tap] == offset[tap - 1] + 1);
+    for (Index m = 0; m < part.rows; ++m) {
+      T* row = result + (part.group * p_.rows + part.row + m) * result_row + part.channel * result_channel;
+      for (Index run = 0; run < part.lane_runs; ++run) {
+        const T* from = sums + (m * part.lane_runs + run) * part.lane_width;
+        const Index* to = offset.data() + run * part.run_taps;
+        if (!add && part.run_taps == 1 && result_channel == 1) {
+          std::copy_n(from, part.channels, row + to[0]);
+          continue;
         }
-        ++tap;
-      } while (advance(at, part.taps));
+        if (!add && neighbours) {
+          kernels_.transpose({.target = row + to[0],
+                              .target_row = result_channel,
+                              .source = from,
+                              .source_row = part.channels,
+                              .rows = part.channels,
+                              .columns = part.run_taps,
+                              .ahead = 0});
+          continue;
+        }
+        for (Index tap = 0; tap < part.run_taps; ++tap)
+          for (Index c = 0; c < part.channels; ++c) {
+            T& sum = row[to[tap] + c * result_channel];
+            sum = add ? sum + from[tap * part.channels + c] : from[tap * part.channels + c];
+          }
+      }
     }
   }
 
-  void put(T& to, T value) const { to = p_.accumulate ? to + value : value; }
+  // Where each tap of the box goes in dw, or in partial sums laid out as a C-ordered dw.
+  Extents tap_offsets(const Part& part, bool c_ordered) const {
+    Extents offsets, at(rank_, 0);
+    do {
+      Index flat = 0, strided = 0;
+      for (std::size_t i = 0; i < rank_; ++i) {
+        flat = flat * p_.axes[i].kernel + part.tap[i] + at[i];
+        strided += (part.tap[i] + at[i]) * p_.dw_stride[i];
+      }
+      offsets.push_back(c_ordered ? flat : strided);
+    } while (advance(at, part.taps));
+    return offsets;
+  }
 
   // Adds the slots of one row of dw, in order.
-  void add_slots(Index row, const T* partial, Index row_sums, Index slot_stride) const {
+  void add_slots(Index row, T* partial, Index row_sums, Index slot_stride) const {
     partial += row * row_sums;
+    for (Index slot = 1; slot < cut_.slots; ++slot) {
+      const T* more = partial + slot * slot_stride;
+      for (Index i = 0; i < row_sums; ++i) partial[i] += more[i];
+    }
     Extents extent, at(rank_, 0);
     for (const WindowAxis& axis : p_.axes) extent.push_back(axis.kernel);
     for (Index c = 0; c < p_.channels; ++c) {
       do {
         T* to = p_.dw + row * p_.dw_row + c * p_.dw_channel;
         for (std::size_t i = 0; i < rank_; ++i) to += at[i] * p_.dw_stride[i];
-        T total = *partial;
-        for (Index slot = 1; slot < cut_.slots; ++slot) total += partial[slot * slot_stride];
-        put(*to, total);
+        *to = p_.accumulate ? *to + *partial : *partial;
         ++partial;
       } while (advance(at, extent));
     }
@@ -392,7 +453,6 @@ class Driver {
   const std::size_t rank_;
   const Index units_, tap_boxes_;
   Index all_taps_;
-  bool joint_taps_;
 };
 
 }  // namespace

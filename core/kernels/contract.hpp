@@ -83,6 +83,7 @@ struct Transpose {
   std::ptrdiff_t source_row;
   std::ptrdiff_t rows;     // of the target
   std::ptrdiff_t columns;  // of the target
+  std::ptrdiff_t ahead;    // from the source to what will be turned next: fetched into the cache
 };
 
 // The kernels of one target for one element type. Every entry is set: a target takes the generic form of what

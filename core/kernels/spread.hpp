@@ -26,15 +26,14 @@ struct Spreading {
   static __m512d load(const double* source, std::uint32_t lanes) {
     return _mm512_maskz_loadu_pd(static_cast<__mmask8>(lanes), source);
   }
-  // Each lane of the lower (upper) half twice: those at even places are wanted. (The form with a mask,
-  // because GCC 12 warns of an undefined operand inside the one without.)
+  // Each lane of the lower (upper) half twice: those at even places are wanted.
   static __m512 twice(__m512 v, bool upper) {
     const __m512i low = _mm512_setr_epi32(0, 0, 1, 1, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6, 7, 7);
-    return _mm512_maskz_permutexvar_ps(0xffff, upper ? _mm512_add_epi32(low, _mm512_set1_epi32(8)) : low, v);
+    return _mm512_permutexvar_ps(upper ? _mm512_add_epi32(low, _mm512_set1_epi32(8)) : low, v);
   }
   static __m512d twice(__m512d v, bool upper) {
     const __m512i low = _mm512_setr_epi64(0, 0, 1, 1, 2, 2, 3, 3);
-    return _mm512_maskz_permutexvar_pd(0xff, upper ? _mm512_add_epi64(low, _mm512_set1_epi64(4)) : low, v);
+    return _mm512_permutexvar_pd(upper ? _mm512_add_epi64(low, _mm512_set1_epi64(4)) : low, v);
   }
 };
 
