@@ -100,9 +100,11 @@ void run_gather(const Target& target, nb::handle target_array, nb::handle source
     if (first.data[i] == first.data[i + 1]) segments.push_back({.offset = 0, .mask = 0, .vector = vector});
     for (Index s = first.data[i]; s < first.data[i + 1]; ++s) {
       for (Index lane = 0; lane < kernels.lanes; ++lane)
-        if (mask.data[s] >> lane & 1) source.check(offset.data[s] + lane * step, offset.data[s] + lane * step);
+        if (mask.data[s] >> lane & 1)
+          source.check(offset.data[s] + lane * step, offset.data[s] + lane * step);
       (s == first.data[i] ? segments : more)
-          .push_back({.offset = offset.data[s], .mask = static_cast<std::uint32_t>(mask.data[s]), .vector = vector});
+          .push_back(
+              {.offset = offset.data[s], .mask = static_cast<std::uint32_t>(mask.data[s]), .vector = vector});
     }
   }
   kernels.gather({.target = to.data,
@@ -117,7 +119,8 @@ void run_gather(const Target& target, nb::handle target_array, nb::handle source
 }
 
 template <class T>
-void run_spread(const Target& target, nb::handle target_array, Index step, nb::handle source_array, Index count) {
+void run_spread(const Target& target, nb::handle target_array, Index step, nb::handle source_array,
+                Index count) {
   const Buffer<T> to("target", target_array), source("source", source_array);
   if (count > 0) {
     to.check(0, (count - 1) * step);
@@ -177,11 +180,13 @@ void bind_kernels(nb::module_& m) {
       nb::arg("mask"), nb::arg("first"), nb::arg("step"));
   m.def(
       "spread",
-      [](const std::string& target, bool is_double, nb::handle to, Index step, nb::handle source, Index count) {
+      [](const std::string& target, bool is_double, nb::handle to, Index step, nb::handle source,
+         Index count) {
         const auto run = is_double ? run_spread<double> : run_spread<float>;
         run(target_named(target), to, step, source, count);
       },
-      nb::arg("target"), nb::arg("is_double"), nb::arg("to"), nb::arg("step"), nb::arg("source"), nb::arg("count"));
+      nb::arg("target"), nb::arg("is_double"), nb::arg("to"), nb::arg("step"), nb::arg("source"),
+      nb::arg("count"));
   m.def(
       "transpose",
       [](const std::string& target, bool is_double, nb::handle to, Index to_row, nb::handle source,

@@ -208,6 +208,23 @@ def test_gather(name, dtype, step):
 
 @each_target
 @both_dtypes
+@pytest.mark.parametrize("step", [1, 2, 3])
+def test_spread(name, dtype, step):
+    """Every count up to beyond two vectors; nothing between the strided elements is touched."""
+    rng = np.random.default_rng(SEED)
+    lanes = testing.tile(name, dtype is np.float64)[2]
+    for count in range(2 * lanes + 3):
+        source = aligned(count, dtype)
+        source[:] = draw(rng, count, dtype)
+        room = np.full(max(count, 1) * step + 6, np.nan, dtype)
+        testing.spread(name, dtype is np.float64, room, step, source, count)
+        expected = np.full_like(room, np.nan)
+        expected[: count * step : step] = source
+        assert_same_bits(room, expected)
+
+
+@each_target
+@both_dtypes
 def test_transpose(name, dtype):
     rng = np.random.default_rng(SEED)
     block = 64 // np.dtype(dtype).itemsize
