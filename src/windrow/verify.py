@@ -10,7 +10,8 @@ import windrow as wr
 
 from . import layers, reference
 from .arrays import Array
-from .gradcheck import numerical_vjp, relative_error
+from .gradcheck import Report, numerical_vjp, relative_error
+from .gradcheck.operations import check_operations
 
 PRINTED = 0.5e-8  # half a unit of the last of the digits that NumPy prints
 
@@ -23,6 +24,7 @@ class Comparison(NamedTuple):
     dtype: str
     error: float
     bound: float
+    note: str = ""  # on what is wrong, where that is known
 
     @property
     def holds(self) -> bool:
@@ -30,13 +32,14 @@ class Comparison(NamedTuple):
         return self.error <= self.bound
 
     def as_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return {**self._asdict(), "holds": self.holds}
+        """For JSON, which has no infinity and no NaN: there they are strings."""
+        error = self.error if np.isfinite(self.error) else str(self.error)
+        return {**self._asdict(), "error": error, "holds": self.holds}
 
 
 def comparisons() -> list[Comparison]:
     """Every comparison, in the order of the table."""
-    return [*known_answers(), *numerical_gradients(), *against_reference()]
+    return [*known_answers(), *numerical_gradients(), *gradient_checks(), *against_reference()]
 
 
 def as_table(rows: Iterable[Comparison]) -> str:
@@ -49,6 +52,7 @@ def as_table(rows: Iterable[Comparison]) -> str:
             lines.append(group)
         verdict = "ok" if row.holds else "WRONG"
         lines.append(f"  {row.what:44} {row.dtype:8} {row.error:9.2g} {row.bound:9.2g}  {verdict}")
+        lines.extend(f"    {line}" for line in row.note.splitlines())
     return "\n".join(lines)
 
 
@@ -104,6 +108,25 @@ def numerical_gradients() -> Iterator[Comparison]:
         error = relative_error(gradient, numerical_vjp(f, value, dout, step=1e-5))
         what = f"{name} of the layer, x 4x3x5x5, w 2x3x3x3"
         yield Comparison("gradients against differences", what, str(gradient.dtype), error, bound)
+
+
+def gradient_checks() -> Iterator[Comparison]:
+    """Every differentiable operation with its gradient, over the grid of `windrow.gradcheck`."""
+    for line in check_operations():
+        # A test that measures nothing, such as of a shape, has no error of its own.
+        error = line.error if line.holds or line.error > line.bound else np.inf
+        wrong = [report for report in line.reports if not report]
+        note = "\n".join(f"{report.title}: {cause(report)}" for report in wrong[:3])
+        group = f"gradients by windrow.gradcheck, the worst of {line.geometries} geometries"
+        yield Comparison(group, f"{line.operation}: {line.test}", line.dtype, error, line.bound, note)
+
+
+def cause(report: Report) -> str:
+    """What a failed report says of the usual cause, or else of its first failed test."""
+    if report.patterns:
+        return report.patterns[0].text
+    row = report.failures[0]
+    return f"{row.argument}: {row.test} {row.note}".rstrip()
 
 
 # Every operation against the reference
