@@ -1,6 +1,8 @@
 #include "context.hpp"
 
 #include <atomic>
+#include <chrono>
+#include <thread>
 
 #include "base/machine.hpp"
 #include "base/workspace.hpp"
@@ -33,6 +35,29 @@ int get_num_threads() {
 RunContext run_context() {
   const bool main = PyThread_get_thread_ident() == g_main_thread;
   return {.threads = get_num_threads(), .interrupted = main ? interrupted : nullptr};
+}
+
+void restore_thread(PyThreadState* state) {
+  try {
+    PyEval_RestoreThread(state);
+  } catch (...) {
+    // A Python that is shutting down ends its other threads here by unwinding their stacks (before 3.14).
+    // That must not reach the frames of nanobind, which are noexcept: wait for the end of the process
+    // instead.
+    for (;;) std::this_thread::sleep_for(std::chrono::hours(1));
+  }
+}
+
+void raise(std::exception_ptr error) {
+  try {
+    std::rethrow_exception(std::move(error));
+  } catch (const Interrupted&) {
+    throw nb::python_error();
+  } catch (const ScratchRefused& refused) {
+    PyErr_Format(PyExc_MemoryError, "max_workspace: cannot allocate %zu bytes of scratch memory",
+                 refused.bytes);
+    throw nb::python_error();
+  }
 }
 
 void bind_context(nb::module_& m) {

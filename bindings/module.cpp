@@ -40,6 +40,8 @@ void bind_targets(nb::module_& m) {
 
 NB_MODULE(_core, m) {
   using namespace windrow::python;
+  // Threads that still compute when Python ends hold references: that is no leak.
+  nanobind::set_leak_warnings(false);
   import_numpy();
   m.attr("__version__") = WINDROW_VERSION;
   m.attr("compiler") = WINDROW_COMPILER;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "drivers/bias_gradient.hpp"
 #include "drivers/weight_gradient.hpp"
@@ -91,12 +92,11 @@ PhaseAxis phase_axis(const WindowAxis& a, Index first, Index dy_stride, Index dx
   return p;
 }
 
-// One product per stride phase. No zero is ever stuffed between the values of dy.
-template <class T>
-std::vector<WindowProduct<T>> input_gradient_products(const ConvShape& s, ArrayView<const T> dy,
-                                                      ArrayView<const T> w, ArrayView<T> dx,
-                                                      bool accumulate) {
-  std::vector<WindowProduct<T>> products;
+// Calls body(product) once per stride phase, one at a time: there may be millions. No zero is ever stuffed
+// between the values of dy.
+template <class T, class Body>
+void for_each_phase(const ConvShape& s, ArrayView<const T> dy, ArrayView<const T> w, ArrayView<T> dx,
+                    bool accumulate, Body&& body) {
   Extents first(s.axes.size(), 0);
   for (;;) {
     WindowProduct<T> p;
@@ -127,14 +127,14 @@ std::vector<WindowProduct<T>> input_gradient_products(const ConvShape& s, ArrayV
     p.target_row = dx.strides[1];
     p.target_group = p.rows * dx.strides[1];
     p.accumulate = accumulate;
-    if (p.grid.per_image() > 0) products.push_back(std::move(p));
+    if (p.grid.per_image() > 0) body(std::as_const(p));
 
     std::size_t i = s.axes.size();
     while (i-- > 0) {
       if (++first[i] < std::min(s.axes[i].stride, s.axes[i].size)) break;
       first[i] = 0;
     }
-    if (i == static_cast<std::size_t>(-1)) return products;
+    if (i == static_cast<std::size_t>(-1)) return;
   }
 }
 
@@ -216,8 +216,8 @@ void conv(const ConvShape& shape, ArrayView<const T> x, ArrayView<const T> w, Bi
 template <class T>
 void conv_grad_input(const ConvShape& shape, ArrayView<const T> dy, ArrayView<const T> w, ArrayView<T> dx,
                      const CallOptions& options, const Target& target, const RunContext& context) {
-  for (const WindowProduct<T>& phase : input_gradient_products(shape, dy, w, dx, options.accumulate))
-    run_product(phase, options, target, context);
+  for_each_phase(shape, dy, w, dx, options.accumulate,
+                 [&](const WindowProduct<T>& phase) { run_product(phase, options, target, context); });
 }
 
 template <class T>
@@ -285,13 +285,7 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, const CallOptions& options, co
     plan.shared_bytes = cost.partial_bytes;
     return plan;
   }
-  const std::vector<WindowProduct<T>> products =
-      pass == Pass::kForward
-          ? std::vector{forward_product<T>(s, {nullptr, x_strides.data()}, {nullptr, w_strides.data()}, {},
-                                           {nullptr, y_strides.data()})}
-          : input_gradient_products<T>(s, {nullptr, y_strides.data()}, {nullptr, w_strides.data()},
-                                       {nullptr, x_strides.data()}, false);
-  for (const WindowProduct<T>& p : products) {
+  const auto add = [&](const WindowProduct<T>& p) {
     const ProductSize size = size_of(p);
     const ProductBlocks blocks = blocks_of(p, options, target, threads);
     const Index nr = tile.columns();
@@ -301,6 +295,13 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, const CallOptions& options, co
     plan.pieces +=
         size.groups * ceil_div(ceil_div(size.pixels, nr), blocks.panels) * ceil_div(size.rows, blocks.rows);
     plan.scratch_bytes = std::max(plan.scratch_bytes, product_scratch(blocks, tile));
+  };
+  if (pass == Pass::kForward) {
+    add(forward_product<T>(s, {nullptr, x_strides.data()}, {nullptr, w_strides.data()}, {},
+                           {nullptr, y_strides.data()}));
+  } else {
+    for_each_phase<T>(s, {nullptr, y_strides.data()}, {nullptr, w_strides.data()},
+                      {nullptr, x_strides.data()}, false, add);
   }
   return plan;
 }

@@ -11,6 +11,7 @@
 
 #if !defined(_WIN32)
 #include <pthread.h>
+#include <signal.h>
 #endif
 
 namespace windrow::detail {
@@ -41,6 +42,44 @@ bool spin_until(Condition condition) {
   return false;
 }
 
+// Asks for an interrupt from time to time, on the calling thread only.
+class InterruptPoll {
+ public:
+  explicit InterruptPoll(const RunContext& context) : context_(context) {
+    if (context.interrupted && context.asked == Clock::time_point{}) context.asked = Clock::now();
+  }
+  // Whether the call is to stop.
+  bool ask() {
+    if (heard_ || !context_.interrupted) return heard_;
+    const auto now = Clock::now();
+    if (now - context_.asked < kInterruptInterval) return false;
+    context_.asked = now;
+    return heard_ = context_.interrupted();
+  }
+  bool heard() const { return heard_; }
+
+ private:
+  const RunContext& context_;
+  bool heard_ = false;
+};
+
+// What tells the piece that this thread is doing to stop: its own poll if it is the calling thread, and the
+// job's flag.
+thread_local InterruptPoll* t_poll = nullptr;
+thread_local const std::atomic<bool>* t_cancelled = nullptr;
+
+class Calling {
+ public:
+  Calling(InterruptPoll& poll, const std::atomic<bool>* cancelled) {
+    t_poll = &poll;
+    t_cancelled = cancelled;
+  }
+  ~Calling() {
+    t_poll = nullptr;
+    t_cancelled = nullptr;
+  }
+};
+
 struct Job {
   PieceBody call = nullptr;
   void* body = nullptr;
@@ -66,6 +105,8 @@ struct Job {
     if (piece >= pieces) return false;
     try {
       call(body, piece);
+    } catch (const Interrupted&) {
+      cancelled.store(true, std::memory_order_relaxed);
     } catch (...) {
       cancelled.store(true, std::memory_order_relaxed);
       const std::lock_guard guard(error_lock);
@@ -75,32 +116,33 @@ struct Job {
   }
 };
 
-// Asks for an interrupt from time to time, on the calling thread only.
-class InterruptPoll {
- public:
-  explicit InterruptPoll(const RunContext& context) : ask_(context.interrupted) {
-    if (ask_) last_ = Clock::now();
-  }
-  bool operator()() {
-    if (!ask_) return false;
-    const auto now = Clock::now();
-    if (now - last_ < kInterruptInterval) return false;
-    last_ = now;
-    return ask_();
-  }
-
- private:
-  bool (*ask_)();
-  Clock::time_point last_;
-};
-
 void run_alone(const RunContext& context, Index pieces, PieceBody call, void* body) {
-  InterruptPoll interrupted(context);
+  InterruptPoll poll(context);
+  const Calling calling(poll, nullptr);
   for (Index piece = 0; piece < pieces; ++piece) {
     call(body, piece);
-    if (pieces > 1 && interrupted()) throw Interrupted{};
+    if (poll.ask()) throw Interrupted{};
   }
 }
+
+// Threads started while this lives take no signals: those belong to the threads of the program, which may
+// wait for them.
+class SignalsBlocked {
+ public:
+#if !defined(_WIN32)
+  SignalsBlocked() {
+    sigset_t all;
+    sigfillset(&all);
+    pthread_sigmask(SIG_SETMASK, &all, &before_);
+  }
+  ~SignalsBlocked() { pthread_sigmask(SIG_SETMASK, &before_, nullptr); }
+
+ private:
+  sigset_t before_;
+#else
+  SignalsBlocked() {}
+#endif
+};
 
 // The state word: bits 0..15 how many workers are inside the job, bit 16 set once it is closed to newcomers,
 // bits 32..63 the job's number. A worker enters by compare-and-swap, so that nobody can enter a closed or a
@@ -120,23 +162,23 @@ class Pool {
     const int helpers = start_workers(static_cast<int>(wanted));
     job_.start(call, body, pieces);
     open(helpers);
-    InterruptPoll interrupted(context);
-    bool stop = false;
-    while (job_.step()) {
-      if (interrupted()) {
-        stop = true;
-        job_.cancelled.store(true, std::memory_order_relaxed);
-      }
+    InterruptPoll poll(context);
+    {
+      const Calling calling(poll, &job_.cancelled);
+      while (job_.step())
+        if (poll.ask()) job_.cancelled.store(true, std::memory_order_relaxed);
     }
     close();
     if (job_.error) std::rethrow_exception(std::exchange(job_.error, nullptr));
-    if (stop) throw Interrupted{};
+    if (poll.heard()) throw Interrupted{};
     return true;
   }
 
  private:
   // Makes sure that `wanted` workers exist; fewer where the system refuses to start a thread.
   int start_workers(int wanted) {
+    if (workers_ >= wanted) return wanted;
+    const SignalsBlocked blocked;
     while (workers_ < wanted) {
       try {
         std::thread([this, index = workers_] { work(index); }).detach();
@@ -145,7 +187,7 @@ class Pool {
       }
       ++workers_;
     }
-    return std::min(workers_, wanted);
+    return workers_;
   }
 
   void open(int helpers) {
@@ -186,6 +228,7 @@ class Pool {
   }
 
   [[noreturn]] void work(int index) {
+    t_cancelled = &job_.cancelled;
     std::uint64_t done = 0;
     const auto has_news = [&] {
       const std::uint64_t state = state_.load(std::memory_order_acquire);
@@ -222,15 +265,16 @@ class Pool {
 // Never destroyed: its workers are detached and may sleep in it until the process ends.
 std::atomic<Pool*> g_pool{nullptr};
 
+#if !defined(_WIN32)
+// The threads of the parent do not exist in a forked child, so it begins with no pool. Registered when the
+// library is loaded, when nobody can be forking in the middle of it.
+[[maybe_unused]] const int g_registered =
+    pthread_atfork(nullptr, nullptr, [] { g_pool.store(nullptr, std::memory_order_release); });
+#endif
+
 Pool& pool() {
   Pool* current = g_pool.load(std::memory_order_acquire);
   if (current) return *current;
-#if !defined(_WIN32)
-  // The threads of the parent do not exist in a forked child, so it begins with no pool.
-  static const int registered =
-      pthread_atfork(nullptr, nullptr, [] { g_pool.store(nullptr, std::memory_order_release); });
-  static_cast<void>(registered);
-#endif
   auto* fresh = new Pool;
   if (g_pool.compare_exchange_strong(current, fresh, std::memory_order_acq_rel)) return *fresh;
   delete fresh;
@@ -245,3 +289,13 @@ void run_pieces(const RunContext& context, Index pieces, PieceBody call, void* b
 }
 
 }  // namespace windrow::detail
+
+namespace windrow {
+
+void checkpoint() {
+  using namespace detail;
+  if (t_poll && t_poll->ask()) throw Interrupted{};
+  if (t_cancelled && t_cancelled->load(std::memory_order_relaxed)) throw Interrupted{};
+}
+
+}  // namespace windrow

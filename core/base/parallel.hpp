@@ -5,6 +5,7 @@
 // new pool and takes no lock of the parent's.
 #pragma once
 
+#include <chrono>
 #include <type_traits>
 #include <utility>
 
@@ -16,6 +17,9 @@ namespace windrow {
 struct RunContext {
   int threads = 1;
   bool (*interrupted)() = nullptr;  // asked by the calling thread between pieces, now and then; may be null
+  // When that was asked last; not yet: the epoch. It lasts over all parallel_for of a call, so that a call of
+  // many short ones asks too. Only the calling thread touches it.
+  mutable std::chrono::steady_clock::time_point asked = {};
 };
 
 // Thrown out of parallel_for when RunContext::interrupted said so; pieces not yet begun are left undone.
@@ -26,10 +30,14 @@ using PieceBody = void (*)(void* body, Index piece);
 void run_pieces(const RunContext& context, Index pieces, PieceBody call, void* body);
 }  // namespace detail
 
+// For a piece that may take longer than 10 ms: to be called in it more often than that. Throws Interrupted
+// where the whole call is to stop, which the piece lets pass.
+void checkpoint();
+
 // Calls body(piece) once for each piece in [0, pieces), in any order, on up to context.threads threads. The
 // first exception that a piece throws is thrown again here, after all running pieces have ended. Pieces must
 // not call parallel_for. A piece should take between 20 us and 10 ms: shorter ones cost overhead, longer ones
-// delay Ctrl-C.
+// delay Ctrl-C unless they call checkpoint.
 template <class Body>
 void parallel_for(const RunContext& context, Index pieces, Body&& body) {
   using B = std::remove_reference_t<Body>;

@@ -25,7 +25,8 @@ std::align_val_t alignment_of(std::size_t bytes) {
 }
 
 std::byte* allocate(std::size_t bytes) {
-  void* memory = ::operator new(bytes, alignment_of(bytes));
+  void* memory = ::operator new(bytes, alignment_of(bytes), std::nothrow);
+  if (!memory) throw ScratchRefused(bytes);
 #if defined(__linux__)
   // Advice only: page faults of small pages would cost more than the packing that fills them.
   if (bytes >= kHugePage) static_cast<void>(madvise(memory, bytes, MADV_HUGEPAGE));
@@ -35,7 +36,9 @@ std::byte* allocate(std::size_t bytes) {
 
 }  // namespace
 
-// A stack of aligned blocks. It grows by adding a block and never moves what was handed out.
+// A stack of aligned blocks. It grows by adding a block and never moves what was handed out. A call that
+// needed several leaves none behind: the next one gets a single block of the size that was in use at most, so
+// that no arena holds more than the largest of its calls needed.
 class Arena {
  public:
   ~Arena() { free_blocks(); }
@@ -47,12 +50,15 @@ class Arena {
     while (taken_.exchange(true, std::memory_order_acquire)) std::this_thread::yield();
   }
   void leave() {
-    if (--depth_ == 0) taken_.store(false, std::memory_order_release);
+    if (--depth_ > 0) return;
+    if (blocks_.size() > 1) free_blocks();
+    taken_.store(false, std::memory_order_release);
   }
 
   bool try_free() {
     if (taken_.exchange(true, std::memory_order_acquire)) return false;
     free_blocks();
+    most_ = 0;
     taken_.store(false, std::memory_order_release);
     return true;
   }
@@ -69,13 +75,16 @@ class Arena {
     if (block == blocks_.size()) add_block(bytes);
     void* result = blocks_[block].memory + used;
     used += bytes;
+    in_use += bytes;
+    most_ = std::max(most_, in_use);
     return result;
   }
 
   std::size_t reserved() const { return reserved_.load(std::memory_order_relaxed); }
 
-  std::size_t block = 0;  // the block that is being filled
-  std::size_t used = 0;   // bytes of it
+  std::size_t block = 0;   // the block that is being filled
+  std::size_t used = 0;    // bytes of it
+  std::size_t in_use = 0;  // bytes of all blocks
 
  private:
   struct Block {
@@ -84,7 +93,7 @@ class Arena {
   };
 
   void add_block(std::size_t bytes) {
-    std::size_t size = std::max(kFirstBlock, bytes);
+    std::size_t size = std::max(kFirstBlock, blocks_.empty() ? std::max(most_, bytes) : bytes);
     if (size > kHugePage / 2) size = (size + kHugePage - 1) / kHugePage * kHugePage;
     blocks_.reserve(blocks_.size() + 1);
     blocks_.push_back({allocate(size), size});
@@ -94,11 +103,12 @@ class Arena {
   void free_blocks() {
     for (const Block& b : blocks_) ::operator delete(b.memory, alignment_of(b.size));
     blocks_.clear();
-    block = used = 0;
+    block = used = in_use = 0;
     reserved_.store(0, std::memory_order_relaxed);
   }
 
   std::vector<Block> blocks_;
+  std::size_t most_ = 0;            // that in_use has been since the last release
   int depth_ = 0;                   // scopes open on the owning thread
   std::atomic<bool> taken_{false};  // by the owner while depth_ > 0, or by release_workspaces
   std::atomic<std::size_t> reserved_{0};
@@ -112,28 +122,15 @@ struct Registry {
   std::vector<Arena*> arenas;
 };
 
-std::atomic<Registry*> g_registry{nullptr};
+// Made when the library is loaded, when nobody can be forking in the middle of it; outlives the threads that
+// take their arenas out at exit.
+std::atomic<Registry*> g_registry{new Registry};
 
 Registry& registry() { return *g_registry.load(std::memory_order_acquire); }
-
-void after_fork();
-
-void ensure_registry() {
-  static const bool ready = [] {
-    g_registry.store(new Registry,
-                     std::memory_order_release);  // outlives the threads that unregister at exit
-#if !defined(_WIN32)
-    pthread_atfork(nullptr, nullptr, after_fork);
-#endif
-    return true;
-  }();
-  static_cast<void>(ready);
-}
 
 struct Registered {
   Arena arena;
   Registered() {
-    ensure_registry();
     const std::lock_guard guard(registry().lock);
     registry().arenas.push_back(&arena);
   }
@@ -159,24 +156,29 @@ void after_fork() {
   if (std::find(arenas.begin(), arenas.end(), &mine) == arenas.end()) arenas.push_back(&mine);
 }
 
+#if !defined(_WIN32)
+[[maybe_unused]] const int g_registered = pthread_atfork(nullptr, nullptr, after_fork);
+#endif
+
 }  // namespace
 
 Scratch::Scratch() : arena_(thread_arena()) {
   arena_.enter();
   block_ = arena_.block;
   used_ = arena_.used;
+  in_use_ = arena_.in_use;
 }
 
 Scratch::~Scratch() {
   arena_.block = block_;
   arena_.used = used_;
+  arena_.in_use = in_use_;
   arena_.leave();
 }
 
 void* Scratch::take_bytes(std::size_t bytes) { return arena_.take(bytes); }
 
 std::size_t workspace_bytes() {
-  ensure_registry();
   const std::lock_guard guard(registry().lock);
   std::size_t total = 0;
   for (const Arena* arena : registry().arenas) total += arena->reserved();
@@ -184,7 +186,6 @@ std::size_t workspace_bytes() {
 }
 
 void release_workspaces() {
-  ensure_registry();
   const std::lock_guard guard(registry().lock);
   for (Arena* arena : registry().arenas) arena->try_free();
 }

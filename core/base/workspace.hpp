@@ -2,12 +2,20 @@
 #pragma once
 
 #include <cstddef>
+#include <new>
 
 #include "base/types.hpp"
 
 namespace windrow {
 
 class Arena;
+
+// What Scratch throws where the system refuses memory.
+struct ScratchRefused : std::bad_alloc {
+  std::size_t bytes;
+  explicit ScratchRefused(std::size_t refused) : bytes(refused) {}
+  const char* what() const noexcept override { return "scratch memory refused"; }
+};
 
 // The calling thread's arena, for one scope: what was taken in the scope is given back at its end. Scopes
 // nest.
@@ -18,7 +26,7 @@ class Scratch {
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
 
-  // Uninitialised memory for `count` elements, aligned to kAlignment; throws std::bad_alloc.
+  // Uninitialised memory for `count` elements, aligned to kAlignment; throws ScratchRefused.
   template <class T>
   T* take(Index count) {
     return static_cast<T*>(take_bytes(static_cast<std::size_t>(count) * sizeof(T)));
@@ -28,7 +36,7 @@ class Scratch {
   void* take_bytes(std::size_t bytes);
 
   Arena& arena_;
-  std::size_t block_, used_;  // how full the arena was before this scope
+  std::size_t block_, used_, in_use_;  // how full the arena was before this scope
 };
 
 std::size_t workspace_bytes();  // held by all threads together, used or not

@@ -60,6 +60,7 @@ void run_bias_gradient(const BiasGradient<T>& p, const RunContext& context) {
   parallel_for(context, p.channels, [&](Index channel) {
     T total = 0;
     for (Index image = 0; image < p.images; ++image) {
+      checkpoint();
       Sum<T> sum;
       for (Index row = 0; row < rows; ++row) {
         const T* values = p.dy + image * p.dy_image + channel * p.dy_channel;

@@ -242,6 +242,7 @@ class Driver {
     const Index unit0 = units_ * slot / cut_.slots;
     const Index unit1 = units_ * (slot + 1) / cut_.slots;
     for (Index unit = unit0; unit < unit1; ++unit) {
+      checkpoint();
       Extents low(rank_), extent(rank_), strip_low(rank_), strip_extent(rank_);
       Index rest = unit;
       for (std::size_t i = rank_; i-- > 0;) {
