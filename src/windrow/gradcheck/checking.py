@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from .accept import Array, numeric
 from .entries import measure_entries
-from .meter import Claim, Measurement, Meter
+from .meter import SLACK, Claim, Measurement, Meter
 from .noise import natural_sizes, nudge_probes, real_rounded, reproducible, split_probes
 from .pair import Argument, Call, Pair, real
 from .patterns import Pattern, diagnose
@@ -223,11 +223,11 @@ class _Check:
         nudges = nudge_probes(self.pair, dy, gradients, self.generator)
         sizes = natural_sizes(self.pair, dy)
         claims = []
-        for argument, part, g, split, nudge, size in zip(
-            self.pair.arguments, raw, gradients, splits, nudges, sizes
+        for argument, fits, part, g, split, nudge, size in zip(
+            self.pair.arguments, sound, raw, gradients, splits, nudges, sizes
         ):
             eps = float(np.finfo(argument.dtype if part is None else _narrower(part, argument)).eps)
-            linear = self._linear(argument, g, split, math.sqrt(eps), dy)
+            linear = fits and self._linear(argument, g, split, math.sqrt(eps), dy)
             claims.append(Claim(dy, g, eps, (*(split if linear else ()), *nudge), CANCELLED * eps * size))
         total = sum(self.options.directions + 2 + len(self._chosen(a, None)) for a in self.pair.arguments)
         with reporter(self.options.progress, total, "gradient check") as done:
@@ -235,12 +235,12 @@ class _Check:
             for argument, claim, fits, part in zip(self.pair.arguments, claims, sound, raw):
                 if fits:
                     self._argument(argument, claim)
-                elif part is not None:
+                elif part is not None and part.shape != self.pair.inputs[argument.position].shape:
                     self._repaired(argument, claim, part)
 
     def _linear(self, argument: Argument, g: Array, split: list[Array], part: float, dy: Array) -> bool:
         """Is backward linear in dy? What a split leaves must be small, or be rounding."""
-        if not g.size or not np.all(np.isfinite(g)):
+        if not g.size:
             return True
         bound = part * float(np.max(np.abs(g)))
         worst = max(float(np.max(np.abs(r))) for r in split)
@@ -311,7 +311,7 @@ class _Check:
                 claim.gradient.reshape(argument.value.shape),
                 tuple(sorted(measured)),
                 taylor,
-                2 * sharpest / _quantile(self.options.directions),
+                2 * (1 if meter.affine else SLACK) * sharpest / _quantile(self.options.directions),
             )
         )
 

@@ -23,6 +23,8 @@ STENCIL = np.arange(-4, 5)
 LADDER = (1.0, 2.0**-4, 2.0**-8, 2.0**4, 2.0**8)
 # An output whose slope changes by more than this part of the cube root of eps within a stencil is bent.
 BENT = 1 / 8
+# Where to look for the precision that a function works in, and the coarsest believed: 16 eps of float32.
+GRAIN_STEP, COARSEST = 2.0**-7, 1 << 33
 # A verdict may rest on a bound up to this many times the best one.
 SLACK = 16.0
 
@@ -109,6 +111,28 @@ class Meter:
             self.eps = max(self.eps, float(np.finfo(self.pair.y_dtype).eps))
         self.variance = np.zeros_like(self.center)  # of each output's rounding, measured
         self.samples = 0
+        self.eps = max(self.eps, self._grain())
+
+    def _grain(self) -> float:
+        """The eps of the precision that F really works in, as far as its values show it.
+
+        A function that computes in float32 and returns float64 leaves the last bits zero; its steps are
+        stairs for a spacing that suits float64. More bits than that at zero are no precision, but a function
+        of few values.
+        """
+        bits = np.int64(0)
+        for _ in range(2 if self.base.size else 0):
+            v = self.gaussian()
+            for t in (-GRAIN_STEP, GRAIN_STEP):
+                try:
+                    y = self.at(v, t)[0].astype(np.float64)
+                except (ArithmeticError, ValueError, Warning):  # out of F's domain
+                    continue
+                changed = y[np.isfinite(y) & (y != self.center)]
+                mantissas = (np.frexp(changed)[0] * 2.0**53).astype(np.int64)
+                bits |= np.bitwise_or.reduce(np.abs(mantissas), initial=0)
+        lowest = int(bits & -bits)
+        return lowest * 2.0**-52 if 0 < lowest <= COARSEST else 0.0
 
     # Evaluation
 
@@ -256,10 +280,12 @@ class Meter:
             bent = np.maximum(np.maximum(jump, np.abs(2 * bend[1] - bend[2])), wander) > least
             kinks = (jump > least) & (np.abs(bend[2]) >= np.abs(bend[0]) / 2)
             if isinstance(some, slice):
-                self._learn(np.where(bent, self.variance, table_variance(points)))
+                variance = table_variance(points)
+                self._learn(np.where(bent | ~np.isfinite(variance), self.variance, variance))
 
+            # The slope of a bent output is somewhere between its one-sided slopes, which are bend apart.
             # Jumps too small to be told from rounding add up like it.
-            widening = float(np.sum((np.abs(weights) * (wander + 0.625 * jump))[bent]))
+            widening = float(np.sum((np.abs(weights) * (wander + np.abs(bend[0]) / 2))[bent]))
             widening += 4 * _norm((weights * jump)[~bent])
             smooth = np.where(bent, 0.0, weights)
             truncation = float(np.ptp(np.sum(smooth * central, axis=1)))

@@ -119,7 +119,7 @@ class Pair:
         elif isinstance(result, tuple | list):
             hint = "; a layer that returns (out, cache) needs cached=True" if len(result) == 2 else ""
             raise TypeError(f"forward: expected one array, got {_kind(result)}{hint}")
-        return differentiable("forward's result", result)
+        return differentiable("y", result)
 
     def evaluate(self, replaced: Mapping[int, Array] | None = None, wide: bool = False) -> Array:
         """F as a flat real array of its own, in float64 at least; `wide` calls forward in float64."""
