@@ -9,6 +9,7 @@ namespace windrow {
   namespace name {                          \
   extern const KernelTable<float> float32;  \
   extern const KernelTable<double> float64; \
+  extern const PatchKernels patches;        \
   }
 
 WINDROW_DECLARE(portable)
@@ -25,12 +26,14 @@ namespace {
 bool always() { return true; }
 
 constexpr Target kTargets[] = {
-    {"portable", always, &portable::float32, &portable::float64},
+    {"portable", always, &portable::float32, &portable::float64, &portable::patches},
 #if defined(__x86_64__)
-    {"x86_v3", [] { return __builtin_cpu_supports("x86-64-v3") != 0; }, &x86_v3::float32, &x86_v3::float64},
-    {"x86_v4", [] { return __builtin_cpu_supports("x86-64-v4") != 0; }, &x86_v4::float32, &x86_v4::float64},
+    {"x86_v3", [] { return __builtin_cpu_supports("x86-64-v3") != 0; }, &x86_v3::float32, &x86_v3::float64,
+     &x86_v3::patches},
+    {"x86_v4", [] { return __builtin_cpu_supports("x86-64-v4") != 0; }, &x86_v4::float32, &x86_v4::float64,
+     &x86_v4::patches},
 #elif defined(__aarch64__)
-    {"neon", always, &neon::float32, &neon::float64},
+    {"neon", always, &neon::float32, &neon::float64, &neon::patches},
 #endif
 };
 

@@ -7,6 +7,7 @@
 
 #include "base/types.hpp"
 #include "kernels/contract.hpp"
+#include "kernels/patch_contract.hpp"
 
 namespace windrow {
 
@@ -15,6 +16,7 @@ struct Target {
   bool (*runs_here)();
   const KernelTable<float>* float32;
   const KernelTable<double>* float64;
+  const PatchKernels* patches;
 
   template <class T>
   const KernelTable<T>& kernels() const {

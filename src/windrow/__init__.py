@@ -14,23 +14,28 @@ from .convolution import (
     conv_grad_weight,
 )
 from .plan import Plan, explain
+from .unfolding import col2im, fold, im2col, unfold
 
 __all__ = [
     "ConvGradients",
     "Plan",
     "__version__",
+    "col2im",
     "conv",
     "conv_backward",
     "conv_grad_bias",
     "conv_grad_input",
     "conv_grad_weight",
     "explain",
+    "fold",
     "get_num_threads",
+    "im2col",
     "layers",
     "num_threads",
     "release_workspaces",
     "set_num_threads",
     "show_config",
+    "unfold",
 ]
 
 _ON_FIRST_USE = ("gradcheck", "reference")  # submodules that a program rarely needs

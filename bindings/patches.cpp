@@ -1,0 +1,201 @@
+// windrow._core.Patches: one unfold and fold problem in one layout, ready to run on arrays.
+#include <cstring>
+#include <optional>
+#include <vector>
+
+#include "arrays.hpp"
+#include "context.hpp"
+#include "drivers/fold.hpp"
+#include "drivers/unfold.hpp"
+#include "modules.hpp"
+
+namespace windrow::python {
+namespace {
+
+Extents extents(nb::handle sequence) {
+  Extents values;
+  for (nb::handle value : sequence) values.push_back(nb::cast<Index>(value));
+  return values;
+}
+
+PyArrayObject* array_of_shape(nb::handle value, const Extents& shape) {
+  if (!PyArray_CheckExact(value.ptr())) return nullptr;
+  auto* array = reinterpret_cast<PyArrayObject*>(value.ptr());
+  if (PyArray_NDIM(array) != static_cast<int>(shape.size())) return nullptr;
+  for (std::size_t i = 0; i < shape.size(); ++i)
+    if (PyArray_DIM(array, static_cast<int>(i)) != shape[i]) return nullptr;
+  return array;
+}
+
+// The numbers that fold reduces, or nothing.
+struct Numbers {
+  Number number;
+  bool complex_pairs;
+};
+std::optional<Numbers> numbers_of(PyArrayObject* array) {
+  const PyArray_Descr* descr = PyArray_DESCR(array);
+  const Index bytes = PyArray_ITEMSIZE(array);
+  const auto by_size = [&](Number one) {  // of 1, 2, 4 or 8 bytes
+    return Numbers{static_cast<Number>(one + (bytes == 1 ? 0 : bytes == 2 ? 1 : bytes == 4 ? 2 : 3)), false};
+  };
+  switch (descr->kind) {
+    case 'i':
+      return by_size(kI8);
+    case 'u':
+      return by_size(kU8);
+    case 'f':
+      if (bytes == 2) return Numbers{kF16, false};
+      if (bytes == 4) return Numbers{kF32, false};
+      if (bytes == 8) return Numbers{kF64, false};
+      return {};
+    case 'c':
+      if (bytes == 8) return Numbers{kF32, true};
+      if (bytes == 16) return Numbers{kF64, true};
+      return {};
+    default:
+      return {};
+  }
+}
+
+// Every method returns None, and has done nothing, where it cannot take an array as it is: the Python layer
+// then prepares it, or refuses it in the user's words.
+class Patches {
+ public:
+  // `groups`: for each axis of the columns its elementary axes (n, c, taps, positions by number), slowest
+  // first.
+  Patches(Index n, Index c, nb::handle size, nb::handle kernel_size, nb::handle stride, nb::handle dilation,
+          nb::handle before, nb::handle output_size, nb::handle groups) {
+    const Extents sizes = extents(size), kernels = extents(kernel_size), strides = extents(stride),
+                  dilations = extents(dilation), befores = extents(before), outs = extents(output_size);
+    shape_.n = n;
+    shape_.c = c;
+    x_shape_ = {n, c};
+    for (std::size_t i = 0; i < sizes.size(); ++i) {
+      shape_.axes.push_back({.size = sizes[i],
+                             .out = outs[i],
+                             .kernel = kernels[i],
+                             .stride = strides[i],
+                             .dilation = dilations[i],
+                             .before = befores[i]});
+      x_shape_.push_back(sizes[i]);
+    }
+    Extents counts{n, c};
+    counts.insert(counts.end(), kernels.begin(), kernels.end());
+    counts.insert(counts.end(), outs.begin(), outs.end());
+    place_.resize(counts.size());
+    for (nb::handle group : groups) {
+      Index count = 1;
+      const Extents members = extents(group);
+      for (std::size_t i = members.size(); i-- > 0;) {
+        const auto e = static_cast<std::size_t>(members[i]);
+        place_[e] = {.axis = static_cast<int>(cols_shape_.size()), .multiple = count};
+        count *= counts[e];
+      }
+      cols_shape_.push_back(count);
+    }
+  }
+
+  nb::object unfold(nb::handle x, nb::object out, nb::handle fill) const {
+    PyArrayObject* source = array_of_shape(x, x_shape_);
+    if (!source) return nb::none();
+    PyArray_Descr* dtype = PyArray_DESCR(source);
+    if (PyDataType_REFCHK(dtype) || PyTypeNum_ISSTRING(dtype->type_num) || PyDataType_ELSIZE(dtype) == 0)
+      return nb::none();
+    const Index item = PyArray_ITEMSIZE(source);
+    if (out.is_none()) out = fresh(cols_shape_, dtype);
+    PyArrayObject* cols = out.is_valid() ? array_of_shape(out, cols_shape_) : nullptr;
+    if (!cols || PyArray_ITEMSIZE(cols) != item) return nb::none();
+    ColumnVector strides;
+    column_strides(cols, strides);
+    const std::vector<char> zero(fill.is_none() ? static_cast<std::size_t>(item) : 0);
+    const Unfold problem{.shape = shape_,
+                         .item = item,
+                         .x = data_of<const char>(source),
+                         .x_strides = byte_strides(source),
+                         .cols = data_of<char>(cols),
+                         .cols_strides = strides.data(),
+                         .fill = fill.is_none()
+                                     ? zero.data()
+                                     : data_of<const char>(reinterpret_cast<PyArrayObject*>(fill.ptr()))};
+    run_released([&](const RunContext& context) { run_unfold(problem, current_target(), context); });
+    return out;
+  }
+
+  // `weights`: float64, C-ordered, one per tap, or None. `divisor`: C-ordered, shape of one plane, in the
+  // real type that sums are held in, or None. `uncovered`: a 0-d array of the result's dtype.
+  nb::object fold(nb::handle cols, nb::object out, int reduction, nb::handle weights, nb::handle divisor,
+                  bool divide, nb::handle uncovered) const {
+    PyArrayObject* source = array_of_shape(cols, cols_shape_);
+    if (!source || !PyArray_ISBEHAVED_RO(source)) return nb::none();
+    const std::optional<Numbers> numbers = numbers_of(source);
+    if (!numbers) return nb::none();
+    if (out.is_none()) out = fresh(x_shape_, PyArray_DESCR(source));
+    PyArrayObject* x = out.is_valid() ? array_of_shape(out, x_shape_) : nullptr;
+    if (!x || PyArray_ITEMSIZE(x) != PyArray_ITEMSIZE(source)) return nb::none();
+    ColumnVector strides;
+    column_strides(source, strides);
+    const auto data = [](nb::handle array) {
+      return array.is_none() ? nullptr : data_of<const char>(reinterpret_cast<PyArrayObject*>(array.ptr()));
+    };
+    const Fold problem{.shape = shape_,
+                       .number = numbers->number,
+                       .complex_pairs = numbers->complex_pairs,
+                       .reduction = static_cast<Reduction>(reduction),
+                       .cols = data_of<const char>(source),
+                       .cols_strides = strides.data(),
+                       .x = data_of<char>(x),
+                       .x_strides = byte_strides(x),
+                       .weights = reinterpret_cast<const double*>(data(weights)),
+                       .divisor = data(divisor),
+                       .divide = divide,
+                       .uncovered = data(uncovered)};
+    run_released([&](const RunContext& context) { run_fold(problem, current_target(), context); });
+    return out;
+  }
+
+ private:
+  struct Place {
+    int axis;
+    Index multiple;  // of the axis's stride
+  };
+
+  // A new C-ordered array; invalid where it cannot be had: the Python layer says why.
+  static nb::object fresh(const Extents& shape, PyArray_Descr* dtype) {
+    static_assert(sizeof(npy_intp) == sizeof(Index));
+    Py_INCREF(dtype);
+    nb::object array = nb::steal(PyArray_NewFromDescr(&PyArray_Type, dtype, static_cast<int>(shape.size()),
+                                                      reinterpret_cast<const npy_intp*>(shape.data()),
+                                                      nullptr, nullptr, 0, nullptr));
+    if (!array.is_valid()) PyErr_Clear();
+    return array;
+  }
+
+  static const Index* byte_strides(PyArrayObject* array) {
+    return reinterpret_cast<const Index*>(PyArray_STRIDES(array));
+  }
+
+  void column_strides(PyArrayObject* cols, ColumnVector& strides) const {
+    for (std::size_t e = 0; e < place_.size(); ++e)
+      strides[e] = PyArray_STRIDE(cols, place_[e].axis) * place_[e].multiple;
+  }
+
+  PatchShape shape_;
+  Extents x_shape_, cols_shape_;
+  std::vector<Place> place_;  // of each elementary axis in the columns
+};
+
+}  // namespace
+
+void bind_patches(nb::module_& m) {
+  nb::class_<Patches>(m, "Patches")
+      .def(nb::init<Index, Index, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle,
+                    nb::handle>(),
+           nb::arg("n"), nb::arg("c"), nb::arg("size"), nb::arg("kernel_size"), nb::arg("stride"),
+           nb::arg("dilation"), nb::arg("before"), nb::arg("output_size"), nb::arg("groups"))
+      .def("unfold", &Patches::unfold, nb::arg("x"), nb::arg("out").none(), nb::arg("fill").none())
+      .def("fold", &Patches::fold, nb::arg("cols"), nb::arg("out").none(), nb::arg("reduction"),
+           nb::arg("weights").none(), nb::arg("divisor").none(), nb::arg("divide"),
+           nb::arg("uncovered").none());
+}
+
+}  // namespace windrow::python

@@ -1,0 +1,102 @@
+#include "drivers/packed_image.hpp"
+
+#include <algorithm>
+
+namespace windrow {
+namespace {
+
+constexpr auto at(int i) { return static_cast<std::size_t>(i); }
+
+struct Range {
+  Index low, high;
+  Index size() const { return high - low; }
+};
+
+// Calls body(box of axes (count, packed stride, image stride), packed offset, image offset) for boxes that
+// make up the range: one, or with phases the whole rounds of phases and what is left at each end.
+template <class Body>
+void for_each_part(const PackedImage& p, const std::array<Range, 2 + kMaxSpatial>& range,
+                   const Index* image_strides, Body&& body) {
+  Box box;
+  Index packed = 0, image = 0;
+  for (int a = 0; a < p.axes; ++a) {
+    image += (p.start[at(a)] + range[at(a)].low) * image_strides[a];
+    if (a == p.inner) continue;
+    packed += range[at(a)].low * p.stride[at(a)];
+    box.add(range[at(a)].size(), p.stride[at(a)], image_strides[a]);
+  }
+  const Index step = image_strides[p.inner];
+  const Range inner = range[at(p.inner)];
+  if (p.phases == 1) {
+    box.add(inner.size(), p.item, step);
+    body(box, packed + inner.low * p.item, image);
+    return;
+  }
+  const Range t{inner.low + p.shift, inner.high + p.shift};
+  const auto emit = [&](Range phase, Range round) {
+    if (phase.size() <= 0 || round.size() <= 0) return;
+    Box part = box;
+    part.add(phase.size(), p.phase_stride, step);
+    part.add(round.size(), p.item, p.phases * step);
+    body(part, packed + phase.low * p.phase_stride + round.low * p.item,
+         image + (phase.low + round.low * p.phases - t.low) * step);
+  };
+  const Range whole{ceil_div(t.low, p.phases), t.high / p.phases};  // rounds that have every phase
+  if (whole.size() < 0) {
+    emit({t.low % p.phases, t.high % p.phases}, {whole.high, whole.high + 1});  // inside one round
+    return;
+  }
+  if (t.low % p.phases) emit({t.low % p.phases, p.phases}, {whole.low - 1, whole.low});
+  emit({0, p.phases}, whole);
+  emit({0, t.high % p.phases}, {whole.high, whole.high + 1});
+}
+
+}  // namespace
+
+void PackedImage::arrange(const int* order, Index item_bytes) {
+  item = item_bytes;
+  inner = order[axes - 1];
+  Index next = item;
+  for (int i = axes; i-- > 0;) {
+    const auto a = at(order[i]);
+    stride[a] = next;
+    if (order[i] == inner && phases > 1) {
+      phase_stride = ceil_div(count[a] + shift, phases) * item;
+      next = phase_stride * phases;
+    } else {
+      next *= count[a];
+    }
+  }
+  bytes = next;
+}
+
+Index PackedImage::offset(int axis, Index u) const {
+  if (axis != inner || phases == 1) return u * stride[at(axis)];
+  const Index t = u + shift;
+  return t % phases * phase_stride + t / phases * item;
+}
+
+void pack(const PatchKernels& kernels, const PackedImage& box, const ImageVector& size, const char* image,
+          const Index* image_strides, char* scratch) {
+  std::array<Range, 2 + kMaxSpatial> inside;
+  for (int a = 0; a < box.axes; ++a) {
+    const Index start = box.start[at(a)];
+    inside[at(a)] = {std::max<Index>(0, -start), std::min(box.count[at(a)], size[at(a)] - start)};
+    if (inside[at(a)].size() <= 0) return;
+  }
+  for_each_part(box, inside, image_strides, [&](const Box& part, Index packed, Index offset) {
+    copy_box(kernels, box.item, scratch + packed, image + offset, part);
+  });
+}
+
+void unpack(const PatchKernels& kernels, const PackedImage& box, const char* scratch, char* image,
+            const Index* image_strides) {
+  std::array<Range, 2 + kMaxSpatial> all;
+  for (int a = 0; a < box.axes; ++a) all[at(a)] = {0, box.count[at(a)]};
+  for_each_part(box, all, image_strides, [&](Box part, Index packed, Index offset) {
+    for (int i = 0; i < part.size(); ++i) std::swap(part[i].target, part[i].source);
+    copy_box(kernels, box.item, image + offset, scratch + packed, part);
+  });
+}
+
+}  // namespace windrow

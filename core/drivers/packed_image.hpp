@@ -1,0 +1,51 @@
+// A box of an image in scratch memory, in an order of its own: how unfold and fold bring the image's side of
+// a transpose next to the columns' side. Each pixel is moved once for all the taps that use it.
+#pragma once
+
+#include <array>
+#include <vector>
+
+#include "drivers/box.hpp"
+
+namespace windrow {
+
+// Images (n, c, axes[i].size) against columns (n, c, axes[i].kernel, axes[i].out).
+struct PatchShape {
+  Index n = 0, c = 0;
+  std::vector<WindowAxis> axes;
+
+  int rank() const { return static_cast<int>(axes.size()); }
+  int image_axes() const { return 2 + rank(); }       // n, c, spatial
+  int column_axes() const { return 2 + 2 * rank(); }  // n, c, taps, positions
+  int tap(int i) const { return 2 + i; }
+  int position(int i) const { return 2 + rank() + i; }
+};
+
+using ImageVector = std::array<Index, 2 + kMaxSpatial>;
+using ColumnVector = std::array<Index, kMaxAxes>;
+
+// One value per image axis for a box: coordinate u of axis a is pixel start[a] + u of the image, which may
+// lie in the padding.
+//
+// In scratch memory, coordinate u lies at u * stride[a]; but on the innermost axis, if `phases` > 1,
+// coordinates are sorted by t % phases, where t = u + shift: u lies at (t % phases) * phase_stride + t /
+// phases * item. A step of `phases` pixels (a window's stride, or a dilation) is then a step of one item.
+struct PackedImage {
+  int axes = 0;
+  ImageVector start{}, count{}, stride{};
+  int inner = 0;  // the innermost axis
+  Index phases = 1, shift = 0, phase_stride = 0;
+  Index item = 1, bytes = 0;
+
+  // Sets strides and bytes for axes from outermost to innermost.
+  void arrange(const int* order, Index item_bytes);
+  Index offset(int axis, Index u) const;
+};
+
+// Moves the pixels of the box that lie inside the image, of shape `size`, to scratch memory or back.
+void pack(const PatchKernels& kernels, const PackedImage& box, const ImageVector& size, const char* image,
+          const Index* image_strides, char* scratch);
+void unpack(const PatchKernels& kernels, const PackedImage& box, const char* scratch, char* image,
+            const Index* image_strides);
+
+}  // namespace windrow

@@ -1,0 +1,58 @@
+// The kernels of unfold and fold: moving elements that nobody looks into, and adding runs of numbers.
+//
+// Unlike the product's kernels these count strides and offsets in BYTES: arrays of any dtype come as they
+// are, with byte strides of any sign and data of any alignment. The other rules of contract.hpp hold: a
+// kernel knows no problem, allocates nothing and has internal linkage only; this header defines no function.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace windrow {
+
+// target[i, j] = source[i, j] for i < rows, j < columns; elements of `item` bytes.
+struct Move {
+  char* target;
+  const char* source;
+  std::ptrdiff_t target_row, target_column;
+  std::ptrdiff_t source_row, source_column;
+  std::ptrdiff_t rows, columns, item;
+};
+
+// `count` runs of `bytes` bytes, one after another at target; run j is read from source + offsets[j].
+// Up to kOverread bytes after each source run may be read (they are the caller's own scratch memory); nothing
+// is written after the last run.
+struct GatherRuns {
+  char* target;
+  const char* source;
+  const std::ptrdiff_t* offsets;
+  std::ptrdiff_t count, bytes;
+};
+inline constexpr std::ptrdiff_t kOverread = 64;
+
+// total[a, b, :] = op(total[a, b, :], source[a, b, :] (* weight)) for a < count[0], b < count[1]; the last
+// axis is a contiguous run of `length` numbers. Every number is one operation of its own: no order to choose.
+struct Accumulate {
+  char* total;         // of the type that sums are held in
+  const char* source;  // of the type that comes in
+  std::ptrdiff_t count[2];
+  std::ptrdiff_t total_stride[2], source_stride[2];
+  std::ptrdiff_t length;
+  double weight;  // of kWeighted; exact in the total's type
+};
+
+enum Reduction { kAdd, kWeighted, kMax, kMin, kReductions };
+
+// What a run consists of. Complex numbers are pairs of floats; integers wrap, so that adding needs no sign.
+enum Number { kI8, kI16, kI32, kI64, kU8, kU16, kU32, kU64, kF16, kF32, kF64, kNumbers };
+
+struct PatchKernels {
+  void (*move)(const Move&);
+  void (*gather_runs)(const GatherRuns&);
+  // Copies whole cache lines past the caches: target aligned to 64 bytes, bytes a multiple of 64.
+  void (*stream)(char* target, const char* source, std::ptrdiff_t bytes);
+  void (*stream_end)();  // after the last stream of a piece, before another thread may read
+  void (*accumulate[kReductions][kNumbers])(const Accumulate&);  // float16 comes in, float32 is the total
+};
+
+}  // namespace windrow

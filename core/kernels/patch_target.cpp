@@ -1,0 +1,46 @@
+// The kernels of unfold and fold for one target, compiled as target.cpp is.
+#include "kernels/accumulate.hpp"
+#include "kernels/move.hpp"
+#include "kernels/patch_contract.hpp"
+
+namespace {
+
+using I8 = std::int8_t;
+using I16 = std::int16_t;
+using I32 = std::int32_t;
+using I64 = std::int64_t;
+using U8 = std::uint8_t;
+using U16 = std::uint16_t;
+using U32 = std::uint32_t;
+using U64 = std::uint64_t;
+
+template <class T, template <class> class Op>
+constexpr auto same = accumulate<T, T, Op<T>>;
+template <template <class> class Op>
+constexpr auto half = accumulate<float, Half, Op<float>>;
+
+constexpr windrow::PatchKernels kKernels = {
+    .move = move,
+    .gather_runs = gather_runs,
+    .stream = stream,
+    .stream_end = stream_end,
+    .accumulate =
+        {
+            // Sums of signed integers are those of unsigned ones, which may wrap.
+            {same<U8, Add>, same<U16, Add>, same<U32, Add>, same<U64, Add>, same<U8, Add>, same<U16, Add>,
+             same<U32, Add>, same<U64, Add>, half<Add>, same<float, Add>, same<double, Add>},
+            {nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, half<Weighted>,
+             same<float, Weighted>, same<double, Weighted>},
+            {same<I8, Max>, same<I16, Max>, same<I32, Max>, same<I64, Max>, same<U8, Max>, same<U16, Max>,
+             same<U32, Max>, same<U64, Max>, half<Max>, same<float, Max>, same<double, Max>},
+            {same<I8, Min>, same<I16, Min>, same<I32, Min>, same<I64, Min>, same<U8, Min>, same<U16, Min>,
+             same<U32, Min>, same<U64, Min>, half<Min>, same<float, Min>, same<double, Min>},
+        },
+};
+
+}  // namespace
+
+namespace windrow::WINDROW_TARGET {
+extern const PatchKernels patches;
+const PatchKernels patches = kKernels;
+}  // namespace windrow::WINDROW_TARGET
