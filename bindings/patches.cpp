@@ -61,10 +61,10 @@ std::optional<Numbers> numbers_of(PyArrayObject* array) {
 // then prepares it, or refuses it in the user's words.
 class Patches {
  public:
-  // `groups`: for each axis of the columns its elementary axes (n, c, taps, positions by number), slowest
+  // `axes`: for each axis of the columns its elementary axes (n, c, taps, positions by number), slowest
   // first.
   Patches(Index n, Index c, nb::handle size, nb::handle kernel_size, nb::handle stride, nb::handle dilation,
-          nb::handle before, nb::handle output_size, nb::handle groups) {
+          nb::handle before, nb::handle output_size, nb::handle axes) {
     const Extents sizes = extents(size), kernels = extents(kernel_size), strides = extents(stride),
                   dilations = extents(dilation), befores = extents(before), outs = extents(output_size);
     shape_.n = n;
@@ -83,7 +83,7 @@ class Patches {
     counts.insert(counts.end(), kernels.begin(), kernels.end());
     counts.insert(counts.end(), outs.begin(), outs.end());
     place_.resize(counts.size());
-    for (nb::handle group : groups) {
+    for (nb::handle group : axes) {
       Index count = 1;
       const Extents members = extents(group);
       for (std::size_t i = members.size(); i-- > 0;) {
@@ -191,7 +191,7 @@ void bind_patches(nb::module_& m) {
       .def(nb::init<Index, Index, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle,
                     nb::handle>(),
            nb::arg("n"), nb::arg("c"), nb::arg("size"), nb::arg("kernel_size"), nb::arg("stride"),
-           nb::arg("dilation"), nb::arg("before"), nb::arg("output_size"), nb::arg("groups"))
+           nb::arg("dilation"), nb::arg("before"), nb::arg("output_size"), nb::arg("axes"))
       .def("unfold", &Patches::unfold, nb::arg("x"), nb::arg("out").none(), nb::arg("fill").none())
       .def("fold", &Patches::fold, nb::arg("cols"), nb::arg("out").none(), nb::arg("reduction"),
            nb::arg("weights").none(), nb::arg("divisor").none(), nb::arg("divide"),

@@ -31,12 +31,13 @@ __version__: str
 _testing: ModuleType  # kernels by name, for the project's own tests
 '''
 
-ARRAYS = ("x", "w", "b", "dy", "cols", "fill", "window", "counts", "uncovered")
+ARRAYS = ("x", "w", "b", "dy", "cols", "fill", "weights", "divisor", "uncovered")
 SIZES = ("size", "kernel_size", "stride", "dilation", "before", "output_size", "order", "shape")
 
 PARAMETERS = {
     **dict.fromkeys(ARRAYS, "Array"),
     **dict.fromkeys(SIZES, "Sequence[int]"),
+    "axes": "Sequence[Sequence[int]]",
     "out": "Array | None",
 }
 RESULTS = {"object": "Array | None", "list": "list[str]", "dict": "dict[str, Any]"}

@@ -273,7 +273,7 @@ def _plain_sum(reduce: Any, window: Any, uncovered: Any) -> bool:
     return window is None and type(uncovered) is int and uncovered == 0 and reduce == "sum"
 
 
-def _fold(  # noqa: PLR0917  (what the two public functions have worked out)
+def _fold(
     cols: Array,
     geometry: PatchGeometry,
     layout: Layout,
