@@ -1,5 +1,6 @@
 #include "arrays.hpp"
 
+#include <limits>
 #include <vector>
 
 namespace windrow::python {
@@ -26,6 +27,32 @@ Extents element_strides(PyArrayObject* array) {
   return strides;
 }
 
+namespace {
+
+// The error of an array that NumPy did not make: the allocator refused it, or int64 cannot count its bytes.
+[[noreturn]] void refuse_array(const char* name, int dtype, const Extents& shape) {
+  const bool refused = PyErr_ExceptionMatches(PyExc_MemoryError);
+  PyErr_Clear();
+  const auto descr = nb::steal(reinterpret_cast<PyObject*>(PyArray_DescrFromType(dtype)));
+  nb::list sizes;
+  nb::object bytes = nb::int_(PyDataType_ELSIZE(reinterpret_cast<PyArray_Descr*>(descr.ptr())));
+  for (const Index size : shape) {
+    sizes.append(size);
+    if (size > 0) bytes = bytes * nb::int_(size);  // NumPy too leaves out axes of length 0
+  }
+  if (refused) {
+    PyErr_Format(PyExc_MemoryError, "%s: cannot allocate %S bytes for shape %S of %S", name, bytes.ptr(),
+                 nb::tuple(sizes).ptr(), descr.ptr());
+  } else {
+    PyErr_Format(PyExc_ValueError, "%s: expected at most %lld bytes, got %S for shape %S of %S", name,
+                 static_cast<long long>(std::numeric_limits<Index>::max()), bytes.ptr(),
+                 nb::tuple(sizes).ptr(), descr.ptr());
+  }
+  throw nb::python_error();
+}
+
+}  // namespace
+
 nb::object new_array(const char* name, int dtype, const Extents& shape, bool channels_last) {
   std::vector<npy_intp> dims(shape.begin(), shape.end());
   const std::size_t rank = dims.size();
@@ -34,21 +61,7 @@ nb::object new_array(const char* name, int dtype, const Extents& shape, bool cha
     dims[rank - 1] = shape[1];
   }
   nb::object array = nb::steal(PyArray_SimpleNew(static_cast<int>(rank), dims.data(), dtype));
-  if (!array.is_valid()) {
-    if (!PyErr_ExceptionMatches(PyExc_MemoryError)) throw nb::python_error();
-    PyErr_Clear();
-    PyArray_Descr* descr = PyArray_DescrFromType(dtype);
-    Index bytes = PyDataType_ELSIZE(descr);
-    nb::list sizes;
-    for (const Index size : shape) {
-      bytes *= size;
-      sizes.append(size);
-    }
-    PyErr_Format(PyExc_MemoryError, "%s: cannot allocate %lld bytes for shape %S of %S", name,
-                 static_cast<long long>(bytes), nb::tuple(sizes).ptr(), reinterpret_cast<PyObject*>(descr));
-    Py_DECREF(descr);
-    throw nb::python_error();
-  }
+  if (!array.is_valid()) refuse_array(name, dtype, shape);
   if (!channels_last) return array;
   std::vector<npy_intp> order(rank);
   order[0] = 0;

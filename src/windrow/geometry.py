@@ -174,7 +174,7 @@ def conv_geometry(
 def check_shape(name: str, shape: Shape, expected: Shape) -> None:
     """Refuse an array whose shape is not the one that the geometry gives."""
     if shape != expected:
-        hint = _missing_axes(name, shape, expected)
+        hint = _missing_axes(name, shape, expected) if len(expected) > 1 else ""
         raise ValueError(f"{name}: expected shape {expected}, got {shape}{hint}")
 
 
