@@ -154,6 +154,7 @@ class Conv {
     result["pieces"] = p.pieces;
     result["workspace_per_thread"] = p.scratch_bytes;
     result["workspace_shared"] = p.shared_bytes;
+    result["roundings"] = p.roundings;
     return result;
   }
 

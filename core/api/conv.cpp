@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <numeric>
 #include <utility>
 
 #include "drivers/bias_gradient.hpp"
@@ -197,6 +198,17 @@ WeightGradient<T> weight_gradient(const ConvShape& s, ArrayView<const T> dy, Arr
           .accumulate = accumulate};
 }
 
+// Terms of an entry of y, or of that entry of dx which has most.
+Index most_terms(const ConvShape& s, Pass pass) {
+  Index terms = (pass == Pass::kForward ? s.c : s.k) / s.groups;
+  for (const WindowAxis& a : s.axes) {
+    // Of the taps of a window, an input position sees every period-th one.
+    const Index period = pass == Pass::kForward ? 1 : a.stride / std::gcd(a.stride, a.dilation);
+    terms *= ceil_div(a.kernel, period);
+  }
+  return terms;
+}
+
 // C-ordered strides of (a, b, spatial...), for plans that have no arrays yet.
 Extents c_strides(Index b, const Extents& spatial) {
   Extents strides(spatial.size() + 2, 1);
@@ -272,7 +284,8 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, const CallOptions& options, co
                 .block_rows = 0,
                 .pieces = 0,
                 .scratch_bytes = 0,
-                .shared_bytes = 0};
+                .shared_bytes = 0,
+                .roundings = 0};
   if (pass == Pass::kGradWeight) {
     WeightGradient<T> problem = weight_gradient<T>(
         s, {nullptr, y_strides.data()}, {nullptr, x_strides.data()}, {nullptr, w_strides.data()}, false);
@@ -283,8 +296,11 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, const CallOptions& options, co
     plan.pieces = cost.pieces;
     plan.scratch_bytes = cost.scratch_bytes;
     plan.shared_bytes = cost.partial_bytes;
+    plan.roundings = cost.roundings;
     return plan;
   }
+  const Index terms = most_terms(s, pass);
+  plan.roundings = std::min(terms, Index{kChunk}) + ceil_div(terms, kChunk);
   const auto add = [&](const WindowProduct<T>& p) {
     const ProductSize size = size_of(p);
     const ProductBlocks blocks = blocks_of(p, options, target, threads);

@@ -63,6 +63,7 @@ struct PassPlan {
   Index pieces;
   Index scratch_bytes;  // of one thread
   Index shared_bytes;   // of the whole call
+  Index roundings;      // the result is right within roundings * eps * the same sum of magnitudes
 };
 enum class Pass { kForward, kGradInput, kGradWeight };
 template <class T>

@@ -182,10 +182,15 @@ class Driver {
 
   WeightGradientCost cost(Index scratch_bytes) const {
     const Index partial = cut_.slots == 1 ? 0 : p_.groups * p_.rows * p_.channels * all_taps_ * cut_.slots;
+    // Those of a chunk, then one for each chunk of the slot (the boxes begin new ones), then one for each
+    // slot.
+    const Index box_pixels = product_of(cut_.pixels);
+    const Index chunks = ceil_div(units_, cut_.slots) * ceil_div(box_pixels, kChunk);
     return {.scratch_bytes = scratch_bytes,
             .partial_bytes = partial * Index{sizeof(T)},
             .pieces = p_.groups * tap_boxes_ * cut_.channel_blocks * cut_.row_blocks * cut_.slots,
-            .slots = cut_.slots};
+            .slots = cut_.slots,
+            .roundings = std::min(box_pixels, Index{kChunk}) + chunks + cut_.slots - 1};
   }
 
  private:

@@ -40,6 +40,7 @@ struct WeightGradientCost {
   Index scratch_bytes;  // of one thread
   Index partial_bytes;  // of partial sums, for the whole call
   Index pieces, slots;
+  Index roundings;  // that a term of an entry goes through at most: docs/numerics.md
 };
 template <class T>
 WeightGradientCost weight_gradient_cost(const WeightGradient<T>& problem, const Target& target);

@@ -43,6 +43,7 @@ class Plan:
             ("columns", f"{_size(f['columns_bytes'])} would hold the column matrix, which is never built"),
             ("workspace", f"at most {_size(f['workspace_bytes'])} on {f['threads']} thread(s)"),
             ("pieces", f"{f['pieces']} of work, whatever the number of threads"),
+            ("accuracy", f"within {f['roundings']} * eps * the same sum of magnitudes"),
         ]
         return "\n".join(f"{name:10} {text}" for name, text in rows)
 

@@ -1,0 +1,144 @@
+"""The numerics plans of docs/numerics.md, emulated to the bit, and the bounds that follow from them."""
+
+from math import ceil, prod
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import windrow as wr
+from tests import emulation
+from windrow import _core
+
+CHUNK = _core._testing.CHUNK
+PAGE = (Path(__file__).resolve().parent.parent / "docs" / "numerics.md").read_text()
+
+
+def bits(array):
+    return np.ascontiguousarray(array).view(np.uint32 if array.itemsize == 4 else np.uint64)
+
+
+def assert_same_bits(result, expected):
+    np.testing.assert_array_equal(bits(result), bits(expected))
+
+
+def draw(rng, *shape):
+    return rng.standard_normal(shape).astype(np.float32)
+
+
+def windows_of(x, kernel, stride=1):
+    """x (C, H, W) as (H', W', C, R, S): no padding."""
+    view = np.lib.stride_tricks.sliding_window_view(x, kernel, axis=(1, 2))
+    return view[:, ::stride, ::stride].transpose(1, 2, 0, 3, 4)
+
+
+def test_forward_adds_channel_by_channel_and_tap_by_tap(target):
+    rng = np.random.default_rng(1)
+    x, w, b = draw(rng, 2, 20, 6, 9), draw(rng, 5, 20, 3, 3), draw(rng, 5)
+    y = wr.conv(x, w, b)
+    for image, result in zip(x, y, strict=True):
+        columns = windows_of(image, (3, 3)).reshape(4 * 7, 20 * 9).T
+        expected = emulation.product(target, w.reshape(5, -1), columns, None, b)
+        assert_same_bits(result.reshape(5, -1), expected)
+
+
+@pytest.mark.parametrize(("stride", "before"), [(1, 1), (2, 1), (3, 0)])
+def test_input_gradient_adds_filter_by_filter_and_tap_by_tap(target, stride, before):
+    """In one dimension, entry by entry: the taps that reach it, and zeros where dy ends."""
+    rng = np.random.default_rng(2)
+    filters, channels, kernel, size = 60, 3, 5, 17
+    w = draw(rng, filters, channels, kernel)
+    out = (size + 2 * before - kernel) // stride + 1
+    dy = draw(rng, 1, filters, out)
+    dx = wr.conv_grad_input(dy, w, (1, channels, size), stride=stride, padding=before)
+    for i in range(size):
+        taps = [t for t in range(kernel) if (i + before - t) % stride == 0]
+        positions = [(i + before - t) // stride for t in taps]
+        seen = np.zeros((filters, len(taps)), np.float32)
+        for j, position in enumerate(positions):
+            if 0 <= position < out:
+                seen[:, j] = dy[0, :, position]
+        factors = w[:, :, taps].transpose(1, 0, 2).reshape(channels, -1)
+        assert_same_bits(dx[0, :, i], emulation.product(target, factors, seen.reshape(-1, 1))[:, 0])
+
+
+def summed_by_boxes(target, dy, x, kernel, box_rows, slots):
+    """dw (K, C, R, S) of dy (N, K, H, W) for stride 1: boxes of whole rows, in slots of whole boxes."""
+    filters, width = dy.shape[1], dy.shape[3]
+    boxes = []
+    for image_dy, image_x in zip(dy, x, strict=True):
+        columns = windows_of(image_x, kernel)
+        for top in range(0, dy.shape[2], box_rows):
+            rows = slice(top, top + box_rows)
+            pixels = image_dy[:, rows].shape[1] * width
+            boxes.append((image_dy[:, rows].reshape(filters, pixels), columns[rows].reshape(pixels, -1)))
+    total = None
+    for slot in range(slots):
+        part = None
+        for a, b in boxes[len(boxes) * slot // slots : len(boxes) * (slot + 1) // slots]:
+            part = emulation.product(target, a, b, part)
+        total = part if total is None else total + part
+    return total.reshape(filters, x.shape[1], *kernel)
+
+
+@pytest.mark.parametrize(
+    ("images", "height", "width", "box_rows", "slots"),
+    [
+        (3, 5, 7, 5, 1),  # an image is one box of one chunk
+        (2, 14, 14, 14, 1),  # an image is one box of two chunks
+        (1, 28, 28, 14, 1),  # two boxes of equal height, 4 chunks each
+        (5, 28, 28, 14, 7),  # 10 boxes; 3,920 pixels give 7 slots of at least 512
+    ],
+)
+def test_weight_gradient_adds_boxes_of_pixels(target, images, height, width, box_rows, slots):
+    rng = np.random.default_rng(3)
+    kernel = (2, 2)
+    x, dy = draw(rng, images, 2, height + 1, width + 1), draw(rng, images, 3, height, width)
+    dw = wr.conv_grad_weight(dy, x, (3, 2, *kernel))
+    assert_same_bits(dw, summed_by_boxes(target, dy, x, kernel, box_rows, slots))
+
+    box = box_rows * width
+    units = images * ceil(height / box_rows)
+    roundings = min(box, CHUNK) + ceil(units / slots) * ceil(box / CHUNK) + slots - 1
+    assert wr.explain("conv_grad_weight", x.shape, dw.shape)["roundings"] == roundings
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [(1,), (5, 7), (16 * CHUNK,), (3, 16 * CHUNK + 5)])
+def test_bias_gradient_adds_16_sums(dtype, size):
+    rng = np.random.default_rng(4)
+    dy = rng.standard_normal((3, 2, *size)).astype(dtype)
+    block = 16 * CHUNK
+    expected = np.zeros(2, dtype)
+    for image in dy.reshape(3, 2, -1):
+        total = np.zeros(2, dtype)
+        for first in range(0, prod(size), block):
+            sums = np.zeros((2, 16), dtype)
+            for p, values in enumerate(image[:, first : first + block].T):
+                sums[:, p % 16] += values
+            for width in (8, 4, 2, 1):
+                sums = sums[:, :width] + sums[:, width : 2 * width]
+            total += sums[:, 0]
+        expected += total
+    assert_same_bits(wr.conv_grad_bias(dy), expected)
+
+
+def test_roundings_of_y_and_dx():
+    def roundings(operation, x_shape, w_shape, **options):
+        return wr.explain(operation, x_shape, w_shape, **options)["roundings"]
+
+    assert roundings("conv", (1, 64, 8, 8), (32, 64, 3, 3)) == CHUNK + ceil(64 * 9 / CHUNK)
+    assert roundings("conv", (1, 4, 8, 8), (32, 4, 3, 3)) == 36 + 1
+    # Stride 2: an input pixel sees at most 2 x 2 of the 3 x 3 taps.
+    assert roundings("conv_grad_input", (1, 8, 9, 9), (40, 8, 3, 3), stride=2) == CHUNK + ceil(160 / CHUNK)
+    # Dilation 2 and stride 2: all taps or none.
+    options = {"stride": 2, "dilation": 2}
+    assert roundings("conv_grad_input", (1, 8, 9, 9), (4, 8, 3, 3), **options) == 36 + 1
+
+
+def test_underflow_and_signed_zeros(target):
+    """Subnormal numbers are kept, and a sum of zeros alone is +0 whatever their signs."""
+    tiny = np.full((1, 1, 40), np.finfo(np.float32).smallest_subnormal)
+    one = np.ones((1, 1, 1), np.float32)
+    assert_same_bits(wr.conv(tiny, one), tiny)
+    assert_same_bits(wr.conv(tiny * 0, -one), np.zeros_like(tiny))
