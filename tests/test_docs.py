@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-import windrow
 from windrow import _core
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,8 +74,6 @@ def test_the_chunk_of_the_page_is_that_of_the_code():
 
 @each_page
 def test_examples_run(page):
-    if "unfold" in page.read_text() and not hasattr(windrow, "unfold"):
-        pytest.skip("patches are not in yet")
     failures, _ = doctest.testfile(
         str(page), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE, verbose=False
     )
