@@ -50,6 +50,9 @@ def test_check_as_json(few_gradient_checks, capsys):
         ("conv_grad_input", lambda dx: np.roll(dx, 1)),
         ("conv_grad_weight", lambda dw: dw[..., ::-1]),
         ("conv_grad_bias", lambda db: db / 2),
+        ("unfold", lambda cols: cols + 1),
+        ("fold", lambda x: x * 1.001),
+        ("im2col", lambda cols: cols[:, ::-1]),
     ],
 )
 def test_check_sees_a_wrong_operation(few_gradient_checks, monkeypatch, capsys, operation, spoil):

@@ -78,3 +78,18 @@ def test_examples_run(page):
         str(page), module_relative=False, optionflags=doctest.NORMALIZE_WHITESPACE, verbose=False
     )
     assert failures == 0
+
+
+def test_tree_in_contributing_is_the_tree():
+    """Every file and folder of the tree exists, and every module at the package's top is in it."""
+    folder, listed = ROOT, set()
+    for line in (ROOT / "CONTRIBUTING.md").read_text().split("```")[1].strip().splitlines():
+        names = re.match(r" *((?:[\w.]+/?, )*[\w./]+)", line)[1].split(", ")
+        if not line.startswith("  "):
+            folder = ROOT / names[0]
+            names = ["."]
+        for name in names:
+            assert (folder / name).exists(), line
+            listed.add((folder / name).resolve())
+    package = ROOT / "src" / "windrow"
+    assert {path for path in package.glob("*.py") if path.stem != "__main__"} <= listed

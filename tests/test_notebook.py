@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+import windrow
 from windrow import layers, reference
 
 PRINTED = 0.5e-8  # half a unit of the last digit that NumPy printed
@@ -35,6 +36,7 @@ def reference_form(form):
 
 
 IMPLEMENTATIONS = {f"reference, {form}": reference_form(form) for form in ("loops", "indices", "sliding")}
+IMPLEMENTATIONS["compiled"] = windrow
 
 LAYERS = {
     "reference": SimpleNamespace(

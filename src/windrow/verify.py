@@ -62,6 +62,18 @@ def as_table(rows: Iterable[Comparison]) -> str:
 def known_answers() -> Iterator[Comparison]:
     """Small problems whose results were printed elsewhere."""
 
+    def exactly(what: str, got: Array, expected: Any) -> Comparison:
+        same = got.shape == np.shape(expected) and bool(np.all(got == expected))
+        return Comparison("known answers", what, str(got.dtype), 0.0 if same else np.inf, 0.0)
+
+    x = np.arange(16).reshape(1, 1, 4, 4)
+    cols = wr.im2col(x, 2, stride=2)
+    yield exactly("im2col, 1x1x4x4, window 2, stride 2", cols, COLUMNS)
+    yield exactly("col2im of it", wr.col2im(cols, x.shape, 2, stride=2), x)
+
+    x = np.arange(36).reshape(2, 2, 3, 3)
+    yield exactly("im2col, 2x2x3x3, window 3", wr.im2col(x, 3), np.arange(36).reshape(2, 18).T)
+
     values = np.linspace(-0.1, 0.5, 96).reshape(2, 3, 4, 4)
     w = np.linspace(-0.2, 0.3, 144).reshape(3, 3, 4, 4)
     b = np.linspace(-0.1, 0.2, 3).reshape(3, 1)
@@ -73,6 +85,8 @@ def known_answers() -> Iterator[Comparison]:
         "known answers", "conv_forward, 2x3x4x4, stride 2, padding 1", str(out.dtype), error, bound
     )
 
+
+COLUMNS = [[0, 2, 8, 10], [1, 3, 9, 11], [4, 6, 12, 14], [5, 7, 13, 15]]
 
 LAYER_OUTPUT = """
 -0.08759809 -0.10987781  -0.18387192 -0.2109216
@@ -190,6 +204,24 @@ def error_of_sum(got: Array, exact: Array, size: Array, terms: int) -> tuple[flo
     return float(error.max()), (terms + 1) * float(np.finfo(got.dtype).eps)
 
 
+def check_unfold(geometry: Geometry, dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Copies are exact."""
+    x, w, _, window = operands(geometry, dtype)
+    expected = reference.unfold(x, w.shape[2:], form="indices", **window)
+    return (0.0 if np.array_equal(wr.unfold(x, w.shape[2:], **window), expected) else np.inf), 0.0
+
+
+def check_fold(geometry: Geometry, dtype: np.dtype[Any]) -> tuple[float, float]:
+    """A pixel is a sum over at most all taps of the window."""
+    x, w, _, window = operands(geometry, dtype)
+    cols = reference.unfold(x, w.shape[2:], form="indices", **window)
+    wide = cols.astype(np.longdouble)
+    size, kernel = x.shape[2:], w.shape[2:]
+    exact = reference.fold(wide, size, kernel, form="indices", **window)
+    sizes = reference.fold(np.abs(wide), size, kernel, form="indices", **window)
+    return error_of_sum(wr.fold(cols, size, kernel, **window), exact, sizes, prod(kernel))
+
+
 def check_conv(geometry: Geometry, dtype: np.dtype[Any]) -> tuple[float, float]:
     """An output is a sum over channels and taps."""
     x, w, _, window = operands(geometry, dtype)
@@ -228,6 +260,8 @@ def check_conv_grad_bias(geometry: Geometry, dtype: np.dtype[Any]) -> tuple[floa
 
 
 OPERATIONS: dict[str, Callable[[Geometry, np.dtype[Any]], tuple[float, float]]] = {
+    "unfold": check_unfold,
+    "fold": check_fold,
     "conv": check_conv,
     "conv_grad_input": check_conv_grad_input,
     "conv_grad_weight": check_conv_grad_weight,
