@@ -1,6 +1,7 @@
 """Result files: one JSON document, one cell per line so that versions compare well."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -22,12 +23,23 @@ def header(kind: str, settings: dict[str, Any]) -> dict[str, Any]:
         "schema": SCHEMA,
         "kind": kind,
         "created": machine.now(),
+        "commit": commit(),
         "command": " ".join(["python -m benchmarks", *sys.argv[1:]]),
         "machine": machine.describe(),
         "versions": machine.versions(),
         "load_at_start": machine.load(),
         "settings": settings,
     }
+
+
+def commit() -> str | None:
+    """The commit of this checkout, "-dirty" where files differ from it; None outside a repository."""
+    command = ["git", "-C", str(RESULTS.parent), "describe", "--always", "--dirty", "--abbrev=12"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except OSError:
+        return None
+    return done.stdout.strip() or None
 
 
 def times(taken: Times) -> dict[str, Any]:

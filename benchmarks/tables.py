@@ -1,6 +1,7 @@
 """Tables: for the terminal (with rich where it is installed) and as Markdown."""
 
 from collections.abc import Sequence
+from statistics import median
 from typing import Any
 
 from . import patches, summary, timing
@@ -188,7 +189,11 @@ def machine(document: dict[str, Any]) -> str:
     about, settings = document["machine"], document["settings"]
     names = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
     where = f"{about['cpu']} ({about['family']}), {settings.get('threads', 1)} thread(s)"
-    return f"{where}, {document['created'][:10]}; {names}"
+    others = [cell["others"] for cell in document["cells"]]
+    noise = (
+        f"other processes took {median(others):.0%} of its cores (median over the cells)" if others else ""
+    )
+    return f"{where}, {document['created'][:10]}, commit {document['commit']}; {names}; {noise}"
 
 
 def overhead(document: dict[str, Any], title: str = "Tiny calls (microseconds)") -> Table:
