@@ -66,6 +66,7 @@ class Limits:
 
     def __init__(self, threads: int) -> None:
         self._library = library()
+        self._library.set_clock(int(threads == 1))
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
 

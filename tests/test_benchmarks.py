@@ -116,9 +116,9 @@ def test_preempted_samples_are_taken_again_within_bounds(monkeypatch):
 
     slow, clean, half = (3e-3, 0.5), (2e-3, 1.0), (2.5e-3, 0.8)
     assert settled([slow, clean]) == (clean, 1)
-    assert settled([slow, half, slow, slow]) == (half, 4)
+    assert settled([slow, half, slow, slow]) == ((2.5e-3 * 0.8, 1.0), 4)
     assert settled([slow], alone=False) == (slow, 0)
-    assert settled([(0.2, 0.5)]) == ((0.2, 0.5), 1)  # too long to be taken again
+    assert settled([(0.2, 0.5)]) == ((0.1, 1.0), 1)  # too long to be taken again
 
 
 CASES = [
