@@ -123,6 +123,34 @@ def test_bias_gradient_adds_16_sums(dtype, size):
     assert_same_bits(wr.conv_grad_bias(dy), expected)
 
 
+@pytest.mark.parametrize(("stride", "dilation"), [(1, 1), (2, 1), (1, 2)])
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_fold_adds_in_the_order_of_the_positions(target, dtype, stride, dilation):
+    """The same bits on every target; float16 is rounded once, from float32."""
+    rng = np.random.default_rng(5)
+    size, kernel = 23, 5
+    out = (size - dilation * (kernel - 1) - 1) // stride + 1
+    cols = rng.standard_normal((1, kernel, out)).astype(dtype)
+    weights = rng.random(kernel).astype(dtype)
+    wide = np.float32 if dtype == np.float16 else dtype
+    total, weighted, summed, count = (np.zeros(size, wide) for _ in range(4))
+    for l in range(out):
+        for k in range(kernel):
+            i = l * stride + k * dilation
+            total[i] += cols[0, k, l]
+            weighted[i] += wide(weights[k]) * wide(cols[0, k, l])
+            summed[i] += weights[k]
+            count[i] += 1
+    options = {"stride": stride, "dilation": dilation}
+    folded = [
+        (wr.fold(cols, (size,), kernel, **options), total),
+        (wr.fold(cols, (size,), kernel, reduce="mean", uncovered=np.nan, **options), total / count),
+        (wr.fold(cols, (size,), kernel, window=weights, uncovered=np.nan, **options), weighted / summed),
+    ]
+    for result, expected in folded:
+        np.testing.assert_array_equal(result[0, 0], expected.astype(dtype))
+
+
 def test_roundings_of_y_and_dx():
     def roundings(operation, x_shape, w_shape, **options):
         return wr.explain(operation, x_shape, w_shape, **options)["roundings"]
