@@ -193,6 +193,26 @@ def test_a_small_workspace_gives_the_same_sums(target, problem, dtype, seed):
         np.testing.assert_array_equal(a, b)
 
 
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "options"),
+    [
+        ((2, 3, 1700), (3, 3, 1500), {"padding": 30}),
+        ((2, 3, 1700), (3, 3, 1500), {"padding": 30, "stride": 3}),
+        ((1, 2, 45, 50), (3, 2, 40, 37), {"padding": ((5, 0), (0, 9))}),
+        ((1, 2, 3, 1150), (3, 2, 2, 1100), {"padding": (1, 2)}),
+    ],
+)
+def test_windows_of_thousands_of_taps(target, x_shape, w_shape, options):
+    """Tables of panels are then made for some taps at a time."""
+    rng = np.random.default_rng(7)
+    x, w = rng.integers(-4, 5, x_shape).astype(np.float64), rng.integers(-4, 5, w_shape).astype(np.float64)
+    y = reference.conv(x, w, **options)
+    np.testing.assert_array_equal(wr.conv(x, w, **options), y)
+    dy = rng.integers(-4, 5, y.shape).astype(np.float64)
+    dx = wr.conv_grad_input(dy, w, x_shape, **options)
+    np.testing.assert_array_equal(dx, reference.conv_grad_input(dy, w, x_shape, **options))
+
+
 @pytest.mark.parametrize("fmt", [np.ascontiguousarray, channels_last])
 def test_memory_format_follows_the_input(fmt):
     x = fmt(np.ones((2, 3, 5, 6), np.float32))

@@ -52,12 +52,13 @@ void PanelTable::place(const PixelGrid& grid, Index first, Index count, int lane
   }
 }
 
-void PanelTable::see(const PixelAxis& last) {
+void PanelTable::see(const PixelAxis& last, Index tap0, Index tap1) {
   seen_.clear();
-  for (const Index tap : last.tap) {
+  seen_tap_ = tap0;
+  for (Index tap = tap0; tap < tap1; ++tap) {
     for (const SourceRun& run : source_runs_) {
       // Pixel j of the run reads position start + j * step along the last axis.
-      const Index start = run.position.back() * last.step + tap;
+      const Index start = run.position.back() * last.step + last.tap[static_cast<std::size_t>(tap)];
       Index from = 0, to = run.count;
       if (start < 0) from = ceil_div(-start, last.step);
       if (start + (run.count - 1) * last.step >= last.size)
@@ -71,7 +72,11 @@ void PanelTable::see(const PixelAxis& last) {
 
 void PanelTable::set_taps(const PixelGrid& grid, Index tap0, Index tap1) {
   const std::size_t rank = grid.axes.size();
-  see(grid.axes.back());
+  // Of a last axis of very many taps only those that are wanted.
+  const PixelAxis& last = grid.axes.back();
+  const auto last_taps = static_cast<Index>(last.tap.size());
+  const bool in_one_row = tap1 > tap0 && tap0 / last_taps == (tap1 - 1) / last_taps;
+  see(last, in_one_row ? tap0 % last_taps : 0, in_one_row ? (tap1 - 1) % last_taps + 1 : last_taps);
   segments_.clear();
   more_.clear();
   first_more_.assign(1, 0);
@@ -95,7 +100,7 @@ void PanelTable::add_tap(const PixelGrid& grid, const Extents& tap) {
   const std::size_t outer = grid.axes.size() - 1;
   const auto first_vector = static_cast<std::int32_t>(segments_.size());
   segments_.resize(segments_.size() + static_cast<std::size_t>(vectors_));
-  const Seen* seen = seen_.data() + static_cast<std::size_t>(tap[outer]) * source_runs_.size();
+  const Seen* seen = seen_.data() + static_cast<std::size_t>(tap[outer] - seen_tap_) * source_runs_.size();
   for (const SourceRun& run : source_runs_) {
     const Seen lanes = *seen++;
     Index offset = lanes.offset;

@@ -82,7 +82,7 @@ class PanelTable {
     Index low, high;  // lanes of the panel
     Index offset;     // source of lane 0, without the outer axes
   };
-  void see(const PixelAxis& last);
+  void see(const PixelAxis& last, Index tap0, Index tap1);
   void add_tap(const PixelGrid& grid, const Extents& tap);
 
   int lanes_ = 0;
@@ -92,7 +92,8 @@ class PanelTable {
   Index tap0_ = 0;
   std::vector<Run> runs_;
   std::vector<SourceRun> source_runs_;
-  std::vector<Seen> seen_;                  // [tap of the last axis][run]
+  Index seen_tap_ = 0;
+  std::vector<Seen> seen_;                  // [tap of the last axis, from seen_tap_ on][run]
   std::vector<Segment> segments_;           // one per tap and vector
   std::vector<Segment> more_;               // those of vectors that have several, in order of taps
   std::vector<std::ptrdiff_t> first_more_;  // per tap, and the end
