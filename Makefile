@@ -4,7 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell git ls-files src examples core bindings CMakeLists.txt pyproject.toml 2>/dev/null)
 
-.PHONY: demo test lint format stubs wheel clean
+.PHONY: demo test lint format stubs fuzz asan tsan wheel clean
+FUZZ := --seconds 600 --seed 0
+
 
 demo: $(VENV)/.demo
 	$(BIN)/windrow demo
@@ -26,6 +28,18 @@ format: $(VENV)/.lint
 
 stubs: $(VENV)/.test
 	$(BIN)/python tools/stubs.py
+
+# Arbitrary calls against the reference; a failure prints the seed that repeats it.
+fuzz: $(VENV)/.test
+	$(BIN)/python tools/fuzz.py $(FUZZ)
+
+# The tests and the fuzzer with every access to memory checked, and the tests of threads with every race.
+asan: $(VENV)/.test
+	$(BIN)/python tools/sanitized.py address,undefined -m pytest --capture=sys tests --deselect tests/test_import.py
+	$(BIN)/python tools/sanitized.py address,undefined tools/fuzz.py --seconds 60
+
+tsan: $(VENV)/.test
+	$(BIN)/python tools/sanitized.py thread -m pytest --capture=sys tests/test_threads.py
 
 wheel: $(VENV)/.python
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .

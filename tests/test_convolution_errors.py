@@ -115,7 +115,7 @@ SHAPE_ERRORS = [
     (
         conv,
         {"padding": MAX},
-        f"padding: expected padded sizes of at most {MAX}, got {2 * MAX + 8} on spatial axis 0: "
+        f"padding: expected padded sizes of at most {2**48}, got {2 * MAX + 8} on spatial axis 0: "
         f"size 8 + padding {MAX} + {MAX}",
     ),
     (backward, {"dy": Y[:, :, :-1]}, "dy: expected shape (2, 4, 6, 7), got (2, 4, 5, 7)"),

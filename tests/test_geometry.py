@@ -275,7 +275,7 @@ def test_errors_of_sizes_past_int64():
     half = 2**62
     raises(
         ValueError,
-        f"padding: expected padded sizes of at most {MAX}, got {8 + 2 * half} on spatial axis 0: "
+        f"padding: expected padded sizes of at most {2**48}, got {8 + 2 * half} on spatial axis 0: "
         f"size 8 + padding {half} + {half}",
         patches,
         padding=half,

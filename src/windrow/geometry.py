@@ -10,7 +10,6 @@ from math import prod
 from typing import Any, NamedTuple, NoReturn
 
 from .arguments import (
-    MAX_SIZE,
     Mode,
     Options,
     Pairs,
@@ -23,6 +22,7 @@ from .arguments import (
     window_options,
 )
 
+MAX_PADDED = 2**48  # of an axis: more than a machine addresses, so that no offset in the core overflows
 CACHED = 1024  # geometries kept per cache; a network has tens
 
 
@@ -237,9 +237,9 @@ def _windows(size: Shape, options: Options, kernel_name: str) -> Windows:
         before, after = _sides(options.padding, axis, length, stride, span)
         padded = length + before + after
         whole = f"size {length} + padding {before} + {after}"
-        if padded > MAX_SIZE:
+        if padded > MAX_PADDED:
             raise ValueError(
-                f"padding: expected padded sizes of at most {MAX_SIZE}, "
+                f"padding: expected padded sizes of at most {MAX_PADDED}, "
                 f"got {padded} on spatial axis {axis}: {whole}"
             )
         # An empty axis has no windows under "same", which asks for ceil(size / stride) of them: no error.
