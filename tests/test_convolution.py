@@ -234,28 +234,3 @@ def test_inputs_are_not_written():
         array.flags.writeable = False
     wr.conv(x, w, b)
     wr.conv_backward(dy, x, w)
-
-
-@pytest.mark.parametrize("operand", ["x", "w", "b"])
-def test_masked_arrays_are_refused_where_the_shapes_are_known(operand):
-    """The fast lane takes plain arrays only; it must not look past a mask."""
-    arrays = {"x": np.ones((1, 2, 5, 5)), "w": np.ones((3, 2, 3, 3)), "b": np.ones(3)}
-    wr.conv(**arrays)
-    masked = np.ma.masked_array(arrays[operand], mask=True)
-    with pytest.raises(TypeError, match=f"^{operand}: expected a plain array, got a masked array"):
-        wr.conv(**{**arrays, operand: masked})
-
-
-def test_masked_arrays_are_refused_by_the_gradients_too():
-    x, w, dy = np.ones((1, 2, 5, 5)), np.ones((3, 2, 3, 3)), np.ones((1, 3, 3, 3))
-    for _ in range(2):  # the second time the shapes are known
-        wr.conv_backward(dy, x, w)
-        wr.conv_grad_input(dy, w, x.shape)
-        wr.conv_grad_weight(dy, x, w.shape)
-        for name, call in {
-            "dy": lambda a: wr.conv_grad_input(a, w, x.shape),
-            "x": lambda a: wr.conv_grad_weight(dy, a, w.shape),
-        }.items():
-            masked = np.ma.masked_array({"dy": dy, "x": x}[name], mask=True)
-            with pytest.raises(TypeError, match=f"^{name}: expected a plain array, got a masked array"):
-                call(masked)

@@ -130,16 +130,16 @@ def test_a_picture_is_saved(tmp_path):
     figure = FAILED.picture(path)
     assert path.read_bytes().startswith(b"\x89PNG")
     places, remainders, _ = figure.axes
-    assert places.get_title() == "dx (2 x 2): 2 wrong entries, grey: not measured"
-    assert places.images[0].get_array().shape == (2, 2)
+    assert places.get_title() == "dx (2 x 2): 2 wrong entries, dark: not measured"
+    assert places.images[1].get_array().shape == (2, 2)
     assert remainders.get_legend().get_texts()[0].get_text() == "remainder, rate 1.00"
     assert figure.get_suptitle() == "gradients of f: fails"
 
 
-def test_a_picture_of_a_success_and_of_a_zero_remainder():
-    assert HELD.picture().axes[0].get_title() == "dx (2 x 2): 0 wrong entries, grey: not measured"
+def test_a_picture_of_a_success_and_of_no_remainder():
+    assert HELD.picture().axes[0].get_title() == "dx (2 x 2): 0 wrong entries, dark: not measured"
     still = Report("f", 0, (), (checked(taylor=None),))
-    assert still.picture(argument="x").axes[1].texts[0].get_text() == "zero at every step"
+    assert still.picture(argument="x").axes[1].texts[0].get_text() == "rounding at every step"
 
 
 def test_what_cannot_be_drawn():

@@ -12,6 +12,7 @@ import numpy as np
 from .. import layers
 from ..bilinear import conv_double_backward, conv_jvp
 from ..convolution import conv, conv_backward, conv_grad_bias, conv_grad_input, conv_grad_weight
+from ..unfolding import col2im, fold, im2col, unfold
 from .accept import Array
 from .checking import check
 from .report import Report
@@ -52,10 +53,10 @@ class Operation(NamedTuple):
 
 
 class Line(NamedTuple):
-    """One line of the table: an operation in a dtype, and its test that came nearest to its bound."""
+    """One line of the table: an operation, and its test that came nearest to its bound in any dtype."""
 
     operation: str
-    dtype: str
+    dtype: str  # "both"
     geometries: int
     test: str
     error: float
@@ -70,18 +71,14 @@ def check_operations(
     """Check every operation (or those named) on every geometry, in float32 and float64.
 
     >>> from windrow.gradcheck.operations import check_operations
-    >>> [(line.operation, line.dtype, line.holds) for line in check_operations(["conv"])]
-    [('conv', 'float32', True), ('conv', 'float64', True)]
+    >>> [(line.operation, line.dtype, line.holds) for line in check_operations(["conv", "fold"])]
+    [('conv', 'both', True), ('fold', 'both', True)]
     """
-    geometries = tuple(grid)
+    cases = [(dtype, number, geometry) for dtype in DTYPES for number, geometry in enumerate(grid, seed)]
     lines = []
     for name in OPERATIONS if names is None else names:
-        for dtype in DTYPES:
-            reports = tuple(
-                check_operation(name, geometry, dtype, seed + number)
-                for number, geometry in enumerate(geometries)
-            )
-            lines.append(_line(name, dtype, reports))
+        reports = tuple(check_operation(name, geometry, dtype, number) for dtype, number, geometry in cases)
+        lines.append(_line(name, reports))
     return lines
 
 
@@ -103,16 +100,22 @@ def check_operation(name: str, geometry: Geometry, dtype: str, seed: int = 0) ->
     )
 
 
-def _line(name: str, dtype: str, reports: tuple[Report, ...]) -> Line:
+def _line(name: str, reports: tuple[Report, ...]) -> Line:
     def nearness(row: Any) -> tuple[bool, float]:
         return row.verdict == "fails", row.error / row.bound if row.bound else 0.0
 
     measured = [row for report in reports for row in report.rows if row.error is not None]
     worst = max(measured, key=nearness)
     return Line(
-        name, dtype, len(reports), f"d{worst.argument}, {worst.test}", worst.error or 0.0, worst.bound or 0.0,
-        all(reports), reports,
-    )  # fmt: skip
+        name,
+        "both",
+        len(reports) // len(DTYPES),
+        f"d{worst.argument}, {worst.test}",
+        worst.error or 0.0,
+        worst.bound or 0.0,
+        all(reports),
+        reports,
+    )
 
 
 # The operations
@@ -225,6 +228,80 @@ def _layer(geometry: Geometry, dtype: np.dtype[Any], rng: np.random.Generator) -
     return Operation(forward, layers.conv_backward, (x, w, b), axes, cached=True)
 
 
+def _patch_options(geometry: Geometry) -> tuple[tuple[int, ...], dict[str, Any]]:
+    """The window's size, and the options that patches have too."""
+    return geometry.w_shape[2:], {key: value for key, value in geometry.options.items() if key != "groups"}
+
+
+def _unfold(geometry: Geometry, dtype: np.dtype[Any], rng: np.random.Generator) -> Operation:
+    kernel, options = _patch_options(geometry)
+    (x,) = _draw(rng, dtype, geometry.x_shape)
+
+    def forward(x: Array) -> Array:
+        return unfold(x, kernel, **options)
+
+    def backward(dcols: Array, x: Array) -> Array:
+        return fold(dcols, x.shape[2:], kernel, **options)
+
+    return Operation(forward, backward, (x,), _axes(geometry))
+
+
+def _fold(geometry: Geometry, dtype: np.dtype[Any], rng: np.random.Generator) -> Operation:
+    kernel, options = _patch_options(geometry)
+    size = geometry.x_shape[2:]
+    (cols,) = _draw(rng, dtype, unfold(np.zeros(geometry.x_shape), kernel, **options).shape)
+
+    def forward(cols: Array) -> Array:
+        return fold(cols, size, kernel, **options)
+
+    def backward(dx: Array, cols: Array) -> Array:
+        return unfold(dx, kernel, **options)
+
+    return Operation(forward, backward, (cols,), {"cols": "n ck l"})
+
+
+def _fold_mean(geometry: Geometry, dtype: np.dtype[Any], rng: np.random.Generator) -> Operation:
+    """A mean is a sum divided by how often each pixel is covered."""
+    kernel, options = _patch_options(geometry)
+    size = geometry.x_shape[2:]
+    covered = fold(unfold(np.ones(geometry.x_shape, dtype), kernel, **options), size, kernel, **options)
+    (cols,) = _draw(rng, dtype, unfold(covered, kernel, **options).shape)
+
+    def forward(cols: Array) -> Array:
+        return fold(cols, size, kernel, reduce="mean", **options)
+
+    def backward(dx: Array, cols: Array) -> Array:
+        return unfold(dx / np.maximum(covered, 1), kernel, **options)
+
+    return Operation(forward, backward, (cols,), {"cols": "n ck l"})
+
+
+def _im2col(geometry: Geometry, dtype: np.dtype[Any], rng: np.random.Generator) -> Operation:
+    kernel, options = _patch_options(geometry)
+    (x,) = _draw(rng, dtype, geometry.x_shape)
+
+    def forward(x: Array) -> Array:
+        return im2col(x, kernel, **options)
+
+    def backward(dcols: Array, x: Array) -> Array:
+        return col2im(dcols, x.shape, kernel, **options)
+
+    return Operation(forward, backward, (x,), _axes(geometry))
+
+
+def _col2im(geometry: Geometry, dtype: np.dtype[Any], rng: np.random.Generator) -> Operation:
+    kernel, options = _patch_options(geometry)
+    (cols,) = _draw(rng, dtype, im2col(np.zeros(geometry.x_shape), kernel, **options).shape)
+
+    def forward(cols: Array) -> Array:
+        return col2im(cols, geometry.x_shape, kernel, **options)
+
+    def backward(dx: Array, cols: Array) -> Array:
+        return im2col(dx, kernel, **options)
+
+    return Operation(forward, backward, (cols,), {"cols": "ck ln"})
+
+
 OPERATIONS: dict[str, Callable[[Geometry, np.dtype[Any], np.random.Generator], Operation]] = {
     "conv": _conv,
     "conv_grad_input": _conv_grad_input,
@@ -233,4 +310,9 @@ OPERATIONS: dict[str, Callable[[Geometry, np.dtype[Any], np.random.Generator], O
     "conv_jvp": _conv_jvp,
     "conv_double_backward": _conv_double_backward,
     "layers.conv_forward": _layer,
+    "unfold": _unfold,
+    "fold": _fold,
+    "fold, mean": _fold_mean,
+    "im2col": _im2col,
+    "col2im": _col2im,
 }

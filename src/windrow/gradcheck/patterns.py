@@ -12,6 +12,8 @@ from .entries import measure_entries
 from .meter import Meter
 from .suspect import Suspect
 
+# Axes longer than this are not asked index by index.
+SLABS = 256
 # A value pattern is believed if it explains this many entries that differ from each other.
 ENOUGH = 3
 
@@ -189,8 +191,10 @@ def _telling(suspect: Suspect) -> list[int]:
 
 def _place_patterns(suspect: Suspect) -> Iterator[tuple[str, str]]:
     places = np.indices(suspect.shape, sparse=True)
-    yield from _only_index(suspect, places)
+    bands = list(_only_index(suspect, places))
+    yield from (band for band in bands if " to " not in band[1])
     yield from _only_border(suspect, places)
+    yield from bands
     yield from _few_entries(suspect, 4)
     yield from _only_phase(suspect, places)
     if suspect.whole:
@@ -215,7 +219,7 @@ def _few_entries(suspect: Suspect, most: int) -> Iterator[tuple[str, str]]:
 def _there(suspect: Suspect) -> str:
     """What is there instead, where it is one thing."""
     failed = suspect.failed
-    if all(entry.got == 0 for entry in failed):
+    if failed and all(entry.got == 0 for entry in failed):
         return ": zero there"
     numbers = np.array([(e.got, e.expected, e.bound) for e in failed if not e.kinks]).reshape(-1, 3)
     factor = constant_factor(numbers[:, 0], numbers[:, 1], numbers[:, 2]) if len(numbers) > 1 else None
@@ -223,22 +227,26 @@ def _there(suspect: Suspect) -> str:
 
 
 def _only_index(suspect: Suspect, places: tuple[Array, ...]) -> Iterator[tuple[str, str]]:
+    """One index of an axis, or a band of them; one first, and of bands the thinnest."""
+    bands = []
     for axis, length in enumerate(suspect.shape):
-        if length < 2:
+        if not 2 <= length <= SLABS:
             continue
-        slabs = [np.broadcast_to(places[axis] == i, suspect.shape) for i in range(length)]
-        wrong = [i for i in range(length) if suspect.wrong(slabs[i])] if length <= 256 else []
-        if len(wrong) != 1:
-            continue
-        i = wrong[0]
-        label = _axes_text((axis,), suspect)
-        where = f"{label}={i}" if suspect.meter.argument.axes else f"index {i} of {label}"
-        at_end = {0: " (the first)", length - 1: " (the last)"}.get(i, "")
+        slabs = (np.broadcast_to(places[axis] == i, suspect.shape) for i in range(length))
+        wrong = [i for i, slab in enumerate(slabs) if suspect.wrong(slab)]
+        if wrong and len(wrong) < length and wrong[-1] - wrong[0] == len(wrong) - 1:
+            bands.append((len(wrong), axis, wrong[0], wrong[-1]))
+    for count, axis, first, last in sorted(bands)[:1]:
+        length, label = suspect.shape[axis], _axes_text((axis,), suspect)
+        label = label if suspect.meter.argument.axes else f"index of {label}"
+        where = f"{label}={first}" if count == 1 else f"{label}={first} to {last}"
+        end = "first" if first == 0 else "last" if last == length - 1 else ""
+        at_end = f" (the {end}{'' if count == 1 else f' {count}'})" if end else ""
         spatial = axis >= 2 or (len(suspect.shape) == 2 and length > 2)
-        border = bool(at_end) and spatial and length > 2
+        border = bool(end) and spatial and length > 2
         cause = ": a border off by one" if border else ""
-        yield "border" if border else "index", f"only {where}{at_end} is wrong{_there(suspect) or cause}"
-        return
+        text = f"only {where}{at_end} {'is' if count == 1 else 'are'} wrong{_there(suspect) or cause}"
+        yield "border" if border else "index", text
 
 
 def _only_border(suspect: Suspect, places: tuple[Array, ...]) -> Iterator[tuple[str, str]]:
@@ -276,11 +284,12 @@ def _only_phase(suspect: Suspect, places: tuple[Array, ...]) -> Iterator[tuple[s
             (wrong if suspect.wrong(mask) else right).append(phase)
         if right and wrong:
             shown = ", ".join(str(p[0]) if len(p) == 1 else str(p) for p in wrong)
-            yield (
-                "phase",
-                f"only phase {shown} of stride {stride} along {_axes_text(axes, suspect)} is wrong"
-                f"{_there(suspect)}: a stride phase is forgotten",
-            )
+            many = ("phase", "is") if len(wrong) == 1 else ("phases", "are")
+            along = _axes_text(axes, suspect)
+            text = f"only {many[0]} {shown} of stride {stride} along {along} {many[1]} wrong"
+            there = _there(suspect)
+            cause = ": a stride phase is forgotten" if there else ": do windows overlap there?"
+            yield "phase", f"{text}{there}{cause}"
             return
 
 

@@ -11,9 +11,10 @@ from .accept import Array
 if TYPE_CHECKING:
     from .report import Checked, Report
 
-# Errors are drawn from their bound to this many powers of ten above it.
-DECADES = 12.0
+# So few wrong entries are circled.
 CIRCLED = 20
+# Greys of what is not wrong, and the part of the largest error that is drawn as the faintest.
+RIGHT, UNMEASURED, FAINTEST = 0.93, 0.7, 1e-3
 
 
 def draw(report: "Report", path: str | PathLike[str] | None, argument: str | None) -> Any:
@@ -47,24 +48,45 @@ def _chosen(report: "Report", argument: str | None) -> "Checked":
 
 
 def _draw_places(figure: Any, axes: Any, checked: "Checked") -> None:
-    """log10 of error over bound, the array's last two axes as tiles side by side."""
-    values = np.full(math.prod(checked.shape), np.nan)
+    """The wrong entries where they are, the array's last two axes as tiles side by side.
+
+    Wrong entries are coloured by their error, right ones are light, those that were not measured are dark. If
+    all are right, they are coloured by what part of the bound their error takes up.
+    """
+    wrong = [entry for entry in checked.entries if not entry.holds]
+    rms = float(np.sqrt(np.mean(checked.gradient**2))) or 1.0
+    ground = np.full(math.prod(checked.shape), UNMEASURED)
+    values = np.full(ground.shape, np.nan)
     for entry in checked.entries:
-        ratio = abs(entry.error) / entry.bound if entry.bound else math.inf * abs(entry.error)
-        values[entry.flat] = np.clip(np.log10(ratio), 0, DECADES) if ratio > 1 else 0.0
+        ground[entry.flat] = RIGHT
+        if not wrong:
+            values[entry.flat] = abs(entry.error) / (entry.bound or 1.0)
+        elif not entry.holds:
+            values[entry.flat] = np.nan_to_num(abs(entry.error) / rms, nan=1.0, posinf=1.0)
     tiled, where = mosaic(values.reshape(checked.shape))
-    axes.set_facecolor("0.85")
-    image = axes.imshow(tiled, cmap="inferno_r", vmin=0, vmax=DECADES, interpolation="nearest", aspect="auto")
-    figure.colorbar(image, ax=axes, label="powers of ten above the bound")
-    wrong = [entry.flat for entry in checked.entries if not entry.holds]
+    shape = {"aspect": "equal" if 0.2 < tiled.shape[0] / tiled.shape[1] < 5 else "auto"}
+    flat = {"interpolation": "nearest", **shape}
+    axes.imshow(mosaic(ground.reshape(checked.shape))[0], cmap="gray", vmin=0, vmax=1, **flat)
+    if wrong:
+        top = float(np.nanmax(values)) or 1.0
+        image = axes.imshow(np.maximum(tiled, top * FAINTEST), cmap="YlOrRd", norm="log", **flat)
+        image.set_clim(top * FAINTEST, top)
+        label = "error / rms of the gradient"
+    else:
+        image = axes.imshow(tiled, cmap="Blues", vmin=0, vmax=1, **flat)
+        label = "error / bound"
+    figure.colorbar(image, ax=axes, label=label, shrink=0.8)
     if 0 < len(wrong) <= CIRCLED:
-        rows, columns = np.array([where(flat) for flat in wrong]).T
+        rows, columns = np.array([where(entry.flat) for entry in wrong]).T
         axes.plot(columns, rows, "o", markersize=14, markerfacecolor="none", markeredgecolor="tab:red")
-    shape = " x ".join(str(length) for length in checked.shape) or "scalar"
-    untested = "" if len(checked.entries) == values.size else ", grey: not measured"
-    axes.set_title(f"d{checked.name} ({shape}): {len(wrong)} wrong entries{untested}", fontsize=10)
+    lengths = " x ".join(str(length) for length in checked.shape) or "scalar"
+    untested = "" if len(checked.entries) == values.size else ", dark: not measured"
+    count = f"{len(wrong)} wrong {'entry' if len(wrong) == 1 else 'entries'}"
+    axes.set_title(f"d{checked.name} ({lengths}): {count}{untested}", fontsize=10)
     axes.set_xticks([])
     axes.set_yticks([])
+    for side in axes.spines.values():
+        side.set_visible(False)
 
 
 def mosaic(values: Array) -> tuple[Array, Any]:
@@ -92,8 +114,10 @@ def _draw_remainders(axes: Any, checked: "Checked") -> None:
     taylor = checked.taylor
     axes.set_title("Taylor remainder along a random direction", fontsize=10)
     axes.set_xlabel("step h")
-    if taylor is None or not any(r > 0 for r in taylor.remainders):
-        axes.text(0.5, 0.5, "zero at every step", ha="center", transform=axes.transAxes)
+    if taylor is None or len(taylor.steps) < 2:
+        axes.text(0.5, 0.5, "rounding at every step", ha="center", transform=axes.transAxes)
+        axes.set_xticks([])
+        axes.set_yticks([])
         return
     steps, remainders = np.array(taylor.steps), np.array(taylor.remainders)
     rate = "" if taylor.rate is None else f", rate {taylor.rate:.2f}"
