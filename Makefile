@@ -43,7 +43,7 @@ tsan: $(VENV)/.test
 
 wheel: $(VENV)/.python
 	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
-	@ls -l dist/*.whl
+	$(BIN)/python tools/check_wheel.py
 
 clean:
 	rm -rf $(VENV) build dist

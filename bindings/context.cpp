@@ -4,6 +4,10 @@
 #include <chrono>
 #include <thread>
 
+#if !defined(_WIN32)
+#include <pthread.h>
+#endif
+
 #include "base/machine.hpp"
 #include "base/workspace.hpp"
 
@@ -12,7 +16,22 @@ namespace {
 
 std::atomic<int> g_threads{0};   // of the process; 0: not set, use the machine's
 thread_local int t_threads = 0;  // of the calling thread; 0: no override
-unsigned long g_main_thread = 0;
+std::atomic<unsigned long> g_main_thread{0};
+
+#if !defined(_WIN32)
+// The thread that forks is the main thread of its child.
+[[maybe_unused]] const int g_registered =
+    pthread_atfork(nullptr, nullptr, [] { g_main_thread = PyThread_get_thread_ident(); });
+#endif
+
+// The main thread's number, without an import of `threading`: where nobody has imported that, there are no
+// other threads that could be importing us.
+unsigned long main_thread() {
+  const nb::object modules = nb::module_::import_("sys").attr("modules");
+  const nb::object threading = modules.attr("get")("threading");
+  if (threading.is_none()) return PyThread_get_thread_ident();
+  return nb::cast<unsigned long>(threading.attr("main_thread")().attr("ident"));
+}
 
 // Runs Python's signal handlers; true if one of them raised. Only the main thread hears signals.
 bool interrupted() {
@@ -61,8 +80,7 @@ void raise(std::exception_ptr error) {
 }
 
 void bind_context(nb::module_& m) {
-  const nb::object main = nb::module_::import_("threading").attr("main_thread")();
-  g_main_thread = nb::cast<unsigned long>(main.attr("ident"));
+  g_main_thread = main_thread();
   m.def("get_num_threads", &get_num_threads);
   m.def("set_num_threads", [](int n) { g_threads.store(n, std::memory_order_relaxed); }, nb::arg("n"));
   // Sets the calling thread's own number (0: none) and returns the one it had.
