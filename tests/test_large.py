@@ -1,0 +1,83 @@
+"""Arrays of more than 2**31 elements: reserved but never touched, except where a few windows lie."""
+
+import numpy as np
+import pytest
+
+import windrow as wr
+from windrow import reference
+
+FAR = 2**31 + 2**21  # elements; 32-bit offsets end at 2**31
+
+
+@pytest.fixture(scope="module")
+def far():
+    """Zeros that the system maps when they are written."""
+    try:
+        return np.zeros(FAR, np.float32)
+    except MemoryError:
+        pytest.skip("the system does not reserve 8 GiB")
+
+
+def planted(far, shape, positions):
+    """An array over all of that memory, with values at some positions."""
+    view = far[: int(np.prod(shape))].reshape(shape)
+    for value, position in enumerate(positions, 1):
+        view[position] = value
+    return view
+
+
+W = np.array([[[1.0, 10.0, 100.0]]], np.float32)
+
+
+@pytest.mark.parametrize("per_image", [True, False])
+def test_windows_far_apart(target, far, per_image):
+    """Two windows more than 2**31 elements apart, along an axis or in two images."""
+    size = 2**30 + 7
+    if per_image:
+        shape, stride, places = (2, 1, size), size, [(0, 0, 1), (1, 0, 2), (1, 0, size - 1)]
+    else:
+        shape, stride, places = (1, 1, 2 * size), 2 * size - 3, [(0, 0, 1), (0, 0, 2), (0, 0, 2 * size - 1)]
+    x = planted(far, shape, places)
+    try:
+        y = wr.conv(x, W, stride=stride)
+        dw = wr.conv_grad_weight(np.ones_like(y), x, W.shape, stride=stride)
+    finally:
+        for place in places:
+            x[place] = 0
+    expected = [[[10.0]], [[200.0]]] if per_image else [[[210.0, 300.0]]]
+    np.testing.assert_array_equal(y, np.array(expected, np.float32))
+    np.testing.assert_array_equal(dw, [[[0.0, 1.0, 2.0]]] if per_image else [[[0.0, 1.0, 5.0]]])
+
+
+def test_taps_and_channels_far_apart(target, far):
+    size = 2**30 + 5
+    places = [(0, 0, 0), (0, 1, 1), (0, 1, size - 1)]
+    x = planted(far, (1, 2, size), places)
+    w = np.array([[[1.0, 10.0], [100.0, 1000.0]]], np.float32)
+    try:
+        y = wr.conv(x, w, dilation=size - 2)
+        dw = wr.conv_grad_weight(np.ones_like(y), x, w.shape, dilation=size - 2)
+    finally:
+        for place in places:
+            x[place] = 0
+    np.testing.assert_array_equal(y, [[[1.0, 3200.0]]])
+    np.testing.assert_array_equal(dw, [[[1.0, 0.0], [2.0, 3.0]]])
+
+
+def test_rows_far_apart(target, far):
+    """Rows and columns whose strides in memory are larger than 2**31 elements."""
+    x = np.lib.stride_tricks.as_strided(far, (1, 1, 2, 5), (0, 0, 4 * (FAR - 100), 4))
+    values = np.arange(10, dtype=np.float32).reshape(1, 1, 2, 5)
+    x[...] = values
+    w = np.ones((2, 1, 2, 3), np.float32)
+    try:
+        y = wr.conv(x, w, padding=1)
+        dw = wr.conv_grad_weight(y, x, w.shape, padding=1)
+        far_y = np.lib.stride_tricks.as_strided(far[10:], y.shape, (0, 4 * 8, 4 * (2**30), 4))
+        assert wr.conv(x, w, padding=1, out=far_y) is far_y
+        np.testing.assert_array_equal(far_y, y)
+        far_y[...] = 0
+    finally:
+        x[...] = 0
+    np.testing.assert_array_equal(y, reference.conv(values, w, padding=1))
+    np.testing.assert_array_equal(dw, reference.conv_grad_weight(y, values, w.shape, padding=1))
