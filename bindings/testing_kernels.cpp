@@ -126,7 +126,7 @@ void run_spread(const Target& target, nb::handle target_array, Index step, nb::h
     to.check(0, (count - 1) * step);
     source.check(0, count - 1);
   }
-  target.kernels<T>().spread({.target = to.data, .step = step, .source = source.data, .count = count});
+  target.kernels<T>().spread({.target = to.data, .source = source.data, .step = step, .count = count});
 }
 
 template <class T>

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <limits>
 #include <numeric>
+#include <optional>
 #include <utility>
 
 #include "drivers/bias_gradient.hpp"
+#include "drivers/strip_product.hpp"
 #include "drivers/weight_gradient.hpp"
 #include "drivers/window_product.hpp"
 #include "plan/choose.hpp"
@@ -155,21 +157,40 @@ void require(Index scratch, const CallOptions& options, int threads) {
     throw WorkspaceTooSmall{scratch * threads};
 }
 
+// How a product over windows will run: one of the two drivers with its blocks.
+struct ProductPlan {
+  std::optional<StripBlocks> strips;
+  ProductBlocks blocks;
+  Index scratch = 0;  // of one thread
+};
+
 template <class T>
-ProductBlocks blocks_of(const WindowProduct<T>& p, const CallOptions& options, const Target& target,
-                        int threads) {
+ProductPlan plan_product(const WindowProduct<T>& p, const CallOptions& options, const Target& target,
+                         int threads) {
   const Tile tile = tile_of<T>(target);
   const ProductSize size = size_of(p);
   const Index most = options.max_workspace == 0 ? std::numeric_limits<Index>::max() : share(options, threads);
-  const ProductBlocks blocks = choose_blocks(size, tile, most);
-  require(product_scratch(blocks, tile), options, threads);
-  return blocks;
+  ProductPlan plan;
+  plan.strips = choose_strips(p.grid, size, p.channels, tile, most);
+  if (plan.strips) {
+    plan.scratch = strip_scratch(p.grid, p.channels, *plan.strips, tile);
+  } else {
+    plan.blocks = choose_blocks(size, tile, most);
+    plan.scratch = product_scratch(plan.blocks, tile);
+  }
+  require(plan.scratch, options, threads);
+  return plan;
 }
 
 template <class T>
 void run_product(const WindowProduct<T>& p, const CallOptions& options, const Target& target,
                  const RunContext& context) {
-  run_window_product(p, blocks_of(p, options, target, context.threads), target, context);
+  const ProductPlan plan = plan_product(p, options, target, context.threads);
+  if (plan.strips) {
+    run_strip_product(p, *plan.strips, target, context);
+  } else {
+    run_window_product(p, plan.blocks, target, context);
+  }
 }
 
 template <class T>
@@ -303,14 +324,25 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, const CallOptions& options, co
   plan.roundings = std::min(terms, Index{kChunk}) + ceil_div(terms, kChunk);
   const auto add = [&](const WindowProduct<T>& p) {
     const ProductSize size = size_of(p);
-    const ProductBlocks blocks = blocks_of(p, options, target, threads);
-    const Index nr = tile.columns();
-    plan.block_k = kChunk;
-    plan.block_pixels = std::max(plan.block_pixels, blocks.panels * nr);
-    plan.block_rows = std::max(plan.block_rows, blocks.rows);
-    plan.pieces +=
-        size.groups * ceil_div(ceil_div(size.pixels, nr), blocks.panels) * ceil_div(size.rows, blocks.rows);
-    plan.scratch_bytes = std::max(plan.scratch_bytes, product_scratch(blocks, tile));
+    const ProductPlan product = plan_product(p, options, target, threads);
+    plan.scratch_bytes = std::max(plan.scratch_bytes, product.scratch);
+    if (product.strips) {
+      const StripBlocks& strips = *product.strips;
+      const PixelAxis& last = p.grid.axes.back();
+      plan.kernel = "strip_product";
+      plan.block_k = size.terms;
+      plan.block_rows = p.rows;
+      plan.block_pixels = std::max(plan.block_pixels, strips.rows * strips.columns);
+      const Index lines = p.grid.images * p.grid.per_image() / last.count;
+      plan.pieces += ceil_div(
+          size.groups * ceil_div(lines, strips.rows) * ceil_div(last.count, strips.columns), strips.units);
+    } else {
+      plan.block_k = kChunk;
+      plan.block_pixels = std::max(plan.block_pixels, product.blocks.panels * tile.columns());
+      plan.block_rows = std::max(plan.block_rows, product.blocks.rows);
+      plan.pieces += size.groups * ceil_div(ceil_div(size.pixels, tile.columns()), product.blocks.panels) *
+                     ceil_div(size.rows, product.blocks.rows);
+    }
   };
   if (pass == Pass::kForward) {
     add(forward_product<T>(s, {nullptr, x_strides.data()}, {nullptr, w_strides.data()}, {},

@@ -158,8 +158,8 @@ class Driver {
     for (Index m = 0; m < rows; ++m) {
       for (const Run& run : panel.table.runs())
         kernels_.spread({.target = target + m * p_.target_row + run.target,
-                         .step = p_.grid.axes.back().target_stride,
                          .source = panel.sums + m * nr_ + run.lane,
+                         .step = p_.grid.axes.back().target_stride,
                          .count = run.count});
     }
   }

@@ -42,6 +42,52 @@ struct Product {
   const T* bias;    // one value per row, added last; or null
 };
 
+// y[r * y_row + i] (+)= sum over k of w[step[k].a] * x[r * x_row + step[k].b + i]  (+ bias)    for r < rows,
+// i < count The sum of each element follows the plan of Product. x is read in whole vectors, y exactly.
+template <class T>
+struct Stencil {
+  const T* w;
+  const T* x;
+  std::ptrdiff_t x_row;
+  const Step* step;
+  std::ptrdiff_t k;
+  T* y;
+  std::ptrdiff_t y_row;
+  std::ptrdiff_t rows, count;
+  bool accumulate;
+  const T* bias;  // one value, or null
+};
+
+// The same for a window of kernel_rows x kernel_columns taps in one channel, row-major: tap (i, j) of row r
+// reads x[(r * row_step + i) * x_row + shift[j] + lane]. False, and nothing done, where the target has no
+// code for this window.
+template <class T>
+struct Window {
+  const T* w;  // one value per tap
+  const T* x;
+  std::ptrdiff_t x_row;
+  const std::ptrdiff_t* shift;
+  int kernel_rows, kernel_columns;
+  std::ptrdiff_t row_step;
+  T* y;
+  std::ptrdiff_t y_row;
+  std::ptrdiff_t rows, count;
+  bool accumulate;
+  const T* bias;  // one value, or null
+};
+
+// target[r * target_row + j] = source[r * source_row + j * step] for low <= j < high, and zero for the other
+// j < width, for r < rows. Rows are written in order, and each may spill up to a vector over its end.
+template <class T>
+struct Pad {
+  T* target;
+  std::ptrdiff_t target_row;
+  const T* source;
+  std::ptrdiff_t source_row, step;
+  std::ptrdiff_t rows, width, low, high;
+  std::ptrdiff_t ahead;  // from the source to what will be copied next: fetched into the cache
+};
+
 // Lanes of one vector that are read from one run of memory: lane l of `mask` reads source[offset + l * step].
 struct Segment {
   std::ptrdiff_t offset;
@@ -65,12 +111,13 @@ struct Gather {
   std::ptrdiff_t ahead;  // from the source to what will be gathered next: fetched into the cache; 0: nothing
 };
 
-// target[i * step] = source[i] for i < count
+// Spread:  target[i * step] = source[i] for i < count
+// Collect: target[i] = source[i * step] for i < count
 template <class T>
-struct Spread {
+struct Strided {
   T* target;
-  std::ptrdiff_t step;
   const T* source;
+  std::ptrdiff_t step;
   std::ptrdiff_t count;
 };
 
@@ -95,7 +142,11 @@ struct KernelTable {
   int vectors;  // ... and this many vectors: NR = vectors * lanes
   void (*product)(const Product<T>&, int rows, int vectors);  // 1 <= rows <= MR, 1 <= vectors <= NR / lanes
   void (*gather)(const Gather<T>&);
-  void (*spread)(const Spread<T>&);
+  void (*stencil)(const Stencil<T>&);
+  bool (*window)(const Window<T>&);
+  void (*pad)(const Pad<T>&);
+  void (*spread)(const Strided<T>&);
+  void (*collect)(const Strided<T>&);
   void (*transpose)(const Transpose<T>&);
   double (*fma_rounds)(
       std::ptrdiff_t rounds);  // for measuring the peak: returns the FLOPs done, in registers only

@@ -6,9 +6,6 @@
 #include "kernels/contract.hpp"
 #include "kernels/simd.hpp"
 
-// Sums stay in registers only where every loop over them is unrolled.
-#define WINDROW_UNROLL _Pragma("GCC unroll 16")
-
 namespace {
 
 template <class T, int M, int V>

@@ -12,6 +12,9 @@
 #include <arm_neon.h>
 #endif
 
+// Sums stay in registers only where every loop over them is unrolled.
+#define WINDROW_UNROLL _Pragma("GCC unroll 16")
+
 namespace {
 
 template <class T>

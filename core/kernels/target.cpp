@@ -3,9 +3,12 @@
 // stays so).
 #include "kernels/contract.hpp"
 #include "kernels/gather.hpp"
+#include "kernels/pad.hpp"
 #include "kernels/product.hpp"
-#include "kernels/spread.hpp"
+#include "kernels/stencil.hpp"
+#include "kernels/strided.hpp"
 #include "kernels/transpose.hpp"
+#include "kernels/window.hpp"
 
 namespace {
 
@@ -16,7 +19,11 @@ constexpr windrow::KernelTable<T> kTable = {
     .vectors = Simd<T>::kVectors,
     .product = product<T>,
     .gather = gather<T>,
+    .stencil = stencil<T>,
+    .window = window<T>,
+    .pad = pad<T>,
     .spread = spread<T>,
+    .collect = collect<T>,
     .transpose = transpose<T>,
     .fma_rounds = fma_rounds<T>,
 };

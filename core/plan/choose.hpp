@@ -1,6 +1,9 @@
 // The choice of algorithm and block sizes: pure functions of shapes and of the target's tile.
 #pragma once
 
+#include <optional>
+
+#include "drivers/strip_product.hpp"
 #include "drivers/window_product.hpp"
 
 namespace windrow {
@@ -11,7 +14,11 @@ struct ProductSize {
   Index groups;
 };
 
-// Blocks whose scratch is at most `most_scratch` bytes for each thread, if any are.
+// Blocks of drivers/window_product whose scratch is at most `most_scratch` bytes for each thread, if any are.
+// Blocks for drivers/strip_product if that is faster than packing, by a count of cycles, and fits.
+std::optional<StripBlocks> choose_strips(const PixelGrid& grid, const ProductSize& size, Index channels,
+                                         const Tile& tile, Index most_scratch);
+
 ProductBlocks choose_blocks(const ProductSize& size, const Tile& tile, Index most_scratch);
 
 }  // namespace windrow

@@ -1,14 +1,21 @@
-// A run of sums written to a strided run of the result: how the input gradient's phases come together.
+// Runs of elements to and from a stride: how the input gradient's phases come together, and how the phases of
+// a strided window are taken apart.
 #pragma once
 
 #include "kernels/contract.hpp"
+#include "kernels/masked.hpp"
 #include "kernels/simd.hpp"
 
 namespace {
 
 template <class T>
-void spread_generic(const windrow::Spread<T>& s) {
+void spread_generic(const windrow::Strided<T>& s) {
   for (std::ptrdiff_t i = 0; i < s.count; ++i) s.target[i * s.step] = s.source[i];
+}
+
+template <class T>
+void collect_generic(const windrow::Strided<T>& s) {
+  for (std::ptrdiff_t i = 0; i < s.count; ++i) s.target[i] = s.source[i * s.step];
 }
 
 #if defined(__AVX512F__)
@@ -38,7 +45,7 @@ struct Spreading {
 };
 
 template <class T>
-void spread(const windrow::Spread<T>& s) {
+void spread(const windrow::Strided<T>& s) {
   constexpr std::ptrdiff_t kLanes = Simd<T>::kLanes;
   if (s.step != 1 && s.step != 2) return spread_generic(s);
   for (std::ptrdiff_t i = 0; i < s.count; i += kLanes) {
@@ -57,10 +64,29 @@ void spread(const windrow::Spread<T>& s) {
   }
 }
 
+template <class T>
+void collect(const windrow::Strided<T>& s) {
+  constexpr std::ptrdiff_t kLanes = Simd<T>::kLanes;
+  if (s.step != 1 && s.step != 2) return collect_generic(s);
+  for (std::ptrdiff_t i = 0; i < s.count; i += kLanes) {
+    const std::ptrdiff_t some = s.count - i < kLanes ? s.count - i : kLanes;
+    const auto lanes = static_cast<typename Masked::Of<T>>((std::uint32_t{1} << some) - 1);
+    const auto zero = Simd<T>::zero();
+    const auto v = s.step == 1 ? Masked::load(zero, lanes, s.source + i)
+                               : Masked::load_even(zero, lanes, s.source + 2 * i);
+    Spreading::store(s.target + i, lanes, v);
+  }
+}
+
 #else
 
 template <class T>
-void spread(const windrow::Spread<T>& s) {
+void collect(const windrow::Strided<T>& s) {
+  collect_generic(s);
+}
+
+template <class T>
+void spread(const windrow::Strided<T>& s) {
   spread_generic(s);
 }
 

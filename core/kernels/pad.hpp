@@ -1,0 +1,65 @@
+// Rows copied between zeros, and taken from a stride: how a strip of an image gets its padding.
+#pragma once
+
+#include "kernels/contract.hpp"
+#include "kernels/masked.hpp"
+#include "kernels/simd.hpp"
+
+namespace {
+
+template <class T>
+void pad_generic(const windrow::Pad<T>& p) {
+  for (std::ptrdiff_t r = 0; r < p.rows; ++r) {
+    T* target = p.target + r * p.target_row;
+    const T* source = p.source + r * p.source_row;
+    for (std::ptrdiff_t j = 0; j < p.low; ++j) target[j] = 0;
+    for (std::ptrdiff_t j = p.low; j < p.high; ++j) target[j] = source[j * p.step];
+    for (std::ptrdiff_t j = p.high; j < p.width; ++j) target[j] = 0;
+  }
+}
+
+#if defined(__AVX512F__)
+
+template <class T, bool kEven>
+void pad_masked(const windrow::Pad<T>& p) {
+  using S = Simd<T>;
+  constexpr std::ptrdiff_t kLanes = S::kLanes;
+  const auto lanes_below = [](std::ptrdiff_t end) {
+    return end <= 0 ? 0u : end >= kLanes ? (1u << kLanes) - 1 : (1u << end) - 1;
+  };
+  for (std::ptrdiff_t r = 0; r < p.rows; ++r) {
+    T* target = p.target + r * p.target_row;
+    const T* source = p.source + r * p.source_row;
+    for (std::ptrdiff_t j = 0; j < p.width; j += kLanes) {
+      const auto mask =
+          static_cast<typename Masked::Of<T>>(lanes_below(p.high - j) & ~lanes_below(p.low - j));
+      const typename S::V v = kEven ? Masked::load_even(S::zero(), mask, source + 2 * j)
+                                    : Masked::load(S::zero(), mask, source + j);
+      S::store(target + j, v);
+      __builtin_prefetch(source + (kEven ? 2 : 1) * j + p.ahead, 0, 2);
+      if (kEven) __builtin_prefetch(source + 2 * j + kLanes + p.ahead, 0, 2);
+    }
+  }
+}
+
+template <class T>
+void pad(const windrow::Pad<T>& p) {
+  if (p.step == 1) {
+    pad_masked<T, false>(p);
+  } else if (p.step == 2) {
+    pad_masked<T, true>(p);
+  } else {
+    pad_generic(p);
+  }
+}
+
+#else
+
+template <class T>
+void pad(const windrow::Pad<T>& p) {
+  pad_generic(p);
+}
+
+#endif
+
+}  // namespace

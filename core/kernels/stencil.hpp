@@ -1,0 +1,92 @@
+// Sums of shifted rows: what is left of a product whose result has a single row, as in depthwise convolution.
+#pragma once
+
+#include <type_traits>
+
+#include "kernels/contract.hpp"
+#include "kernels/simd.hpp"
+
+namespace {
+
+// The first `count` lanes of a vector, where a whole one would leave the caller's memory.
+template <class T>
+struct FirstLanes {
+  using S = Simd<T>;
+#if defined(__AVX512F__)
+  static auto mask(std::ptrdiff_t count) {
+    using M = std::conditional_t<sizeof(T) == 4, __mmask16, __mmask8>;
+    return static_cast<M>((1u << count) - 1);
+  }
+  static __m512 load(const float* p, std::ptrdiff_t count) { return _mm512_maskz_loadu_ps(mask(count), p); }
+  static __m512d load(const double* p, std::ptrdiff_t count) { return _mm512_maskz_loadu_pd(mask(count), p); }
+  static void store(float* p, __m512 v, std::ptrdiff_t count) { _mm512_mask_storeu_ps(p, mask(count), v); }
+  static void store(double* p, __m512d v, std::ptrdiff_t count) { _mm512_mask_storeu_pd(p, mask(count), v); }
+#else
+  static typename S::V load(const T* p, std::ptrdiff_t count) {
+    T lanes[S::kLanes] = {};
+    for (std::ptrdiff_t i = 0; i < count; ++i) lanes[i] = p[i];
+    return S::load(lanes);
+  }
+  static void store(T* p, typename S::V v, std::ptrdiff_t count) {
+    T lanes[S::kLanes];
+    S::store(lanes, v);
+    for (std::ptrdiff_t i = 0; i < count; ++i) p[i] = lanes[i];
+  }
+#endif
+};
+
+// `count` lanes from i on, in V vectors of which the last may be partial.
+template <class T, int V>
+void stencil_lanes(const windrow::Stencil<T>& s, const T* x, T* y, std::ptrdiff_t count) {
+  using S = Simd<T>;
+  const std::ptrdiff_t rest = count - (V - 1) * S::kLanes;
+  bool add_to_y = s.accumulate;
+  std::ptrdiff_t k = 0;
+  do {
+    const std::ptrdiff_t end = s.k - k < windrow::kChunk ? s.k : k + windrow::kChunk;
+    typename S::V sum[V];
+    for (int v = 0; v < V; ++v) sum[v] = S::zero();
+    for (; k < end; ++k) {
+      const typename S::V factor = S::all(s.w[s.step[k].a]);
+      const T* row = x + s.step[k].b;
+      for (int v = 0; v < V; ++v) sum[v] = S::fma(factor, S::load(row + v * S::kLanes), sum[v]);
+    }
+    if (add_to_y) {
+      for (int v = 0; v < V - 1; ++v) sum[v] = S::add(S::load(y + v * S::kLanes), sum[v]);
+      sum[V - 1] = S::add(FirstLanes<T>::load(y + (V - 1) * S::kLanes, rest), sum[V - 1]);
+    }
+    if (s.bias && k == s.k) {
+      for (int v = 0; v < V; ++v) sum[v] = S::add(sum[v], S::all(*s.bias));
+    }
+    for (int v = 0; v < V - 1; ++v) S::store(y + v * S::kLanes, sum[v]);
+    if (rest == S::kLanes) {
+      S::store(y + (V - 1) * S::kLanes, sum[V - 1]);
+    } else {
+      FirstLanes<T>::store(y + (V - 1) * S::kLanes, sum[V - 1], rest);
+    }
+    add_to_y = true;
+  } while (k < s.k);
+}
+
+template <class T>
+void stencil(const windrow::Stencil<T>& s) {
+  constexpr std::ptrdiff_t kLanes = Simd<T>::kLanes;
+  for (std::ptrdiff_t r = 0; r < s.rows; ++r) {
+    const T* x = s.x + r * s.x_row;
+    T* y = s.y + r * s.y_row;
+    std::ptrdiff_t count = s.count;
+    for (; count > 4 * kLanes; count -= 4 * kLanes, x += 4 * kLanes, y += 4 * kLanes)
+      stencil_lanes<T, 4>(s, x, y, 4 * kLanes);
+    if (count > 3 * kLanes) {
+      stencil_lanes<T, 4>(s, x, y, count);
+    } else if (count > 2 * kLanes) {
+      stencil_lanes<T, 3>(s, x, y, count);
+    } else if (count > kLanes) {
+      stencil_lanes<T, 2>(s, x, y, count);
+    } else if (count > 0) {
+      stencil_lanes<T, 1>(s, x, y, count);
+    }
+  }
+}
+
+}  // namespace
