@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "drivers/bias_gradient.hpp"
+#include "drivers/depthwise_gradient.hpp"
 #include "drivers/strip_product.hpp"
 #include "drivers/weight_gradient.hpp"
 #include "drivers/window_product.hpp"
@@ -14,6 +15,8 @@
 
 namespace windrow {
 namespace {
+
+constexpr Index kMostDepthwiseScratch = Index{1} << 20;  // bytes: beyond, windows are wider than a cache
 
 // The offsets of all taps, row-major, given the offsets along each axis.
 Extents tap_offsets(const std::vector<Extents>& along) {
@@ -86,7 +89,8 @@ PhaseAxis phase_axis(const WindowAxis& a, Index first, Index dy_stride, Index dx
               .source_stride = dy_stride,
               .target_stride = dx_stride * a.stride,
               .tap = {}};
-  for (Index t = 0; t < a.kernel; ++t) {
+  // From the last tap to the first, so that the positions ascend, as they do in the forward pass.
+  for (Index t = a.kernel; t-- > 0;) {
     const Index distance = first + a.before - t * a.dilation;
     if (distance % a.stride != 0) continue;
     p.pixels.tap.push_back(distance / a.stride);
@@ -230,6 +234,14 @@ Index most_terms(const ConvShape& s, Pass pass) {
   return terms;
 }
 
+// One channel per group leaves the lanes of the product nearly empty. A filter that is far larger than its
+// result has no pixels to fill them with either.
+template <class T>
+bool is_depthwise(const WeightGradient<T>& p, const Target& target) {
+  return p.channels == 1 && p.groups > 1 &&
+         depthwise_gradient_cost(p, target).scratch_bytes <= kMostDepthwiseScratch;
+}
+
 // C-ordered strides of (a, b, spatial...), for plans that have no arrays yet.
 Extents c_strides(Index b, const Extents& spatial) {
   Extents strides(spatial.size() + 2, 1);
@@ -258,8 +270,13 @@ void conv_grad_weight(const ConvShape& shape, ArrayView<const T> dy, ArrayView<c
                       const CallOptions& options, const Target& target, const RunContext& context) {
   WeightGradient<T> problem = weight_gradient(shape, dy, x, dw, options.accumulate);
   problem.most_scratch = share(options, context.threads);  // 0 where there is no limit
-  require(weight_gradient_cost(problem, target).scratch_bytes, options, context.threads);
-  run_weight_gradient(problem, target, context);
+  if (is_depthwise(problem, target)) {
+    require(depthwise_gradient_cost(problem, target).scratch_bytes, options, context.threads);
+    run_depthwise_gradient(problem, target, context);
+  } else {
+    require(weight_gradient_cost(problem, target).scratch_bytes, options, context.threads);
+    run_weight_gradient(problem, target, context);
+  }
 }
 
 template <class T>
@@ -311,9 +328,11 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, const CallOptions& options, co
     WeightGradient<T> problem = weight_gradient<T>(
         s, {nullptr, y_strides.data()}, {nullptr, x_strides.data()}, {nullptr, w_strides.data()}, false);
     problem.most_scratch = share(options, threads);
-    const auto cost = weight_gradient_cost(problem, target);
+    const bool depthwise = is_depthwise(problem, target);
+    const auto cost =
+        depthwise ? depthwise_gradient_cost(problem, target) : weight_gradient_cost(problem, target);
     require(cost.scratch_bytes, options, threads);
-    plan.kernel = "weight_gradient";
+    plan.kernel = depthwise ? "depthwise_gradient" : "weight_gradient";
     plan.pieces = cost.pieces;
     plan.scratch_bytes = cost.scratch_bytes;
     plan.shared_bytes = cost.partial_bytes;

@@ -76,6 +76,20 @@ struct Window {
   const T* bias;  // one value, or null
 };
 
+// sums[k * lanes + i % lanes] += dy[r * dy_row + i] * x[r * x_row + tap[k] + i]    for r < rows, i < count, k
+// < taps in order of r, then i, for each of the `lanes` sums of a tap.
+template <class T>
+struct Correlate {
+  const T* dy;
+  std::ptrdiff_t dy_row;
+  const T* x;
+  std::ptrdiff_t x_row;
+  const std::ptrdiff_t* tap;
+  std::ptrdiff_t taps;
+  std::ptrdiff_t rows, count;
+  T* sums;
+};
+
 // target[r * target_row + j] = source[r * source_row + j * step] for low <= j < high, and zero for the other
 // j < width, for r < rows. Rows are written in order, and each may spill up to a vector over its end.
 template <class T>
@@ -144,6 +158,7 @@ struct KernelTable {
   void (*gather)(const Gather<T>&);
   void (*stencil)(const Stencil<T>&);
   bool (*window)(const Window<T>&);
+  void (*correlate)(const Correlate<T>&);
   void (*pad)(const Pad<T>&);
   void (*spread)(const Strided<T>&);
   void (*collect)(const Strided<T>&);

@@ -17,6 +17,19 @@
 
 namespace {
 
+// The compiler would rather load a value again for each use than keep it.
+template <class V>
+inline V in_register(V v) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(v));
+#elif defined(__x86_64__)
+  asm("" : "+x"(v));
+#elif defined(__aarch64__)
+  asm("" : "+w"(v));
+#endif
+  return v;
+}
+
 template <class T>
 struct Simd;
 

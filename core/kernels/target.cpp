@@ -2,6 +2,7 @@
 // everything but the two tables has internal linkage (tests/test_kernel_objects.py runs nm to see that it
 // stays so).
 #include "kernels/contract.hpp"
+#include "kernels/correlate.hpp"
 #include "kernels/gather.hpp"
 #include "kernels/pad.hpp"
 #include "kernels/product.hpp"
@@ -21,6 +22,7 @@ constexpr windrow::KernelTable<T> kTable = {
     .gather = gather<T>,
     .stencil = stencil<T>,
     .window = window<T>,
+    .correlate = correlate<T>,
     .pad = pad<T>,
     .spread = spread<T>,
     .collect = collect<T>,

@@ -19,7 +19,7 @@ void window_block(const windrow::Window<T>& p, const T* x, T* y, std::ptrdiff_t 
   for (int row = 0; row < (kRows - 1) * kStep + KR; ++row) {
     WINDROW_UNROLL
     for (int j = 0; j < KC; ++j) {
-      const typename S::V v = S::load(x + row * p.x_row + p.shift[j]);
+      const typename S::V v = in_register(S::load(x + row * p.x_row + p.shift[j]));
       WINDROW_UNROLL
       for (int r = 0; r < kRows; ++r) {
         const int i = row - r * kStep;

@@ -1,0 +1,47 @@
+// The weight gradient of one channel: sums over pixels of two images, for several shifts of one of them.
+#pragma once
+
+#include "kernels/contract.hpp"
+#include "kernels/simd.hpp"
+#include "kernels/stencil.hpp"
+
+namespace {
+
+// K taps at once, each with its own sums in registers; the values of dy are loaded once for all of them.
+template <class T, int K>
+void correlate_taps(const windrow::Correlate<T>& c, const std::ptrdiff_t* tap, T* sums) {
+  using S = Simd<T>;
+  typename S::V sum[K];
+  WINDROW_UNROLL
+  for (int k = 0; k < K; ++k) sum[k] = S::load(sums + k * S::kLanes);
+  for (std::ptrdiff_t r = 0; r < c.rows; ++r) {
+    const T* dy = c.dy + r * c.dy_row;
+    const T* x = c.x + r * c.x_row;
+    std::ptrdiff_t i = 0;
+    for (; i + S::kLanes <= c.count; i += S::kLanes) {
+      const typename S::V v = S::load(dy + i);
+      WINDROW_UNROLL
+      for (int k = 0; k < K; ++k) sum[k] = S::fma(v, S::load(x + tap[k] + i), sum[k]);
+    }
+    if (i < c.count) {
+      // Both factors are zero in the lanes past the row, whatever lies there.
+      const typename S::V v = FirstLanes<T>::load(dy + i, c.count - i);
+      WINDROW_UNROLL
+      for (int k = 0; k < K; ++k)
+        sum[k] = S::fma(v, FirstLanes<T>::load(x + tap[k] + i, c.count - i), sum[k]);
+    }
+  }
+  WINDROW_UNROLL
+  for (int k = 0; k < K; ++k) S::store(sums + k * S::kLanes, sum[k]);
+}
+
+template <class T>
+void correlate(const windrow::Correlate<T>& c) {
+  constexpr int kLanes = Simd<T>::kLanes;
+  std::ptrdiff_t k = 0;
+  for (; k + 9 <= c.taps; k += 9) correlate_taps<T, 9>(c, c.tap + k, c.sums + k * kLanes);
+  for (; k + 3 <= c.taps; k += 3) correlate_taps<T, 3>(c, c.tap + k, c.sums + k * kLanes);
+  for (; k < c.taps; ++k) correlate_taps<T, 1>(c, c.tap + k, c.sums + k * kLanes);
+}
+
+}  // namespace
