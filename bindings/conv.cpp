@@ -100,12 +100,15 @@ class Conv {
     });
   }
 
-  nb::object grad_input(nb::handle dy, nb::handle w, nb::object out, bool accumulate, bool channels_last,
-                        Index max_workspace) const {
+  nb::object grad_input(nb::handle dy, nb::handle w, nb::object out, bool accumulate,
+                        nb::handle channels_last, Index max_workspace) const {
     return with_type_of(dy, [&]<class T>(T) -> nb::object {
       const Operand<T> dy_in(dy, y_shape_), w_in(w, w_shape_);
       if (!dy_in || !w_in) return nb::none();
-      if (out.is_none()) out = new_array("dx", dtype_of<T>(), x_shape_, channels_last);
+      if (out.is_none())
+        out = new_array(
+            "dx", dtype_of<T>(), x_shape_,
+            channels_last.is_none() ? is_channels_last(dy_in.array) : nb::cast<bool>(channels_last));
       const Operand<T> dx(out, x_shape_);
       if (!dx) return nb::none();
       const ArrayView<T> dx_out = dx.output();
@@ -225,7 +228,7 @@ void bind_conv(nb::module_& m) {
       .def("forward", &Conv::forward, nb::arg("x"), nb::arg("w"), nb::arg("b").none(), nb::arg("out").none(),
            nb::arg("max_workspace"))
       .def("grad_input", &Conv::grad_input, nb::arg("dy"), nb::arg("w"), nb::arg("out").none(),
-           nb::arg("accumulate"), nb::arg("channels_last"), nb::arg("max_workspace"))
+           nb::arg("accumulate"), nb::arg("channels_last").none(), nb::arg("max_workspace"))
       .def("grad_weight", &Conv::grad_weight, nb::arg("dy"), nb::arg("x"), nb::arg("out").none(),
            nb::arg("accumulate"), nb::arg("max_workspace"))
       .def("plan", &Conv::plan, nb::arg("operation"), nb::arg("is_double"), nb::arg("threads"),

@@ -40,7 +40,7 @@ void bind_targets(nb::module_& m) {
 
 NB_MODULE(_core, m) {
   using namespace windrow::python;
-  // Threads that still compute when Python ends hold references: that is no leak.
+  // Prepared problems live in a cache until Python has ended, and so do threads that still compute: no leak.
   nanobind::set_leak_warnings(false);
   import_numpy();
   m.attr("__version__") = WINDROW_VERSION;

@@ -23,7 +23,6 @@ Extents tap_offsets(const std::vector<Extents>& along) {
   Extents all{0};
   for (const Extents& axis : along) {
     Extents next;
-    next.reserve(all.size() * axis.size());
     for (const Index outer : all)
       for (const Index inner : axis) next.push_back(outer + inner);
     all = std::move(next);
@@ -153,6 +152,21 @@ ProductSize size_of(const WindowProduct<T>& p) {
           .groups = p.groups};
 }
 
+// Small problems end before another thread has begun.
+constexpr double kThreadedFlops = 1e6;
+
+RunContext worth(const RunContext& context, double flops) {
+  RunContext result = context;
+  if (flops < kThreadedFlops) result.threads = 1;
+  return result;
+}
+
+double flops_of(const ConvShape& s) {
+  double flops = 2.0 * static_cast<double>(s.n * s.k * (s.c / s.groups));
+  for (const WindowAxis& a : s.axes) flops *= static_cast<double>(a.out * a.kernel);
+  return flops;
+}
+
 // One thread's share of the workspace that the call may use.
 Index share(const CallOptions& options, int threads) { return options.max_workspace / threads; }
 
@@ -238,8 +252,10 @@ Index most_terms(const ConvShape& s, Pass pass) {
 // result has no pixels to fill them with either.
 template <class T>
 bool is_depthwise(const WeightGradient<T>& p, const Target& target) {
-  return p.channels == 1 && p.groups > 1 &&
-         depthwise_gradient_cost(p, target).scratch_bytes <= kMostDepthwiseScratch;
+  if (p.channels != 1 || p.groups == 1) return false;
+  const Index most =
+      p.most_scratch == 0 ? kMostDepthwiseScratch : std::min(p.most_scratch, kMostDepthwiseScratch);
+  return depthwise_gradient_cost(p, target).scratch_bytes <= most;
 }
 
 // C-ordered strides of (a, b, spatial...), for plans that have no arrays yet.
@@ -255,14 +271,15 @@ Extents c_strides(Index b, const Extents& spatial) {
 template <class T>
 void conv(const ConvShape& shape, ArrayView<const T> x, ArrayView<const T> w, BiasView<const T> b,
           ArrayView<T> y, const CallOptions& options, const Target& target, const RunContext& context) {
-  run_product(forward_product(shape, x, w, b, y), options, target, context);
+  run_product(forward_product(shape, x, w, b, y), options, target, worth(context, flops_of(shape)));
 }
 
 template <class T>
 void conv_grad_input(const ConvShape& shape, ArrayView<const T> dy, ArrayView<const T> w, ArrayView<T> dx,
                      const CallOptions& options, const Target& target, const RunContext& context) {
+  const RunContext few = worth(context, flops_of(shape));
   for_each_phase(shape, dy, w, dx, options.accumulate,
-                 [&](const WindowProduct<T>& phase) { run_product(phase, options, target, context); });
+                 [&](const WindowProduct<T>& phase) { run_product(phase, options, target, few); });
 }
 
 template <class T>
@@ -272,10 +289,10 @@ void conv_grad_weight(const ConvShape& shape, ArrayView<const T> dy, ArrayView<c
   problem.most_scratch = share(options, context.threads);  // 0 where there is no limit
   if (is_depthwise(problem, target)) {
     require(depthwise_gradient_cost(problem, target).scratch_bytes, options, context.threads);
-    run_depthwise_gradient(problem, target, context);
+    run_depthwise_gradient(problem, target, worth(context, flops_of(shape)));
   } else {
     require(weight_gradient_cost(problem, target).scratch_bytes, options, context.threads);
-    run_weight_gradient(problem, target, context);
+    run_weight_gradient(problem, target, worth(context, flops_of(shape)));
   }
 }
 
@@ -296,7 +313,9 @@ void conv_grad_bias(const ConvShape& s, ArrayView<const T> dy, BiasView<T> db, c
     p.size.push_back(s.axes[i].out);
     p.dy_stride.push_back(dy.strides[2 + i]);
   }
-  run_bias_gradient(p, context);
+  double values = static_cast<double>(s.n * s.k);
+  for (const Index size : p.size) values *= static_cast<double>(size);
+  run_bias_gradient(p, worth(context, values));
 }
 
 template <class T>

@@ -2,19 +2,70 @@
 // bytes.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
+#include <type_traits>
 #include <vector>
 
 namespace windrow {
 
-using Index = std::int64_t;          // a size, a stride or a position, in elements
-using Extents = std::vector<Index>;  // one value per axis
+using Index = std::int64_t;  // a size, a stride or a position, in elements
 
 inline constexpr std::size_t kAlignment = 64;  // bytes: a cache line, and the widest vector of any target
 
 constexpr Index ceil_div(Index a, Index b) { return (a + b - 1) / b; }
 constexpr Index round_up(Index a, Index b) { return ceil_div(a, b) * b; }
+
+// One value per axis, or per tap along an axis: few, so they are kept in place, because a small convolution
+// would otherwise spend its time in malloc.
+class Extents {
+ public:
+  Extents() = default;
+  explicit Extents(std::size_t count, Index value = 0) { resize(count, value); }
+  Extents(std::initializer_list<Index> values) : Extents(values.begin(), values.end()) {}
+  template <class Iterator>
+    requires(!std::is_integral_v<Iterator>)
+  Extents(Iterator first, Iterator last) {
+    for (; first != last; ++first) push_back(static_cast<Index>(*first));
+  }
+
+  std::size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  Index* data() { return more_.empty() ? few_ : more_.data(); }
+  const Index* data() const { return more_.empty() ? few_ : more_.data(); }
+  Index* begin() { return data(); }
+  Index* end() { return data() + size_; }
+  const Index* begin() const { return data(); }
+  const Index* end() const { return data() + size_; }
+  Index& operator[](std::size_t i) { return data()[i]; }
+  Index operator[](std::size_t i) const { return data()[i]; }
+  Index front() const { return *data(); }
+  Index& back() { return data()[size_ - 1]; }
+  Index back() const { return data()[size_ - 1]; }
+
+  void push_back(Index value) {
+    if (more_.empty() && size_ < kFew) {
+      few_[size_] = value;
+    } else {
+      if (more_.empty()) more_.assign(few_, few_ + size_);
+      more_.push_back(value);
+    }
+    ++size_;
+  }
+  void resize(std::size_t count, Index value = 0) {
+    while (size_ < count) push_back(value);
+    if (size_ > count) *this = Extents(begin(), begin() + count);
+  }
+  void assign(std::size_t count, Index value) { *this = Extents(count, value); }
+
+ private:
+  static constexpr std::size_t kFew = 8;
+  std::size_t size_ = 0;
+  Index few_[kFew] = {};
+  std::vector<Index> more_;  // all of them, once there are more
+};
 
 // How windows lie along one spatial axis: output position p, tap t reads input position
 // p * stride + t * dilation - before, and zero where that is outside [0, size).

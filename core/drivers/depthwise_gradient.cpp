@@ -51,6 +51,14 @@ class Driver {
         strips_(grid_, blocks_),
         taps_(grid_.taps()) {}
 
+  // Of a term: in its lane's sum, in the sum of the lanes, and in the total.
+  Index roundings() const {
+    Index halvings = 0;
+    for (int width = kernels_.lanes; width > 1; width /= 2) ++halvings;
+    const Index columns = std::min(blocks_.columns, grid_.axes.back().count);
+    return blocks_.rows * ceil_div(columns, kernels_.lanes) + halvings + p_.images * strips_.blocks_per_image();
+  }
+
   // One filter, all its pixels.
   void filter(Index index) const {
     const Index group = index / p_.rows;
@@ -86,7 +94,8 @@ class Driver {
     return {.scratch_bytes = elements * Index{sizeof(T)} + taps_ * Index{sizeof(std::ptrdiff_t)},
             .partial_bytes = 0,
             .pieces = p_.groups * p_.rows,
-            .slots = 1};
+            .slots = 1,
+            .roundings = roundings()};
   }
 
  private:

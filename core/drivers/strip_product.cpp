@@ -75,6 +75,7 @@ class Driver {
                    .bias = bias});
       return;
     }
+    const bool flat = is_flat(place);
     for (Index m = 0; m < p_.rows; m += kernels_.rows) {
       const int rows = static_cast<int>(std::min<Index>(kernels_.rows, p_.rows - m));
       T tile_bias[kMaxRows];
@@ -90,14 +91,58 @@ class Driver {
                          .k = terms_,
                          .accumulate = p_.accumulate,
                          .bias = bias ? tile_bias : nullptr};
+      T* first = target + m * p_.target_row;
+      if (flat) {
+        run_flat(product, first, rows, place, strip, buffer);
+        continue;
+      }
       for (Index r = 0; r < place.rows; ++r) {
         for (Index column = 0; column < place.columns; column += nr_) {
           product.b = strip + r * strips_.row_step() + column;
-          T* tile =
-              target + m * p_.target_row + r * strips_.target_row() + column * strips_.last().target_stride;
+          T* tile = first + r * strips_.target_row() + column * strips_.last().target_stride;
           run_tile(product, tile, rows, std::min(nr_, place.columns - column), buffer);
         }
       }
+    }
+  }
+
+  // Lanes run on over the ends of rows, with the strip's padding between them, where that takes fewer
+  // vectors.
+  bool is_flat(const StripPlace& place) const {
+    const Index run_on = (place.rows - 1) * strips_.width() + place.columns;
+    return strips_.row_axis().step == 1 &&
+           ceil_div(run_on, kernels_.lanes) < place.rows * ceil_div(place.columns, kernels_.lanes);
+  }
+
+  void run_flat(Product<T> product, T* target, int rows, const StripPlace& place, const T* strip,
+                T* buffer) const {
+    const Index step = strips_.last().target_stride, width = strips_.width();
+    const Index run_on = (place.rows - 1) * width + place.columns;
+    product.c = buffer;
+    product.c_row = nr_;
+    for (Index lane = 0; lane < run_on; lane += nr_) {
+      const Index lanes = std::min(nr_, run_on - lane);
+      // Calls move(result, sums, count) for each run of pixels in these lanes.
+      const auto each_run = [&](auto move) {
+        for (Index r = lane / width; r * width < lane + lanes; ++r) {
+          const Index from = std::max(lane, r * width);
+          const Index to = std::min(lane + lanes, r * width + place.columns);
+          if (from >= to) continue;
+          T* result = target + r * strips_.target_row() + (from - r * width) * step;
+          for (Index m = 0; m < rows; ++m)
+            move(result + m * p_.target_row, buffer + m * nr_ + from - lane, to - from);
+        }
+      };
+      if (product.accumulate) {
+        each_run([&](T* result, T* sums, Index count) {
+          kernels_.collect({.target = sums, .source = result, .step = step, .count = count});
+        });
+      }
+      product.b = strip + lane;
+      kernels_.product(product, rows, static_cast<int>(ceil_div(lanes, kernels_.lanes)));
+      each_run([&](T* result, T* sums, Index count) {
+        kernels_.spread({.target = result, .source = sums, .step = step, .count = count});
+      });
     }
   }
 

@@ -28,9 +28,9 @@ Strips::Strips(const PixelGrid& grid, const StripBlocks& blocks) : last_(grid.ax
   for (std::size_t t = 0; t < last_.tap.size(); ++t) {
     const Index shift = floor_div(last_.tap[t], last_.step);
     const Index phase = last_.tap[t] - shift * last_.step;
-    auto found = std::find(phases_.begin(), phases_.end(), phase);
-    if (found == phases_.end()) found = phases_.insert(phases_.end(), phase);
+    const auto* found = std::find(phases_.begin(), phases_.end(), phase);
     tap_phase_.push_back(found - phases_.begin());
+    if (found == phases_.end()) phases_.push_back(phase);
     tap_shift_.push_back(shift);
     first_shift_ = t == 0 ? shift : std::min(first_shift_, shift);
     last_shift = t == 0 ? shift : std::max(last_shift, shift);

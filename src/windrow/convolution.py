@@ -99,9 +99,11 @@ def conv(
     Performance Convolutional Neural Networks for Document Processing" (2006), and Van Zee and van de Geijn,
     "BLIS: A Framework for Rapidly Instantiating BLAS Functionality" (2015). The column matrix never exists.
     """
-    problem = _known(x, w, stride, padding, dilation, groups)
-    if problem is not None and out is None and max_workspace is None and algorithm == "auto":
-        y = problem.forward(x, w, b, None, 0)
+    if out is None and max_workspace is None and algorithm == "auto":
+        problem = _known(
+            getattr(x, "shape", None), getattr(w, "shape", None), stride, padding, dilation, groups
+        )
+        y = problem and problem.forward(x, w, b, None, 0)
         if y is not None:
             return y
     x, w = as_operand("x", x), as_operand("w", w)
@@ -112,7 +114,8 @@ def conv(
         check_shape("b", b.shape, (geometry.k,))
     limit = _checked_options(algorithm, max_workspace)
     target = None if out is None else check_out(out, geometry.y_shape, dtype, {"x": x, "w": w, "b": b})
-    problem = _problem(geometry, x, w, stride, padding, dilation, groups)
+    problem = prepared(geometry)
+    _remember_raw(problem, x.shape, w.shape, stride, padding, dilation, groups)
     x, w, b = native(x), native(w), None if b is None else native(b)
     return _into(out, target, lambda to: problem.forward(x, w, b, to, limit))
 
@@ -161,22 +164,19 @@ def conv_backward(
     array([4.])
     """
     wanted = _checked_needs(needs)
-    options: dict[str, Any] = {
-        "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
-        "algorithm": algorithm, "max_workspace": max_workspace,
-    }  # fmt: skip
     dy, x, w = as_operand("dy", dy), as_operand("x", x), as_operand("w", w)
     common_float({"dy": dy, "x": x, "w": w})
     geometry = conv_geometry(x.shape, w.shape, stride, padding, dilation, groups)
     check_shape("dy", dy.shape, geometry.y_shape)
-    dx = dw = db = None
-    if "x" in wanted:
-        dx = _grad_input(dy, w, geometry, options, None, False, is_channels_last(x))
-    if "w" in wanted:
-        dw = conv_grad_weight(dy, x, w.shape, **options)
-    if "b" in wanted:
-        db = conv_grad_bias(dy)
-    return ConvGradients(dx, dw, db)
+    limit = _checked_options(algorithm, max_workspace)
+    problem = prepared(geometry)
+    channels_last = is_channels_last(x)
+    dy, x, w = native(dy), native(x), native(w)
+    return ConvGradients(
+        problem.grad_input(dy, w, None, False, channels_last, limit) if "x" in wanted else None,
+        problem.grad_weight(dy, x, None, False, limit) if "w" in wanted else None,
+        _core.grad_bias(dy, None, False) if "b" in wanted else None,
+    )
 
 
 def conv_grad_input(
@@ -222,16 +222,19 @@ def conv_grad_input(
     >>> wr.conv_grad_input(np.ones((1, 1, 2)), np.array([[[1.0, 10.0, 100.0]]]), (1, 1, 5), stride=2)
     array([[[  1.,  10., 101.,  10., 100.]]])
     """
-    options: dict[str, Any] = {
-        "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
-        "algorithm": algorithm, "max_workspace": max_workspace,
-    }  # fmt: skip
+    if out is None and max_workspace is None and algorithm == "auto" and accumulate is False:
+        problem = _known(x_shape, getattr(w, "shape", None), stride, padding, dilation, groups)
+        dx = problem and problem.grad_input(dy, w, None, False, None, 0)
+        if dx is not None:
+            return dx
     dy, w = as_operand("dy", dy), as_operand("w", w)
     common_float({"dy": dy, "w": w})
     x_shape = shape_argument("x_shape", x_shape)
     geometry = conv_geometry(x_shape, w.shape, stride, padding, dilation, groups, x_name="x_shape")
     check_shape("dy", dy.shape, geometry.y_shape)
-    return _grad_input(dy, w, geometry, options, out, accumulate, is_channels_last(dy))
+    _remember_raw(prepared(geometry), x_shape, w.shape, stride, padding, dilation, groups)
+    limit = _checked_options(algorithm, max_workspace)
+    return _grad_input(dy, w, geometry, limit, out, accumulate, is_channels_last(dy))
 
 
 def conv_grad_weight(
@@ -274,6 +277,11 @@ def conv_grad_weight(
     >>> wr.conv_grad_weight(np.ones((1, 1, 3)), np.arange(5.0).reshape(1, 1, 5), (1, 1, 3))
     array([[[3., 6., 9.]]])
     """
+    if out is None and max_workspace is None and algorithm == "auto" and accumulate is False:
+        problem = _known(getattr(x, "shape", None), w_shape, stride, padding, dilation, groups)
+        dw = problem and problem.grad_weight(dy, x, None, False, 0)
+        if dw is not None:
+            return dw
     dy, x = as_operand("dy", dy), as_operand("x", x)
     dtype = common_float({"dy": dy, "x": x})
     w_shape = shape_argument("w_shape", w_shape)
@@ -282,6 +290,7 @@ def conv_grad_weight(
     limit = _checked_options(algorithm, max_workspace)
     target = _checked_accumulator(out, accumulate, geometry.w_shape, dtype, {"dy": dy, "x": x})
     problem = prepared(geometry)
+    _remember_raw(problem, x.shape, w_shape, stride, padding, dilation, groups)
     dy, x = native(dy), native(x)
     return _into(out, target, lambda to: problem.grad_weight(dy, x, to, accumulate, limit))
 
@@ -316,21 +325,20 @@ def conv_grad_bias(dy: Any, *, out: Array | None = None, accumulate: bool = Fals
 # From arguments to prepared problems
 
 
-def _known(x: Any, w: Any, stride: Any, padding: Any, dilation: Any, groups: Any) -> _core.Conv | None:
+def _known(x_shape: Any, w_shape: Any, *options: Any) -> _core.Conv | None:
     """The problem prepared for these raw arguments, if they have come before."""
-    if type(x) is np.ndarray and type(w) is np.ndarray and exact(stride, padding, dilation, groups):
-        return _problems.get((x.shape, w.shape, stride, padding, dilation, groups))
+    if type(x_shape) is tuple and type(w_shape) is tuple and exact(*options):
+        try:
+            return _problems.get((x_shape, w_shape, *options))
+        except TypeError:  # a shape of unhashable entries
+            return None
     return None
 
 
-def _problem(
-    geometry: ConvGeometry, x: Array, w: Array, stride: Any, padding: Any, dilation: Any, groups: Any
-) -> _core.Conv:
-    """The prepared problem, remembered under the raw arguments where those may be a key."""
-    problem = prepared(geometry)
-    if exact(stride, padding, dilation, groups):
-        _remember((x.shape, w.shape, stride, padding, dilation, groups), problem)
-    return problem
+def _remember_raw(problem: _core.Conv, x_shape: Any, w_shape: Any, *options: Any) -> None:
+    """Keep a problem under the raw arguments, where those may be a key."""
+    if exact(x_shape, w_shape, *options):
+        _remember((x_shape, w_shape, *options), problem)
 
 
 def prepared(geometry: ConvGeometry) -> _core.Conv:
@@ -358,12 +366,11 @@ def _grad_input(
     dy: Array,
     w: Array,
     geometry: ConvGeometry,
-    options: dict[str, Any],
+    limit: int,
     out: Array | None,
     accumulate: bool,
     channels_last: bool,
 ) -> Array:
-    limit = _checked_options(options["algorithm"], options["max_workspace"])
     dtype = common_float({"dy": dy})
     target = _checked_accumulator(out, accumulate, geometry.x_shape, dtype, {"dy": dy, "w": w})
     problem = prepared(geometry)
