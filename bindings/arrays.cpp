@@ -6,7 +6,7 @@
 namespace windrow::python {
 
 bool is_plain(nb::handle value, int dtype, const Extents& shape) {
-  if (!PyArray_Check(value.ptr())) return false;
+  if (!PyArray_CheckExact(value.ptr())) return false;
   auto* array = reinterpret_cast<PyArrayObject*>(value.ptr());
   if (PyArray_TYPE(array) != dtype || !PyArray_ISBEHAVED_RO(array)) return false;
   if (PyArray_NDIM(array) != static_cast<int>(shape.size())) return false;

@@ -225,12 +225,12 @@ void bind_conv(nb::module_& m) {
            nb::arg("n"), nb::arg("c"), nb::arg("k"), nb::arg("groups"), nb::arg("size"),
            nb::arg("kernel_size"), nb::arg("stride"), nb::arg("dilation"), nb::arg("before"),
            nb::arg("output_size"))
-      .def("forward", &Conv::forward, nb::arg("x"), nb::arg("w"), nb::arg("b").none(), nb::arg("out").none(),
-           nb::arg("max_workspace"))
-      .def("grad_input", &Conv::grad_input, nb::arg("dy"), nb::arg("w"), nb::arg("out").none(),
+      .def("forward", &Conv::forward, nb::arg("x").none(), nb::arg("w").none(), nb::arg("b").none(),
+           nb::arg("out").none(), nb::arg("max_workspace"))
+      .def("grad_input", &Conv::grad_input, nb::arg("dy").none(), nb::arg("w").none(), nb::arg("out").none(),
            nb::arg("accumulate"), nb::arg("channels_last").none(), nb::arg("max_workspace"))
-      .def("grad_weight", &Conv::grad_weight, nb::arg("dy"), nb::arg("x"), nb::arg("out").none(),
-           nb::arg("accumulate"), nb::arg("max_workspace"))
+      .def("grad_weight", &Conv::grad_weight, nb::arg("dy").none(), nb::arg("x").none(),
+           nb::arg("out").none(), nb::arg("accumulate"), nb::arg("max_workspace"))
       .def("plan", &Conv::plan, nb::arg("operation"), nb::arg("is_double"), nb::arg("threads"),
            nb::arg("max_workspace"));
   m.def("grad_bias", &grad_bias, nb::arg("dy"), nb::arg("out").none(), nb::arg("accumulate"));

@@ -80,8 +80,8 @@ class Patches {
       x_shape_.push_back(sizes[i]);
     }
     Extents counts{n, c};
-    counts.insert(counts.end(), kernels.begin(), kernels.end());
-    counts.insert(counts.end(), outs.begin(), outs.end());
+    for (const Index taps : kernels) counts.push_back(taps);
+    for (const Index positions : outs) counts.push_back(positions);
     place_.resize(counts.size());
     for (nb::handle group : axes) {
       Index count = 1;

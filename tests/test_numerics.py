@@ -44,7 +44,7 @@ def test_forward_adds_channel_by_channel_and_tap_by_tap(target):
 
 @pytest.mark.parametrize(("stride", "before"), [(1, 1), (2, 1), (3, 0)])
 def test_input_gradient_adds_filter_by_filter_and_tap_by_tap(target, stride, before):
-    """In one dimension, entry by entry: the taps that reach it, and zeros where dy ends."""
+    """In one dimension, entry by entry: the taps that reach it, from the last, and zeros where dy ends."""
     rng = np.random.default_rng(2)
     filters, channels, kernel, size = 60, 3, 5, 17
     w = draw(rng, filters, channels, kernel)
@@ -52,7 +52,7 @@ def test_input_gradient_adds_filter_by_filter_and_tap_by_tap(target, stride, bef
     dy = draw(rng, 1, filters, out)
     dx = wr.conv_grad_input(dy, w, (1, channels, size), stride=stride, padding=before)
     for i in range(size):
-        taps = [t for t in range(kernel) if (i + before - t) % stride == 0]
+        taps = [t for t in reversed(range(kernel)) if (i + before - t) % stride == 0]
         positions = [(i + before - t) // stride for t in taps]
         seen = np.zeros((filters, len(taps)), np.float32)
         for j, position in enumerate(positions):

@@ -38,6 +38,7 @@ PARAMETERS = {
     **dict.fromkeys(ARRAYS, "Array"),
     **dict.fromkeys(SIZES, "Sequence[int]"),
     "axes": "Sequence[Sequence[int]]",
+    "channels_last": "bool",
     "out": "Array | None",
 }
 RESULTS = {"object": "Array | None", "list": "list[str]", "dict": "dict[str, Any]"}

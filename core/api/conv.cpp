@@ -189,14 +189,11 @@ ProductPlan plan_product(const WindowProduct<T>& p, const CallOptions& options, 
   const ProductSize size = size_of(p);
   const Index most = options.max_workspace == 0 ? std::numeric_limits<Index>::max() : share(options, threads);
   ProductPlan plan;
+  plan.blocks = choose_blocks(size, tile, most);
+  plan.scratch = product_scratch(plan.blocks, tile);
+  require(plan.scratch, options, threads);  // so that the least workspace does not depend on what is faster
   plan.strips = choose_strips(p.grid, size, p.channels, tile, most);
-  if (plan.strips) {
-    plan.scratch = strip_scratch(p.grid, p.channels, *plan.strips, tile);
-  } else {
-    plan.blocks = choose_blocks(size, tile, most);
-    plan.scratch = product_scratch(plan.blocks, tile);
-  }
-  require(plan.scratch, options, threads);
+  if (plan.strips) plan.scratch = strip_scratch(p.grid, p.channels, *plan.strips, tile);
   return plan;
 }
 
@@ -287,12 +284,12 @@ void conv_grad_weight(const ConvShape& shape, ArrayView<const T> dy, ArrayView<c
                       const CallOptions& options, const Target& target, const RunContext& context) {
   WeightGradient<T> problem = weight_gradient(shape, dy, x, dw, options.accumulate);
   problem.most_scratch = share(options, context.threads);  // 0 where there is no limit
+  require(weight_gradient_cost(problem, target).scratch_bytes, options, context.threads);
+  const RunContext few = worth(context, flops_of(shape));
   if (is_depthwise(problem, target)) {
-    require(depthwise_gradient_cost(problem, target).scratch_bytes, options, context.threads);
-    run_depthwise_gradient(problem, target, worth(context, flops_of(shape)));
+    run_depthwise_gradient(problem, target, few);
   } else {
-    require(weight_gradient_cost(problem, target).scratch_bytes, options, context.threads);
-    run_weight_gradient(problem, target, worth(context, flops_of(shape)));
+    run_weight_gradient(problem, target, few);
   }
 }
 
@@ -350,7 +347,7 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, const CallOptions& options, co
     const bool depthwise = is_depthwise(problem, target);
     const auto cost =
         depthwise ? depthwise_gradient_cost(problem, target) : weight_gradient_cost(problem, target);
-    require(cost.scratch_bytes, options, threads);
+    require(weight_gradient_cost(problem, target).scratch_bytes, options, threads);
     plan.kernel = depthwise ? "depthwise_gradient" : "weight_gradient";
     plan.pieces = cost.pieces;
     plan.scratch_bytes = cost.scratch_bytes;

@@ -56,7 +56,8 @@ class Driver {
     Index halvings = 0;
     for (int width = kernels_.lanes; width > 1; width /= 2) ++halvings;
     const Index columns = std::min(blocks_.columns, grid_.axes.back().count);
-    return blocks_.rows * ceil_div(columns, kernels_.lanes) + halvings + p_.images * strips_.blocks_per_image();
+    return blocks_.rows * ceil_div(columns, kernels_.lanes) + halvings +
+           p_.images * strips_.blocks_per_image();
   }
 
   // One filter, all its pixels.

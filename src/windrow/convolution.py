@@ -327,12 +327,7 @@ def conv_grad_bias(dy: Any, *, out: Array | None = None, accumulate: bool = Fals
 
 def _known(x_shape: Any, w_shape: Any, *options: Any) -> _core.Conv | None:
     """The problem prepared for these raw arguments, if they have come before."""
-    if type(x_shape) is tuple and type(w_shape) is tuple and exact(*options):
-        try:
-            return _problems.get((x_shape, w_shape, *options))
-        except TypeError:  # a shape of unhashable entries
-            return None
-    return None
+    return _problems.get((x_shape, w_shape, *options)) if exact(x_shape, w_shape, *options) else None
 
 
 def _remember_raw(problem: _core.Conv, x_shape: Any, w_shape: Any, *options: Any) -> None:
