@@ -103,7 +103,7 @@ def conv(
         problem = _known(
             getattr(x, "shape", None), getattr(w, "shape", None), stride, padding, dilation, groups
         )
-        y = problem and problem.forward(x, w, b, None, 0)
+        y = None if problem is None else problem.forward(x, w, b, None, 0)
         if y is not None:
             return y
     x, w = as_operand("x", x), as_operand("w", w)
@@ -224,7 +224,7 @@ def conv_grad_input(
     """
     if out is None and max_workspace is None and algorithm == "auto" and accumulate is False:
         problem = _known(x_shape, getattr(w, "shape", None), stride, padding, dilation, groups)
-        dx = problem and problem.grad_input(dy, w, None, False, None, 0)
+        dx = None if problem is None else problem.grad_input(dy, w, None, False, None, 0)
         if dx is not None:
             return dx
     dy, w = as_operand("dy", dy), as_operand("w", w)
@@ -279,7 +279,7 @@ def conv_grad_weight(
     """
     if out is None and max_workspace is None and algorithm == "auto" and accumulate is False:
         problem = _known(getattr(x, "shape", None), w_shape, stride, padding, dilation, groups)
-        dw = problem and problem.grad_weight(dy, x, None, False, 0)
+        dw = None if problem is None else problem.grad_weight(dy, x, None, False, 0)
         if dw is not None:
             return dw
     dy, x = as_operand("dy", dy), as_operand("x", x)
