@@ -77,7 +77,7 @@ def describe() -> dict[str, Any]:
         "memory_gib": round(_memory("MemTotal") / 2**30, 1),
         "huge_pages": _read("/sys/kernel/mm/transparent_hugepage/enabled"),
         "governor": _read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.release().partition('-')[0]} {platform.machine()}",
         "python": platform.python_version(),
         "environment": {k: v for k, v in sorted(os.environ.items()) if k.startswith(_RECORDED)},
     }
