@@ -72,6 +72,21 @@ def test_the_chunk_of_the_page_is_that_of_the_code():
     assert f"`kChunk` = {_core._testing.CHUNK} terms" in page
 
 
+def test_tiles_are_those_of_the_build():
+    """The table of kernel_contract.md, for the targets that this machine can run."""
+    page = (ROOT / "docs" / "kernel_contract.md").read_text()
+    rows = re.findall(
+        r"^\| (\w+) \| (float32|float64) \| (\d+) \| (\d+) \| (\d+) \| (\d+) \+ (\d+) \+ 1 of \d+ \|$",
+        page,
+        re.MULTILINE,
+    )
+    stated = {(target, dtype): tuple(map(int, numbers)) for target, dtype, *numbers in rows}
+    for target in _core.targets_available():
+        for dtype in ("float32", "float64"):
+            rows, vectors, lanes = _core._testing.tile(target, dtype == "float64")
+            assert stated[target, dtype] == (lanes, rows, vectors * lanes, rows * vectors, vectors)
+
+
 @each_page
 def test_examples_run(page):
     failures, _ = doctest.testfile(
@@ -80,10 +95,12 @@ def test_examples_run(page):
     assert failures == 0
 
 
-def test_tree_in_contributing_is_the_tree():
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_trees_are_the_tree(page):
     """Every file and folder of the tree exists, and every module at the package's top is in it."""
     folder, listed = ROOT, set()
-    for line in (ROOT / "CONTRIBUTING.md").read_text().split("```")[1].strip().splitlines():
+    tree = next(block for block in (ROOT / page).read_text().split("```")[1::2] if "src/windrow/  " in block)
+    for line in tree.strip().splitlines():
         names = re.match(r" *((?:[\w.]+/?, )*[\w./]+)", line)[1].split(", ")
         if not line.startswith("  "):
             folder = ROOT / names[0]

@@ -103,6 +103,44 @@ def test_weight_gradient_adds_boxes_of_pixels(target, images, height, width, box
     assert wr.explain("conv_grad_weight", x.shape, dw.shape)["roundings"] == roundings
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "heights", "widths"),
+    [
+        (5, 7, [5], [7]),
+        (30, 100, [15, 15], [100]),  # at most 20 rows of 100 pixels
+        (3, 1030, [3], [512, 512, 6]),
+    ],
+)
+def test_weight_gradient_of_single_channels_adds_lanes(target, height, width, heights, widths):
+    rng = np.random.default_rng(6)
+    lanes = _core._testing.tile(target, False)[2]
+    x, dy = draw(rng, 2, 2, height + 1, width + 2), draw(rng, 2, 2, height, width)
+    dw = wr.conv_grad_weight(dy, x, (2, 1, 2, 3), groups=2)
+    rows = np.split(np.arange(height), np.cumsum(heights)[:-1])
+    columns = np.split(np.arange(width), np.cumsum(widths)[:-1])
+    for f, r, s in np.ndindex(2, 2, 3):
+        total = np.float32(0)
+        for image in range(2):
+            seen = x[image, f, r : r + height, s : s + width]
+            for block in ((i, j) for i in rows for j in columns):
+                sums = np.zeros(lanes, np.float32)
+                for i in block[0]:
+                    for j in range(block[1][0], block[1][-1] + 1, lanes):
+                        some = slice(j, min(j + lanes, block[1][-1] + 1))
+                        a, b = dy[image, f, i, some], seen[i, some]
+                        part = sums[: a.size]
+                        fused = target not in emulation.UNFUSED
+                        sums[: a.size] = emulation.fma(a, b, part) if fused else a * b + part
+                while sums.size > 1:
+                    half = sums.size // 2
+                    sums = sums[:half] + sums[half:]
+                total += sums[0]
+        assert_same_bits(dw[f, 0, r, s], total)
+    most = heights[0] * ceil(widths[0] / lanes) + int(np.log2(lanes)) + 2 * len(heights) * len(widths)
+    plan = wr.explain("conv_grad_weight", x.shape, dw.shape, groups=2)
+    assert (plan["kernel"], plan["roundings"]) == ("depthwise_gradient", most)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("size", [(1,), (5, 7), (16 * CHUNK,), (3, 16 * CHUNK + 5)])
 def test_bias_gradient_adds_16_sums(dtype, size):
