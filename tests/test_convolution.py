@@ -200,21 +200,20 @@ def test_a_small_workspace_gives_the_same_sums(target, problem, dtype, seed):
         ((2, 3, 1700), (3, 3, 1500), {"padding": 30, "stride": 3}),
         ((1, 2, 45, 50), (3, 2, 40, 37), {"padding": ((5, 0), (0, 9))}),
         ((1, 2, 3, 1150), (3, 2, 2, 1100), {"padding": (1, 2)}),
-        ((1, 48, 1700), (2, 48, 1500), {"padding": 30}),  # y by panels, as a strip would be too large
-        ((1, 2, 1700), (48, 2, 1500), {"padding": 30, "stride": 2}),  # dx by panels
+        ((1, 80, 1700), (2, 80, 1500), {"padding": 30}),  # y by panels, as a strip would be too large
+        ((1, 2, 1700), (80, 2, 1500), {"padding": 30}),  # dx by panels
     ],
 )
 def test_windows_of_thousands_of_taps(target, x_shape, w_shape, options):
     """Tables of panels are then made for some taps at a time."""
-    if 48 in x_shape + w_shape:
-        operation = "conv" if 48 in x_shape else "conv_grad_input"
-        plan = wr.explain(operation, x_shape, w_shape, dtype=np.float64, **options)
-        assert plan["kernel"] == "window_product"
+    if 80 in x_shape + w_shape:
+        operation = "conv" if 80 in x_shape else "conv_grad_input"
+        assert wr.explain(operation, x_shape, w_shape, **options)["kernel"] == "window_product"
     rng = np.random.default_rng(7)
-    x, w = rng.integers(-4, 5, x_shape).astype(np.float64), rng.integers(-4, 5, w_shape).astype(np.float64)
-    y = reference.conv(x, w, **options)
-    np.testing.assert_array_equal(wr.conv(x, w, **options), y)
-    dy = rng.integers(-4, 5, y.shape).astype(np.float64)
+    x, w = (rng.integers(-4, 5, shape).astype(np.float32) for shape in (x_shape, w_shape))
+    y = wr.conv(x, w, **options)
+    np.testing.assert_array_equal(y, reference.conv(x, w, **options))
+    dy = rng.integers(-4, 5, y.shape).astype(np.float32)
     dx = wr.conv_grad_input(dy, w, x_shape, **options)
     np.testing.assert_array_equal(dx, reference.conv_grad_input(dy, w, x_shape, **options))
 

@@ -37,8 +37,12 @@ class Layer(NamedTuple):
 LAYERS = (
     Layer("3x3, 64 to 64, 28x28, 2 images", (2, 64, 28, 28), (64, 64, 3, 3), {"stride": 1, "padding": 1}),
     Layer("3x3, 512 to 32, 7x7, 4 images", (4, 512, 7, 7), (32, 512, 3, 3), {"stride": 1, "padding": 1}),
+    Layer("7x7 /2, 3 to 32, 64x64, 4 images", (4, 3, 64, 64), (32, 3, 7, 7), {"stride": 2, "padding": 3}),
     Layer(
-        "7x7 stride 2, 3 to 32, 64x64, 4 images", (4, 3, 64, 64), (32, 3, 7, 7), {"stride": 2, "padding": 3}
+        "depthwise 3x3, 32, 56x56, 4 images",
+        (4, 32, 56, 56),
+        (32, 1, 3, 3),
+        {"stride": 1, "padding": 1, "groups": 32},
     ),
 )
 
