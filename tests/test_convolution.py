@@ -1,5 +1,7 @@
 """The compiled convolution and its gradients against the reference, over generated problems."""
 
+import os
+
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from windrow import _core, reference
 from windrow.arrays import is_channels_last
 
 CHUNK = _core._testing.CHUNK
-EXAMPLES = 60
+EXAMPLES = int(os.environ.get("WINDROW_EXAMPLES", "60"))  # per test and target; thousands in the long form
 
 per_target = settings(
     max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

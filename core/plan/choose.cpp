@@ -13,8 +13,8 @@ constexpr double kPieceFlops = 128e6;  // about 1 ms on AVX-512, 10 ms on the pl
 constexpr double kSmallPieceFlops = 1e6;  // about 10 us on AVX-512: less is not worth a thread
 constexpr Index kRepackTiles = 16;  // row tiles below which packing again for each row block costs over 5 %
 
-// Cycles, for one vector of pixels or of source elements, on a Zen 4 core with AVX-512. They weigh the two
-// drivers against each other; benchmarks/calibrate.py measures them.
+// Cycles, for one vector of pixels or of source elements, read off profiles (perf) of the layers in
+// benchmarks/shapes on a Zen 4 core with AVX-512. They weigh the two drivers against each other.
 constexpr double kPackCycles = 4;       // to gather one vector of a panel
 constexpr double kTableCycles = 20;     // to find out where one vector of one tap comes from
 constexpr double kTileCycles = 1;       // to multiply and add one vector in a tile of several rows

@@ -4,6 +4,7 @@ from typing import Any
 
 from . import layers
 from ._core import __version__
+from .bilinear import conv_double_backward, conv_jvp
 from .config import get_num_threads, num_threads, release_workspaces, set_num_threads, show_config
 from .convolution import (
     ConvGradients,
@@ -23,9 +24,11 @@ __all__ = [
     "col2im",
     "conv",
     "conv_backward",
+    "conv_double_backward",
     "conv_grad_bias",
     "conv_grad_input",
     "conv_grad_weight",
+    "conv_jvp",
     "explain",
     "fold",
     "get_num_threads",
