@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "base/workspace.hpp"
+#include "drivers/streamed.hpp"
 
 namespace windrow {
 namespace {
@@ -17,7 +18,9 @@ constexpr Index kPackedWanted = Index{192} << 10;
 constexpr Index kPackedMost = Index{2} << 20;
 constexpr Index kColumnsPerBox = Index{4} << 20;    // about 0.2 ms
 constexpr Index kColumnsPerPiece = Index{1} << 20;  // about 50 us: small boxes share a piece
-constexpr Index kMostRuns = 2048;                   // of one table
+constexpr Index kMostRuns = 512;                    // of one table
+constexpr Index kStreamedStretch = 512;
+constexpr Index kStreamed = Index{24} << 20;  // columns from this size on do not fit the caches anyway
 
 // A column axis as the writing of a box walks it: element i lies at i * target in the columns, and in the
 // packed pixels at i * source or, where that is not one stride, at table[i].
@@ -48,9 +51,13 @@ class Unfolder {
     Index boxes = 1;
     for (int a = 0; a < shape_.image_axes(); ++a) boxes *= ceil_div(whole_[at(a)], block_[at(a)]);
     const Index together = std::max<Index>(1, kColumnsPerPiece / columns_bytes());
+    const bool streamed = static_cast<double>(boxes) * static_cast<double>(columns_bytes()) >= kStreamed;
     parallel_for(context, ceil_div(boxes, together), [&](Index piece) {
+      Scratch scratch;
+      Streamed stream(kernels_, streamed ? scratch.take<char>(Streamed::kRoom) : nullptr);
       const Index end = std::min(boxes, (piece + 1) * together);
-      for (Index box = piece * together; box < end; ++box) run_box(box);
+      for (Index box = piece * together; box < end; ++box) run_box(box, streamed ? &stream : nullptr);
+      if (streamed) stream.finish();
     });
   }
 
@@ -112,7 +119,7 @@ class Unfolder {
     return bytes;
   }
 
-  void run_box(Index number) const {
+  void run_box(Index number, Streamed* stream) const {
     ImageVector first, count;
     for (int a = shape_.image_axes(); a-- > 0;) {
       const Index blocks = ceil_div(whole_[at(a)], block_[at(a)]);
@@ -138,11 +145,11 @@ class Unfolder {
     char* packed = scratch.take<char>(box.bytes + kOverread);
     if (padded) fill_run(packed, p_.fill, p_.item, box.bytes);
     pack(kernels_, box, size_, p_.x, p_.x_strides, packed);
-    write(box, first, count, packed, scratch);
+    write(box, first, count, packed, scratch, stream);
   }
 
   void write(const PackedImage& box, const ImageVector& first, const ImageVector& count, const char* packed,
-             Scratch& scratch) const {
+             Scratch& scratch, Streamed* stream) const {
     char* cols = p_.cols;
     std::array<Walk, kMaxAxes> walks;
     int n = 0;
@@ -166,7 +173,7 @@ class Unfolder {
     }
     std::sort(walks.begin(), walks.begin() + n,
               [](const Walk& a, const Walk& b) { return std::abs(a.target) < std::abs(b.target); });
-    write_runs(walks.data(), n, cols, packed, scratch);
+    write_runs(walks.data(), n, cols, packed, scratch, stream);
   }
 
   static const Index* offsets(const PackedImage& box, int axis, Index count, Index step, Scratch& scratch) {
@@ -177,8 +184,15 @@ class Unfolder {
 
   // The innermost axes make a run (contiguous on both sides), the next ones a table of runs that are
   // contiguous in the columns; the rest are walked one by one.
-  void write_runs(const Walk* walks, int n, char* cols, const char* packed, Scratch& scratch) const {
-    GatherRuns runs{.target = cols, .source = packed, .offsets = nullptr, .count = 1, .bytes = p_.item};
+  void write_runs(const Walk* walks, int n, char* cols, const char* packed, Scratch& scratch,
+                  Streamed* stream) const {
+    GatherRuns runs{.target = cols,
+                    .source = packed,
+                    .offsets = nullptr,
+                    .count = 1,
+                    .bytes = p_.item,
+                    .repeats = 1,
+                    .step = 0};
     int next = 0;
     while (next < n && !walks[next].table && walks[next].target == runs.bytes &&
            walks[next].source == runs.bytes)
@@ -196,13 +210,20 @@ class Unfolder {
       runs.count *= walk.count;
     }
     runs.offsets = table;
-    write_rest(walks + last, n - last, runs);
+    Index stretch = runs.count * runs.bytes;
+    if (last < n && !walks[last].table && walks[last].target == stretch) {
+      runs.repeats = walks[last].count;
+      runs.step = walks[last].source;
+      stretch *= walks[last++].count;
+    }
+    // Short stretches, with other memory between them, are better left to the caches.
+    write_rest(walks + last, n - last, runs, stretch >= kStreamedStretch ? stream : nullptr);
   }
 
-  void write_rest(const Walk* walks, int n, GatherRuns runs) const {
-    if (n == 0) return kernels_.gather_runs(runs);
+  void write_rest(const Walk* walks, int n, GatherRuns& runs, Streamed* stream) const {
+    if (n == 0) return stream ? stream->write(runs) : kernels_.gather_runs(runs);
     const Walk& outer = walks[n - 1];
-    if (n == 1 && !outer.table && runs.count * runs.bytes == p_.item) {
+    if (n == 1 && !outer.table && runs.repeats * runs.count * runs.bytes == p_.item) {
       // Columns without contiguous runs.
       return kernels_.move({.target = runs.target,
                             .source = runs.source + runs.offsets[0],
@@ -219,8 +240,10 @@ class Unfolder {
     for (Index i = 0; i < outer.count; ++i) {
       runs.target = target + i * outer.target;
       runs.source = source + outer.source_at(i);
-      write_rest(walks, n - 1, runs);
+      write_rest(walks, n - 1, runs, stream);
     }
+    runs.target = target;
+    runs.source = source;
   }
 
   const Unfold& p_;

@@ -7,6 +7,7 @@
 #endif
 
 #include "kernels/patch_contract.hpp"
+#include "kernels/transpose.hpp"
 
 namespace {
 
@@ -31,14 +32,20 @@ inline void store_item(char* p, Item item) {
 template <class Item>
 void move_items(const windrow::Move& m) {
   constexpr std::ptrdiff_t kBlock = 64 / static_cast<std::ptrdiff_t>(sizeof(Item));
-  for (std::ptrdiff_t i0 = 0; i0 < m.rows; i0 += kBlock) {
-    const std::ptrdiff_t i1 = i0 + kBlock < m.rows ? i0 + kBlock : m.rows;
-    for (std::ptrdiff_t j0 = 0; j0 < m.columns; j0 += kBlock) {
-      const std::ptrdiff_t j1 = j0 + kBlock < m.columns ? j0 + kBlock : m.columns;
-      for (std::ptrdiff_t i = i0; i < i1; ++i)
-        for (std::ptrdiff_t j = j0; j < j1; ++j)
-          store_item(m.target + i * m.target_row + j * m.target_column,
-                     load_item<Item>(m.source + i * m.source_row + j * m.source_column));
+  const windrow::Move w = m;  // a copy that the stores below cannot reach
+  for (std::ptrdiff_t i0 = 0; i0 < w.rows; i0 += kBlock) {
+    const std::ptrdiff_t i1 = i0 + kBlock < w.rows ? i0 + kBlock : w.rows;
+    for (std::ptrdiff_t j0 = 0; j0 < w.columns; j0 += kBlock) {
+      const std::ptrdiff_t j1 = j0 + kBlock < w.columns ? j0 + kBlock : w.columns;
+      for (std::ptrdiff_t i = i0; i < i1; ++i) {
+        char* target = w.target + i * w.target_row + j0 * w.target_column;
+        const char* source = w.source + i * w.source_row + j0 * w.source_column;
+        for (std::ptrdiff_t j = j0; j < j1; ++j) {
+          store_item(target, load_item<Item>(source));
+          target += w.target_column;
+          source += w.source_column;
+        }
+      }
     }
   }
 }
@@ -48,6 +55,24 @@ void move_bytes(const windrow::Move& m) {
     for (std::ptrdiff_t j = 0; j < m.columns; ++j)
       __builtin_memcpy(m.target + i * m.target_row + j * m.target_column,
                        m.source + i * m.source_row + j * m.source_column, static_cast<std::size_t>(m.item));
+}
+
+// Turns a block over in registers if it can be seen as an array of T; false if not.
+template <class T>
+bool turn(const windrow::Move& m) {
+  constexpr auto kItem = static_cast<std::ptrdiff_t>(sizeof(T));
+  const auto place = reinterpret_cast<std::uintptr_t>(m.target) | reinterpret_cast<std::uintptr_t>(m.source);
+  if (m.target_column != kItem || m.source_row != kItem || place % sizeof(T) != 0 ||
+      m.target_row % kItem != 0 || m.source_column % kItem != 0)
+    return false;
+  transpose<T>({.target = reinterpret_cast<T*>(m.target),
+                .target_row = m.target_row / kItem,
+                .source = reinterpret_cast<const T*>(m.source),
+                .source_row = m.source_column / kItem,
+                .rows = m.rows,
+                .columns = m.columns,
+                .ahead = 0});
+  return true;
 }
 
 void move(const windrow::Move& m) {
@@ -63,9 +88,9 @@ void move(const windrow::Move& m) {
     case 2:
       return move_items<std::uint16_t>(m);
     case 4:
-      return move_items<std::uint32_t>(m);
+      return turn<float>(m) ? void() : move_items<std::uint32_t>(m);
     case 8:
-      return move_items<std::uint64_t>(m);
+      return turn<double>(m) ? void() : move_items<std::uint64_t>(m);
     case 16:
       return move_items<Bytes16>(m);
     default:
@@ -73,59 +98,66 @@ void move(const windrow::Move& m) {
   }
 }
 
-template <class Item>
-void gather_items(const windrow::GatherRuns& g) {
-  for (std::ptrdiff_t j = 0; j < g.count; ++j)
-    store_item(g.target + j * static_cast<std::ptrdiff_t>(sizeof(Item)),
-               load_item<Item>(g.source + g.offsets[j]));
+// One element, or several side by side, as one register where the target has one so wide.
+template <int kBytes>
+inline void copy_wide(char* target, const char* source) {
+  using V __attribute__((vector_size(kBytes))) = unsigned char;
+  V v;
+  __builtin_memcpy(&v, source, kBytes);
+  __builtin_memcpy(target, &v, kBytes);
 }
 
-// Runs of at most sizeof(Wide) bytes: each is written whole and wide, and the next one covers the excess. The
-// last ones, whose excess would leave the target, are copied to the byte.
-template <class Wide>
+// Runs of at most kWide bytes: each is written whole and wide, and the next one covers the excess. The last
+// ones, whose excess would leave the target, are copied to the byte.
+template <int kWide>
 void gather_wide(const windrow::GatherRuns& g) {
-  constexpr auto kWide = static_cast<std::ptrdiff_t>(sizeof(Wide));
-  const std::ptrdiff_t exact = (kWide - g.bytes + g.bytes - 1) / g.bytes;  // runs at the end
-  const std::ptrdiff_t wide = g.count > exact ? g.count - exact : 0;
+  const std::ptrdiff_t bytes = g.bytes, count = g.count;
+  const std::ptrdiff_t* offsets = g.offsets;
+  // The last run that may be wide: its excess still ends inside the target.
+  const char* const last = g.target + g.repeats * count * bytes - kWide;
+  const char* source = g.source;
   char* target = g.target;
-  for (std::ptrdiff_t j = 0; j < wide; ++j, target += g.bytes)
-    store_item(target, load_item<Wide>(g.source + g.offsets[j]));
-  for (std::ptrdiff_t j = wide; j < g.count; ++j, target += g.bytes)
-    __builtin_memcpy(target, g.source + g.offsets[j], static_cast<std::size_t>(g.bytes));
+  for (std::ptrdiff_t r = 0; r < g.repeats; ++r, source += g.step) {
+    std::ptrdiff_t j = 0;
+    for (; j + 4 <= count && target + 3 * bytes <= last; j += 4, target += 4 * bytes) {
+      copy_wide<kWide>(target, source + offsets[j]);
+      copy_wide<kWide>(target + bytes, source + offsets[j + 1]);
+      copy_wide<kWide>(target + 2 * bytes, source + offsets[j + 2]);
+      copy_wide<kWide>(target + 3 * bytes, source + offsets[j + 3]);
+    }
+    for (; j < count; ++j, target += bytes) {
+      if (target <= last) {
+        copy_wide<kWide>(target, source + offsets[j]);
+      } else {
+        for (std::ptrdiff_t i = 0; i < bytes; ++i) target[i] = source[offsets[j] + i];
+      }
+    }
+  }
 }
 
-struct Bytes32 {
-  Bytes16 low, high;
-};
-struct Bytes64 {
-  Bytes32 low, high;
-};
+// Longer runs in steps of kWide bytes; the last step of a run lies over the one before it.
+template <int kWide>
+void gather_long(const windrow::GatherRuns& g) {
+  const std::ptrdiff_t bytes = g.bytes;
+  char* target = g.target;
+  for (std::ptrdiff_t r = 0; r < g.repeats; ++r) {
+    for (std::ptrdiff_t j = 0; j < g.count; ++j, target += bytes) {
+      const char* source = g.source + r * g.step + g.offsets[j];
+      for (std::ptrdiff_t i = 0; i + kWide < bytes; i += kWide) copy_wide<kWide>(target + i, source + i);
+      copy_wide<kWide>(target + bytes - kWide, source + bytes - kWide);
+    }
+  }
+}
 
 void gather_runs(const windrow::GatherRuns& g) {
-  switch (g.bytes) {
-    case 1:
-      return gather_items<std::uint8_t>(g);
-    case 2:
-      return gather_items<std::uint16_t>(g);
-    case 4:
-      return gather_items<std::uint32_t>(g);
-    case 8:
-      return gather_items<std::uint64_t>(g);
-    case 16:
-      return gather_items<Bytes16>(g);
-    case 32:
-      return gather_items<Bytes32>(g);
-    case 64:
-      return gather_items<Bytes64>(g);
-    default:
-      break;
-  }
-  if (g.bytes < 16) return gather_wide<Bytes16>(g);
-  if (g.bytes < 32) return gather_wide<Bytes32>(g);
-  if (g.bytes < 64) return gather_wide<Bytes64>(g);
-  char* target = g.target;
-  for (std::ptrdiff_t j = 0; j < g.count; ++j, target += g.bytes)
-    __builtin_memcpy(target, g.source + g.offsets[j], static_cast<std::size_t>(g.bytes));
+  if (g.bytes > 64) return gather_long<64>(g);
+  if (g.bytes > 32) return gather_wide<64>(g);
+  if (g.bytes > 16) return gather_wide<32>(g);
+  if (g.bytes > 8) return gather_wide<16>(g);
+  if (g.bytes > 4) return gather_wide<8>(g);
+  if (g.bytes > 2) return gather_wide<4>(g);
+  if (g.bytes == 2) return gather_wide<2>(g);
+  return gather_wide<1>(g);
 }
 
 #if defined(__AVX512F__) && !defined(WINDROW_GENERIC)

@@ -19,14 +19,15 @@ struct Move {
   std::ptrdiff_t rows, columns, item;
 };
 
-// `count` runs of `bytes` bytes, one after another at target; run j is read from source + offsets[j].
-// Up to kOverread bytes after each source run may be read (they are the caller's own scratch memory); nothing
-// is written after the last run.
+// `repeats` times `count` runs of `bytes` bytes, all one after another at target; run j of repeat r is read
+// from source + r * step + offsets[j]. Up to kOverread bytes after each source run may be read (they are the
+// caller's own scratch memory); nothing is written after the last run.
 struct GatherRuns {
   char* target;
   const char* source;
   const std::ptrdiff_t* offsets;
   std::ptrdiff_t count, bytes;
+  std::ptrdiff_t repeats, step;
 };
 inline constexpr std::ptrdiff_t kOverread = 64;
 

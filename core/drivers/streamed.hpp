@@ -1,0 +1,33 @@
+// Runs written one after another past the caches: collected in a buffer that stays in the first-level cache
+// and handed on in whole cache lines. Outputs larger than the caches are written once and not read before.
+#pragma once
+
+#include "base/types.hpp"
+#include "kernels/patch_contract.hpp"
+
+namespace windrow {
+
+class Streamed {
+ public:
+  static constexpr Index kBuffer = 4096;  // bytes, of which whole lines are streamed at once
+  static constexpr Index kRoom = kBuffer + 64;
+
+  // `buffer`: kRoom bytes, aligned to 64.
+  Streamed(const PatchKernels& kernels, char* buffer) : kernels_(kernels), buffer_(buffer) {}
+  void write(GatherRuns runs);
+  void finish();  // writes what is left; the piece's last call
+
+ private:
+  void begin(char* target);
+  void flush_lines();
+  void write_round(GatherRuns runs);
+  void write_long(const char* source, Index bytes);
+
+  const PatchKernels& kernels_;
+  char* buffer_;
+  // The buffer stands for the memory from `line_` on; bytes [first_, end_) of it are there.
+  char* line_ = nullptr;
+  Index first_ = 0, end_ = 0;
+};
+
+}  // namespace windrow
