@@ -42,10 +42,25 @@ void Streamed::finish() {
 
 void Streamed::write(GatherRuns runs) {
   if (runs.target != line_ + end_) begin(runs.target);
-  if (runs.bytes >= kBuffer / 4) {
-    for (Index r = 0; r < runs.repeats; ++r)
-      for (Index i = 0; i < runs.count; ++i)
-        write_long(runs.source + r * runs.step + runs.offsets[i], runs.bytes);
+  if (runs.bytes >= kLine) {
+    flush_lines();
+    if (first_ > 0) {
+      // The line that began elsewhere: the first run leads out of it.
+      GatherRuns one = runs;
+      one.count = one.repeats = 1;
+      write_first(one);
+      if (runs.count * runs.repeats == 1) return;
+      if (runs.count > 1) {
+        one = runs;
+        one.repeats = 1;
+        ++one.offsets;
+        --one.count;
+        write_lines(one);
+      }
+      runs.source += runs.step;
+      --runs.repeats;
+    }
+    if (runs.repeats > 0) write_lines(runs);
     return;
   }
   const Index round = runs.count * runs.bytes;
@@ -82,20 +97,28 @@ void Streamed::write_round(GatherRuns runs) {
   }
 }
 
-void Streamed::write_long(const char* source, Index bytes) {
-  flush_lines();
-  const Index some = std::min(bytes, (kLine - end_) % kLine);
+void Streamed::write_first(const GatherRuns& run) {
+  const char* source = run.source + run.offsets[0];
+  const Index some = std::min(run.bytes, kLine - end_);
   std::memcpy(buffer_ + end_, source, static_cast<std::size_t>(some));
   end_ += some;
   flush_lines();
-  source += some;
-  bytes -= some;
-  if (bytes == 0) return;
-  const Index lines = bytes / kLine * kLine;
-  kernels_.stream(line_, source, lines);
-  line_ += lines;
-  std::memcpy(buffer_, source + lines, static_cast<std::size_t>(bytes - lines));
-  end_ = bytes - lines;
+  const std::ptrdiff_t none = 0;
+  write_lines({.target = nullptr,
+               .source = source + some,
+               .offsets = &none,
+               .count = 1,
+               .bytes = run.bytes - some,
+               .repeats = 1,
+               .step = 0});
+}
+
+void Streamed::write_lines(GatherRuns runs) {
+  if (runs.bytes == 0) return;
+  runs.target = line_;
+  const Index total = end_ + runs.repeats * runs.count * runs.bytes;
+  end_ = kernels_.stream_runs(runs, buffer_, end_);
+  line_ += total - end_;
 }
 
 }  // namespace windrow

@@ -21,7 +21,8 @@ class Streamed {
   void begin(char* target);
   void flush_lines();
   void write_round(GatherRuns runs);
-  void write_long(const char* source, Index bytes);
+  void write_first(const GatherRuns& run);  // of at least a line, into the line that began elsewhere
+  void write_lines(GatherRuns runs);
 
   const PatchKernels& kernels_;
   char* buffer_;

@@ -186,4 +186,61 @@ void stream_end() {}
 
 #endif
 
+#if defined(__AVX512BW__) && !defined(WINDROW_GENERIC)
+
+// The line that is being put together stays in a register: no store is narrower than a line or crosses one.
+std::ptrdiff_t stream_runs(const windrow::GatherRuns& g, char* line, std::ptrdiff_t fill) {
+  const std::ptrdiff_t bytes = g.bytes, count = g.count;
+  const std::ptrdiff_t* offsets = g.offsets;
+  char* target = g.target;
+  __m512i open = _mm512_load_si512(line);
+  for (std::ptrdiff_t r = 0; r < g.repeats; ++r) {
+    for (std::ptrdiff_t j = 0; j < count; ++j) {
+      const char* source = g.source + r * g.step + offsets[j];
+      const auto from = static_cast<__mmask64>(~0ull << fill);
+      if (fill + bytes < 64) {
+        const auto until = static_cast<__mmask64>((1ull << (fill + bytes)) - 1);
+        open = _mm512_mask_loadu_epi8(open, from & until, source - fill);
+        fill += bytes;
+        continue;
+      }
+      open = _mm512_mask_loadu_epi8(open, from, source - fill);
+      _mm512_stream_si512(reinterpret_cast<__m512i*>(target), open);
+      target += 64;
+      std::ptrdiff_t i = 64 - fill;
+      for (; i + 64 <= bytes; i += 64, target += 64)
+        _mm512_stream_si512(reinterpret_cast<__m512i*>(target), _mm512_loadu_si512(source + i));
+      fill = bytes - i;
+      open = _mm512_maskz_loadu_epi8(static_cast<__mmask64>((1ull << fill) - 1), source + i);
+    }
+  }
+  _mm512_store_si512(line, open);
+  return fill;
+}
+
+#else
+
+std::ptrdiff_t stream_runs(const windrow::GatherRuns& g, char* line, std::ptrdiff_t fill) {
+  char* target = g.target;
+  for (std::ptrdiff_t r = 0; r < g.repeats; ++r) {
+    for (std::ptrdiff_t j = 0; j < g.count; ++j) {
+      const char* source = g.source + r * g.step + g.offsets[j];
+      std::ptrdiff_t i = g.bytes < 64 - fill ? g.bytes : 64 - fill;
+      __builtin_memcpy(line + fill, source, static_cast<std::size_t>(i));
+      fill += i;
+      if (fill < 64) continue;
+      stream(target, line, 64);
+      const std::ptrdiff_t lines = (g.bytes - i) / 64 * 64;
+      stream(target + 64, source + i, lines);
+      target += 64 + lines;
+      i += lines;
+      fill = g.bytes - i;
+      __builtin_memcpy(line, source + i, static_cast<std::size_t>(fill));
+    }
+  }
+  return fill;
+}
+
+#endif
+
 }  // namespace

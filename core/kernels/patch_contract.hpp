@@ -50,6 +50,10 @@ enum Number { kI8, kI16, kI32, kI64, kU8, kU16, kU32, kU64, kF16, kF32, kF64, kN
 struct PatchKernels {
   void (*move)(const Move&);
   void (*gather_runs)(const GatherRuns&);
+  // gather_runs past the caches: target is aligned to 64 bytes, and `line` (aligned, 64 bytes) holds the
+  // `fill` bytes (< 64) that belong before the first run. Whole lines are streamed; what is left of the last
+  // one is put into `line`. Returns how much that is.
+  std::ptrdiff_t (*stream_runs)(const GatherRuns&, char* line, std::ptrdiff_t fill);
   // Copies whole cache lines past the caches: target aligned to 64 bytes, bytes a multiple of 64.
   void (*stream)(char* target, const char* source, std::ptrdiff_t bytes);
   void (*stream_end)();  // after the last stream of a piece, before another thread may read

@@ -22,6 +22,7 @@ constexpr auto half = accumulate<float, Half, Op<float>>;
 constexpr windrow::PatchKernels kKernels = {
     .move = move,
     .gather_runs = gather_runs,
+    .stream_runs = stream_runs,
     .stream = stream,
     .stream_end = stream_end,
     .accumulate =
