@@ -45,6 +45,7 @@ class Folder {
     for (int i = 0; i < rank_; ++i) size_[at(2 + i)] = shape_.axes[at(i)].size;
     choose_order();
     choose_block();
+    choose_rows();
   }
 
   void run(const RunContext& context) {
@@ -95,6 +96,22 @@ class Folder {
     if (inner_ >= 2) phases_ = shape_.axes[at(inner_ - 2)].stride;
   }
 
+  // Rows of sums lie along the innermost axis if that is spatial; if it is n or c, along the spatial axis
+  // before it where the two are one run in the columns.
+  void choose_rows() {
+    if (turned_) return;
+    if (inner_ >= 2) {
+      row_ = inner_ - 2;
+    } else {
+      const int next = order_[at(shape_.image_axes() - 2)];
+      if (next >= 2 && shape_.axes[at(next - 2)].stride == 1 && block_[at(inner_)] == size_[at(inner_)] &&
+          p_.cols_strides[shape_.position(next - 2)] == size_[at(inner_)] * item_)
+        row_ = next - 2;
+    }
+    for (int i = 0; i < rank_; ++i)
+      if (i != row_ && shape_.axes[at(i)].stride == 1) group_ = i;
+  }
+
   void choose_block() {
     block_ = size_;
     if (turned_) bound_turned();
@@ -132,12 +149,30 @@ class Folder {
     block_[at(outer)] = std::min(block_[at(outer)], planes);
   }
 
+  struct RowTap;
+
   // One box of pixels: its sums in scratch memory, and how columns meet them.
   struct Work {
     PackedImage sums;
     char* totals;
     char* turned;
     ImageVector pixels_end;  // start + count
+    RowTap* row_taps;        // of the row axis, from the last to the first
+    Index row_tap_count;
+  };
+
+  // A tap of the axis along which rows of sums lie, and where its positions meet the row: element `first` of
+  // the row (of the tap's phase) takes position `low`.
+  struct RowTap {
+    Index tap, phase, low, first, end;
+  };
+
+  // The sources of one row of sums, handed to the kernel when the list is full and at the end.
+  struct Sources {
+    static constexpr int kMost = 32;
+    SumRows rows;
+    SumSource list[kMost];
+    int count = 0;
   };
 
   void run_box(Index number) const {
@@ -156,15 +191,20 @@ class Folder {
     Scratch scratch;
     w.totals = scratch.take<char>(w.sums.bytes);
     const Index numbers = w.sums.bytes / total_ * parts_;
-    start_totals(p_.number, p_.reduction, w.totals, numbers);
-    if (turned_ && !tap_by_tap_) {
-      w.turned = scratch.take<char>(turned_bytes(w));
-      Points points;
-      add_turned(w, 0, points);
+    Points points;
+    if (!turned_) {
+      list_row_taps(w, row_, scratch);
+      Sources sources;
+      gather(w, 0, p_.cols, w.totals, points, sources);
     } else {
-      w.turned = turned_ ? scratch.take<char>(w.sums.bytes) : nullptr;
-      Points points;
-      add_taps(w, 0, points);
+      start_totals(p_.number, p_.reduction, w.totals, numbers);
+      w.turned = scratch.take<char>(tap_by_tap_ ? w.sums.bytes : turned_bytes(w));
+      if (tap_by_tap_) {
+        add_taps(w, 0, points);
+      } else {
+        list_row_taps(w, last_, scratch);
+        add_turned(w, 0, points);
+      }
     }
     finish(w, numbers, scratch);
   }
@@ -219,14 +259,124 @@ class Folder {
     return 2 + i == inner_ ? total_ : shape_.axes[at(i)].stride * w.sums.stride[at(2 + i)];
   }
 
-  Accumulate operation(const Points& points) const {
-    Accumulate a{};
-    if (p_.weights) {
-      Index tap = 0;
-      for (int i = 0; i < rank_; ++i) tap = tap * shape_.axes[at(i)].kernel + points.tap[at(i)];
-      a.weight = p_.weights[tap];
+  double weight(const Points& points) const {
+    if (!p_.weights) return 0;
+    Index tap = 0;
+    for (int i = 0; i < rank_; ++i) tap = tap * shape_.axes[at(i)].kernel + points.tap[at(i)];
+    return p_.weights[tap];
+  }
+
+  // The taps of spatial axis i (-1: none) along rows.
+  void list_row_taps(Work& w, int i, Scratch& scratch) const {
+    w.row_tap_count = 0;
+    if (i < 0) return;
+    const WindowAxis& axis = shape_.axes[at(i)];
+    const Range all = all_taps(w, i);
+    w.row_taps = scratch.take<RowTap>(all.size());
+    const Index base = padded(w, i).low / axis.stride;
+    for (Index k = all.high; k-- > all.low;) {
+      const Range l = positions(w, i, k);
+      const Index shift = k * axis.dilation / axis.stride - base;
+      if (l.size() > 0)
+        w.row_taps[w.row_tap_count++] = {.tap = k,
+                                         .phase = k * axis.dilation % axis.stride,
+                                         .low = l.low,
+                                         .first = l.low + shift,
+                                         .end = l.high + shift};
     }
-    return a;
+  }
+
+  void add_source(Sources& sources, const char* data, Index first, Index end, double weight) const {
+    if (sources.count == Sources::kMost) hand_on(sources);
+    sources.list[sources.count++] = {
+        .data = data - first * item_, .first = first * parts_, .end = end * parts_, .weight = weight};
+  }
+
+  void hand_on(Sources& sources) const {
+    sources.rows.sources = sources.list;
+    sources.rows.count = sources.count;
+    kernels_.sum_rows[p_.reduction][p_.number](sources.rows);
+    sources.rows.resume = true;
+    sources.count = 0;
+  }
+
+  // Columns with runs: for every row of sums, all the taps that meet it, added in registers. Image axes are
+  // walked from the first; rows of the group axis where all taps meet are one call.
+  void gather(const Work& w, int a, const char* cols, char* totals, Points& points, Sources& sources) const {
+    if (a == shape_.image_axes()) return gather_row(w, cols, totals, points, sources);
+    const Index start = w.sums.start[at(a)], count = w.sums.count[at(a)], stride = w.sums.stride[at(a)];
+    sources.rows.rows = a == 0 ? 1 : sources.rows.rows;
+    if (a == inner_ && a < 2)
+      return gather(w, a + 1, cols + start * p_.cols_strides[a], totals, points, sources);
+    if (a < 2) {
+      for (Index u = 0; u < count; ++u)
+        gather(w, a + 1, cols + (start + u) * p_.cols_strides[a], totals + u * stride, points, sources);
+      return;
+    }
+    const int i = a - 2;
+    if (i == row_) return gather(w, a + 1, cols, totals, points, sources);
+    const WindowAxis& axis = shape_.axes[at(i)];
+    Range whole{0, 0};
+    if (i == group_) {
+      const Index low = (axis.kernel - 1) * axis.dilation - axis.before - start;
+      whole = {std::clamp<Index>(low, 0, count), std::clamp<Index>(axis.out - axis.before - start, 0, count)};
+    }
+    for (Index u = 0; u < count; ++u) {
+      const Index q = start + u + axis.before;
+      points.range[at(i)] = {std::max<Index>(0, -floor_div((axis.out - 1) * axis.stride - q, axis.dilation)),
+                             std::min(axis.kernel, q / axis.dilation + 1)};
+      points.position[at(i)] = q;
+      const bool group = u == whole.low && whole.size() > 1;
+      sources.rows.rows = group ? whole.size() : i == group_ ? 1 : sources.rows.rows;
+      gather(w, a + 1, cols, totals + u * stride, points, sources);
+      if (group) u = whole.high - 1;
+    }
+    if (i == group_) sources.rows.rows = 1;
+  }
+
+  void gather_row(const Work& w, const char* cols, char* totals, Points& points, Sources& sources) const {
+    const Index count = row_ < 0 ? 1 : w.sums.count[at(2 + row_)];
+    SumRows& rows = sources.rows;
+    rows.total_row = group_ < 0 ? 0 : w.sums.stride[at(2 + group_)];
+    rows.source_row = group_ < 0 ? 0 : p_.cols_strides[shape_.position(group_)];
+    rows.length = (phases_ > 1 ? w.sums.phase_stride / total_ : count * unit(w)) * parts_;
+    for (Index phase = 0; phase < phases_; ++phase) {
+      rows.total = totals + phase * w.sums.phase_stride;
+      rows.resume = false;
+      add_sources(w, 0, cols, phase, points, sources);
+      if (sources.count > 0 || !rows.resume) hand_on(sources);
+    }
+  }
+
+  // Elements of the columns' innermost axis, where that is not the rows' own.
+  Index unit(const Work& w) const { return inner_ < 2 ? w.sums.count[at(inner_)] : 1; }
+
+  // Every combination of the axes' taps that meets the row, in the order of the sum.
+  void add_sources(const Work& w, int i, const char* cols, Index phase, Points& points,
+                   Sources& sources) const {
+    if (i >= rank_) {
+      const RowTap row = row_ < 0 ? RowTap{0, 0, 0, 0, 1} : w.row_taps[points.position[at(row_)]];
+      return add_source(sources, cols, row.first * unit(w), row.end * unit(w), weight(points));
+    }
+    const Index tap_stride = p_.cols_strides[shape_.tap(i)], stride = p_.cols_strides[shape_.position(i)];
+    if (i == row_) {
+      for (Index j = 0; j < w.row_tap_count; ++j) {
+        const RowTap& row = w.row_taps[j];
+        if (row.phase != phase) continue;
+        points.tap[at(i)] = row.tap;
+        points.position[at(i)] = j;
+        add_sources(w, i + 1, cols + row.tap * tap_stride + row.low * stride, phase, points, sources);
+      }
+      return;
+    }
+    const WindowAxis& axis = shape_.axes[at(i)];
+    const Range taps = points.range[at(i)];
+    for (Index k = taps.high; k-- > taps.low;) {
+      const Index reach = points.position[at(i)] - k * axis.dilation;
+      if (reach % axis.stride != 0) continue;
+      points.tap[at(i)] = k;
+      add_sources(w, i + 1, cols + k * tap_stride + reach / axis.stride * stride, phase, points, sources);
+    }
   }
 
   // Taps from the last to the first: each adds its positions to the box.
@@ -255,7 +405,7 @@ class Folder {
       totals += sum_offset(w, i, points.tap[at(i)], l.low);
       box.add(l.size(), sum_step(w, i), stride);
     }
-    if (w.turned) {
+    {
       // Into contiguous order, the one of the sums.
       box.sort_by_target();
       Box copy = box;
@@ -268,7 +418,7 @@ class Folder {
       copy_box(kernels_, item_, w.turned, cols, copy);
       cols = w.turned;
     }
-    accumulate(operation(points), totals, cols, box);
+    accumulate(weight(points), totals, cols, box);
   }
 
   // Window positions of all axes but the last in their order; for each a row of windows is turned over so
@@ -318,48 +468,72 @@ class Folder {
   }
 
   void add_row_taps(const Work& w, int i, Points& points, const Index* stride, Range row) const {
-    if (i <= last_) {
-      // The last axis's taps outermost would do as well: a pixel meets one tap of each other axis here.
+    if (i < last_) {
       const Range taps = points.range[at(i)];
-      for (Index k = taps.high; k-- > taps.low;) {
+      for (Index k = taps.low; k < taps.high; ++k) {  // each meets other pixels
         points.tap[at(i)] = k;
         add_row_taps(w, i + 1, points, stride, row);
       }
       return;
     }
-    const Range l = positions(w, last_, points.tap[at(last_)]);
-    if (l.size() <= 0) return;
-    const char* source = w.turned + (l.low - row.low) * item_;
+    const char* source = w.turned;
     char* totals = w.totals;
-    for (int j = 0; j < rank_; ++j) {
+    for (int j = 0; j < last_; ++j) {
       source += (points.tap[at(j)] - points.range[at(j)].low) * stride[2 + j];
-      totals += sum_offset(w, j, points.tap[at(j)], j == last_ ? l.low : points.position[at(j)]);
+      totals += sum_offset(w, j, points.tap[at(j)], points.position[at(j)]);
     }
-    Box box;
-    for (const int a : {0, 1}) box.add(w.sums.count[at(a)], w.sums.stride[at(a)], stride[a]);
-    box.add(l.size(), sum_step(w, last_), item_);
-    accumulate(operation(points), totals, source, box);
+    const Index length = phases_ > 1 ? w.sums.phase_stride / total_ : w.sums.count[at(2 + last_)];
+    Sources sources;
+    for (Index n = 0; n < w.sums.count[0]; ++n) {
+      for (Index phase = 0; phase < phases_; ++phase) {
+        sources.rows = {.total = totals + n * w.sums.stride[0] + phase * w.sums.phase_stride,
+                        .total_row = w.sums.stride[1],
+                        .rows = w.sums.count[1],
+                        .length = length * parts_,
+                        .sources = nullptr,
+                        .count = 0,
+                        .source_row = stride[1],
+                        .resume = true};
+        for (Index j = 0; j < w.row_tap_count; ++j) {
+          const RowTap& tap = w.row_taps[j];
+          if (tap.phase != phase) continue;
+          points.tap[at(last_)] = tap.tap;
+          add_source(sources,
+                     source + n * stride[0] + (tap.tap - points.range[at(last_)].low) * stride[2 + last_] +
+                         (tap.low - row.low) * item_,
+                     tap.first, tap.end, weight(points));
+        }
+        if (sources.count > 0) hand_on(sources);
+      }
+    }
   }
 
-  void accumulate(Accumulate a, char* totals, const char* source, Box& box) const {
+  // Adds columns, contiguous along the sums' innermost axis, to a box of sums.
+  void accumulate(double weight, char* totals, const char* source, Box& box) const {
     box.sort_by_target();
     box.merge();
-    a.length = parts_;
+    Index run = 1;
     if (box.size() && box[box.size() - 1].target == total_ && box[box.size() - 1].source == item_)
-      a.length = box.take(box.size() - 1).count * parts_;
-    a.count[0] = a.count[1] = 1;
-    for (const int i : {1, 0}) {
-      if (!box.size()) break;
+      run = box.take(box.size() - 1).count;
+    SumSource one{.data = source, .first = 0, .end = run * parts_, .weight = weight};
+    SumRows rows{.total = totals,
+                 .total_row = 0,
+                 .rows = 1,
+                 .length = run * parts_,
+                 .sources = &one,
+                 .count = 1,
+                 .source_row = 0,
+                 .resume = true};
+    if (box.size()) {
       const BoxAxis axis = box.take(box.size() - 1);
-      a.count[i] = axis.count;
-      a.total_stride[i] = axis.target;
-      a.source_stride[i] = axis.source;
+      rows.rows = axis.count;
+      rows.total_row = axis.target;
+      rows.source_row = axis.source;
     }
-    const auto kernel = kernels_.accumulate[p_.reduction][p_.number];
     for_each_point(box, box.size(), [&](Index to, Index from) {
-      a.total = totals + to;
-      a.source = source + from;
-      kernel(a);
+      rows.total = totals + to;
+      one.data = source + from;
+      kernels_.sum_rows[p_.reduction][p_.number](rows);
     });
   }
 
@@ -398,6 +572,7 @@ class Folder {
   std::array<int, 2 + kMaxSpatial> order_{};
   int inner_ = 0;
   Index phases_ = 1;
+  int row_ = -1, group_ = -1;  // spatial axes: along rows of sums; of rows that have their taps in common
   bool turned_ = false, tap_by_tap_ = false;
 };
 

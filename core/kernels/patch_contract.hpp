@@ -31,15 +31,21 @@ struct GatherRuns {
 };
 inline constexpr std::ptrdiff_t kOverread = 64;
 
-// total[a, b, :] = op(total[a, b, :], source[a, b, :] (* weight)) for a < count[0], b < count[1]; the last
-// axis is a contiguous run of `length` numbers. Every number is one operation of its own: no order to choose.
-struct Accumulate {
-  char* total;         // of the type that sums are held in
-  const char* source;  // of the type that comes in
-  std::ptrdiff_t count[2];
-  std::ptrdiff_t total_stride[2], source_stride[2];
-  std::ptrdiff_t length;
-  double weight;  // of kWeighted; exact in the total's type
+// Rows of sums: for every r < rows, x < length
+//   total[r, x] = (resume ? total[r, x] : neutral value) op source 0 [r, x] op source 1 [r, x] ...
+// over the sources with first <= x < end, in their order, one operation each: there is no order to choose.
+// Number x of row r of a source is at data + r * source_row + x numbers.
+struct SumSource {
+  const char* data;
+  std::ptrdiff_t first, end;  // first < end
+  double weight;              // of kWeighted; exact in the total's type
+};
+struct SumRows {
+  char* total;
+  std::ptrdiff_t total_row, rows, length;
+  const SumSource* sources;
+  std::ptrdiff_t count, source_row;
+  bool resume;
 };
 
 enum Reduction { kAdd, kWeighted, kMax, kMin, kReductions };
@@ -57,7 +63,7 @@ struct PatchKernels {
   // Copies whole cache lines past the caches: target aligned to 64 bytes, bytes a multiple of 64.
   void (*stream)(char* target, const char* source, std::ptrdiff_t bytes);
   void (*stream_end)();  // after the last stream of a piece, before another thread may read
-  void (*accumulate[kReductions][kNumbers])(const Accumulate&);  // float16 comes in, float32 is the total
+  void (*sum_rows[kReductions][kNumbers])(const SumRows&);  // float16 comes in, float32 is the total
 };
 
 }  // namespace windrow

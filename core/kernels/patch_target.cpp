@@ -1,7 +1,7 @@
 // The kernels of unfold and fold for one target, compiled as target.cpp is.
-#include "kernels/accumulate.hpp"
 #include "kernels/move.hpp"
 #include "kernels/patch_contract.hpp"
+#include "kernels/sum_rows.hpp"
 
 namespace {
 
@@ -14,10 +14,10 @@ using U16 = std::uint16_t;
 using U32 = std::uint32_t;
 using U64 = std::uint64_t;
 
-template <class T, template <class> class Op>
-constexpr auto same = accumulate<T, T, Op<T>>;
-template <template <class> class Op>
-constexpr auto half = accumulate<float, Half, Op<float>>;
+template <class T, class Op>
+constexpr auto same = sum_rows<T, T, Op>;
+template <class Op>
+constexpr auto half = sum_rows<float, Half, Op>;
 
 constexpr windrow::PatchKernels kKernels = {
     .move = move,
@@ -25,7 +25,7 @@ constexpr windrow::PatchKernels kKernels = {
     .stream_runs = stream_runs,
     .stream = stream,
     .stream_end = stream_end,
-    .accumulate =
+    .sum_rows =
         {
             // Sums of signed integers are those of unsigned ones, which may wrap.
             {same<U8, Add>, same<U16, Add>, same<U32, Add>, same<U64, Add>, same<U8, Add>, same<U16, Add>,

@@ -1,0 +1,175 @@
+// Rows of sums over any number of sources: the arithmetic of fold.
+//
+// One operation per number, never fused and never reordered within a sum, so that every target gives the same
+// bits as the plain C++ below; the compiler makes the vectors.
+#pragma once
+
+#include "kernels/patch_contract.hpp"
+
+namespace {
+
+struct Half {
+  std::uint16_t bits;
+};
+
+// IEEE half to single, exact. Subnormal halves are made normal by a multiplication that is exact.
+inline float widen(Half h) {
+  const std::uint32_t magnitude = h.bits & 0x7fffu;
+  const std::uint32_t sign = static_cast<std::uint32_t>(h.bits & 0x8000u) << 16;
+  const std::uint32_t special = magnitude >= 0x7c00u ? 0x38000000u : 0u;  // infinities and NaN: exponent 255
+  const std::uint32_t shifted = (magnitude << 13) + 0x38000000u + special;
+  float normal, scaled;
+  const std::uint32_t small = magnitude;
+  __builtin_memcpy(&normal, &shifted, sizeof normal);
+  scaled = static_cast<float>(small) * 5.9604644775390625e-8f;  // 2^-24
+  const float value = magnitude < 0x0400u ? scaled : normal;
+  std::uint32_t bits;
+  __builtin_memcpy(&bits, &value, sizeof bits);
+  bits |= sign;
+  float result;
+  __builtin_memcpy(&result, &bits, sizeof result);
+  return result;
+}
+
+template <class T>
+inline T widen(T value) {
+  return value;
+}
+
+// Each works on numbers and on vectors of them.
+struct Add {
+  template <class T>
+  static void apply(T& total, const T& value, const T&) {
+    total = static_cast<T>(total + value);
+  }
+};
+struct Weighted {
+  template <class T>
+  static void apply(T& total, const T& value, const T& weight) {
+    total = total + value * weight;
+  }
+};
+// NaN wins, and the first one stays.
+struct Max {
+  template <class T>
+  static void apply(T& total, const T& value, const T&) {
+    total = ((total != total) | (value <= total)) ? total : value;
+  }
+};
+struct Min {
+  template <class T>
+  static void apply(T& total, const T& value, const T&) {
+    total = ((total != total) | (value >= total)) ? total : value;
+  }
+};
+
+template <class T>
+struct Limits;
+#define WINDROW_LIMITS(T, low, high)             \
+  template <>                                    \
+  struct Limits<T> {                             \
+    static constexpr T kLow = low, kHigh = high; \
+  };
+WINDROW_LIMITS(std::int8_t, INT8_MIN, INT8_MAX)
+WINDROW_LIMITS(std::int16_t, INT16_MIN, INT16_MAX)
+WINDROW_LIMITS(std::int32_t, INT32_MIN, INT32_MAX)
+WINDROW_LIMITS(std::int64_t, INT64_MIN, INT64_MAX)
+WINDROW_LIMITS(std::uint8_t, 0, UINT8_MAX)
+WINDROW_LIMITS(std::uint16_t, 0, UINT16_MAX)
+WINDROW_LIMITS(std::uint32_t, 0, UINT32_MAX)
+WINDROW_LIMITS(std::uint64_t, 0, UINT64_MAX)
+WINDROW_LIMITS(float, -__builtin_inff(), __builtin_inff())
+WINDROW_LIMITS(double, -__builtin_inf(), __builtin_inf())
+#undef WINDROW_LIMITS
+
+template <class T, class Op>
+constexpr T neutral() {
+  if constexpr (__is_same(Op, Max)) return Limits<T>::kLow;
+  if constexpr (__is_same(Op, Min)) return Limits<T>::kHigh;
+  return T{0};
+}
+
+constexpr std::ptrdiff_t kVector = 64;  // bytes; narrower targets take several registers
+
+template <class T>
+using Vector __attribute__((vector_size(64))) = T;
+
+// kVectors vectors of totals from x on, where every source has them, into v.
+template <class T, class Op, int kVectors>
+inline void sum_block(const windrow::SumRows& s, std::ptrdiff_t row, std::ptrdiff_t x, Vector<T>* v) {
+  constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(T));
+  const char* total = s.total + row * s.total_row + x * kSize;
+  for (int i = 0; i < kVectors; ++i) {
+    if (s.resume) {
+      __builtin_memcpy(&v[i], total + i * kVector, kVector);
+    } else {
+      v[i] = Vector<T>{} + neutral<T, Op>();
+    }
+  }
+  const std::ptrdiff_t offset = row * s.source_row + x * kSize;
+  for (std::ptrdiff_t j = 0; j < s.count; ++j) {
+    const char* source = s.sources[j].data + offset;
+    const Vector<T> weight = Vector<T>{} + static_cast<T>(s.sources[j].weight);
+    for (int i = 0; i < kVectors; ++i) {
+      Vector<T> value;
+      __builtin_memcpy(&value, source + i * kVector, kVector);
+      Op::apply(v[i], value, weight);
+    }
+  }
+}
+
+// Totals one by one, where not every source has them.
+template <class T, class In, class Op>
+inline void sum_singly(const windrow::SumRows& s, std::ptrdiff_t row, std::ptrdiff_t from,
+                       std::ptrdiff_t to) {
+  for (std::ptrdiff_t x = from; x < to; ++x) {
+    char* place = s.total + row * s.total_row + x * static_cast<std::ptrdiff_t>(sizeof(T));
+    T total = neutral<T, Op>();
+    if (s.resume) __builtin_memcpy(&total, place, sizeof total);
+    for (std::ptrdiff_t j = 0; j < s.count; ++j) {
+      const windrow::SumSource& source = s.sources[j];
+      if (x < source.first || x >= source.end) continue;
+      In value;
+      __builtin_memcpy(&value, source.data + row * s.source_row + x * static_cast<std::ptrdiff_t>(sizeof(In)),
+                       sizeof value);
+      Op::apply(total, static_cast<T>(widen(value)), static_cast<T>(source.weight));
+    }
+    __builtin_memcpy(place, &total, sizeof total);
+  }
+}
+
+template <class T, class In, class Op>
+void sum_rows(const windrow::SumRows& s) {
+  constexpr auto kLanes = kVector / static_cast<std::ptrdiff_t>(sizeof(T));
+  // Where all sources are.
+  std::ptrdiff_t first = 0, end = s.length;
+  for (std::ptrdiff_t j = 0; j < s.count; ++j) {
+    first = s.sources[j].first > first ? s.sources[j].first : first;
+    end = s.sources[j].end < end ? s.sources[j].end : end;
+  }
+  const bool vectors = sizeof(T) == sizeof(In) && end - first >= kLanes;
+  for (std::ptrdiff_t row = 0; row < s.rows; ++row) {
+    if (!vectors) {
+      sum_singly<T, In, Op>(s, row, 0, s.length);
+      continue;
+    }
+    sum_singly<T, In, Op>(s, row, 0, first);
+    char* total = s.total + row * s.total_row;
+    // The last vector lies over the ones before it: it is made from what is there before they are written.
+    Vector<T> last, v[4];
+    sum_block<T, Op, 1>(s, row, end - kLanes, &last);
+    std::ptrdiff_t x = first;
+    for (; x + 4 * kLanes <= end; x += 4 * kLanes) {
+      sum_block<T, Op, 4>(s, row, x, v);
+      __builtin_memcpy(total + x * static_cast<std::ptrdiff_t>(sizeof(T)), v, 4 * kVector);
+    }
+    for (; x + kLanes < end; x += kLanes) {
+      sum_block<T, Op, 1>(s, row, x, v);
+      __builtin_memcpy(total + x * static_cast<std::ptrdiff_t>(sizeof(T)), v, kVector);
+    }
+    __builtin_memcpy(total + (end - kLanes) * static_cast<std::ptrdiff_t>(sizeof(T)), &last, kVector);
+    sum_singly<T, In, Op>(s, row, end, s.length);
+  }
+}
+
+}  // namespace
