@@ -377,6 +377,25 @@ def test_several_boxes_and_pieces_on_every_axis(shape, kernel, options):
                 np.testing.assert_array_equal(wr.col2im(cols, shape, kernel, layout=layout, **options), total)
 
 
+@pytest.mark.parametrize("layout", [*DEFAULTS, "k n c l"])
+@pytest.mark.parametrize(("item", "channels"), [("f4", 3), ("c16", 1), ("V3", 4)])
+def test_columns_beyond_the_caches(target, layout, item, channels):
+    """These are streamed, line by line; `out` begins at an odd address and must not be left by a byte."""
+    x = random_bytes(np.random.default_rng(0), (1, channels, 330, 301), item)
+    options = {"padding": ((1, 0), (2, 1))}
+    plain, _ = tap_by_tap(np.arange(1, x.size + 1, dtype=np.int32).reshape(x.shape), (3, 5), **options)
+    places = np.ascontiguousarray(reference.layouts.arrange(plain, layout))
+    expected = np.concatenate([np.zeros(1, item), x.reshape(-1)])[places]
+    memory = np.full(expected.nbytes + 200, 77, np.uint8)
+    for start in (0, 101):
+        memory[:] = 77
+        out = memory[start : start + expected.nbytes].view(item).reshape(expected.shape)
+        wr.unfold(x, (3, 5), layout=layout, out=out, **options)
+        assert out.tobytes() == expected.tobytes()
+        assert (memory[:start] == 77).all()
+        assert (memory[start + expected.nbytes :] == 77).all()
+
+
 def test_the_fast_lane_gives_what_the_checks_give():
     x = np.random.default_rng(0).integers(0, 9, (2, 3, 6, 7))
     for layout, kernel in itertools.product(DEFAULTS, [2, (2, 3)]):

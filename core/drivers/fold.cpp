@@ -16,7 +16,7 @@ constexpr std::size_t at(int i) {
 
 // Bytes; calibrated on benchmarks/shapes/patches.csv. Sums stay in the first-level cache while columns are
 // read in runs; with columns to turn over first, larger boxes cut fewer windows.
-constexpr Index kTotalsInRuns = Index{24} << 10;
+constexpr Index kTotalsInRuns = Index{200} << 10;
 constexpr Index kTotalsTurned = Index{128} << 10;
 constexpr Index kTurnedMost = Index{512} << 10;
 constexpr Index kColumnsPerPiece = Index{1} << 20;  // small boxes share a piece
@@ -109,7 +109,7 @@ class Folder {
         row_ = next - 2;
     }
     for (int i = 0; i < rank_; ++i)
-      if (i != row_ && shape_.axes[at(i)].stride == 1) group_ = i;
+      if (i != row_) group_ = i;
   }
 
   void choose_block() {
@@ -195,6 +195,7 @@ class Folder {
     if (!turned_) {
       list_row_taps(w, row_, scratch);
       Sources sources;
+      sources.rows.rows = 1;
       gather(w, 0, p_.cols, w.totals, points, sources);
     } else {
       start_totals(p_.number, p_.reduction, w.totals, numbers);
@@ -305,7 +306,6 @@ class Folder {
   void gather(const Work& w, int a, const char* cols, char* totals, Points& points, Sources& sources) const {
     if (a == shape_.image_axes()) return gather_row(w, cols, totals, points, sources);
     const Index start = w.sums.start[at(a)], count = w.sums.count[at(a)], stride = w.sums.stride[at(a)];
-    sources.rows.rows = a == 0 ? 1 : sources.rows.rows;
     if (a == inner_ && a < 2)
       return gather(w, a + 1, cols + start * p_.cols_strides[a], totals, points, sources);
     if (a < 2) {
@@ -316,28 +316,34 @@ class Folder {
     const int i = a - 2;
     if (i == row_) return gather(w, a + 1, cols, totals, points, sources);
     const WindowAxis& axis = shape_.axes[at(i)];
-    Range whole{0, 0};
-    if (i == group_) {
-      const Index low = (axis.kernel - 1) * axis.dilation - axis.before - start;
-      whole = {std::clamp<Index>(low, 0, count), std::clamp<Index>(axis.out - axis.before - start, 0, count)};
-    }
-    for (Index u = 0; u < count; ++u) {
+    const auto visit = [&](Index u) {
       const Index q = start + u + axis.before;
       points.range[at(i)] = {std::max<Index>(0, -floor_div((axis.out - 1) * axis.stride - q, axis.dilation)),
                              std::min(axis.kernel, q / axis.dilation + 1)};
       points.position[at(i)] = q;
-      const bool group = u == whole.low && whole.size() > 1;
-      sources.rows.rows = group ? whole.size() : i == group_ ? 1 : sources.rows.rows;
       gather(w, a + 1, cols, totals + u * stride, points, sources);
-      if (group) u = whole.high - 1;
+    };
+    if (i != group_) {
+      for (Index u = 0; u < count; ++u) visit(u);
+      return;
     }
-    if (i == group_) sources.rows.rows = 1;
+    // Away from the edges, rows a window's stride apart have their taps in common.
+    const Index span = (axis.kernel - 1) * axis.dilation, origin = start + axis.before;
+    const Index low = std::clamp<Index>(span - origin, 0, count);
+    const Index high = std::clamp<Index>(axis.out * axis.stride - origin, low, count);
+    for (Index u = 0; u < low; ++u) visit(u);
+    for (Index u = low; u < std::min(low + axis.stride, high); ++u) {
+      sources.rows.rows = ceil_div(high - u, axis.stride);
+      visit(u);
+    }
+    sources.rows.rows = 1;
+    for (Index u = high; u < count; ++u) visit(u);
   }
 
   void gather_row(const Work& w, const char* cols, char* totals, Points& points, Sources& sources) const {
     const Index count = row_ < 0 ? 1 : w.sums.count[at(2 + row_)];
     SumRows& rows = sources.rows;
-    rows.total_row = group_ < 0 ? 0 : w.sums.stride[at(2 + group_)];
+    rows.total_row = group_ < 0 ? 0 : shape_.axes[at(group_)].stride * w.sums.stride[at(2 + group_)];
     rows.source_row = group_ < 0 ? 0 : p_.cols_strides[shape_.position(group_)];
     rows.length = (phases_ > 1 ? w.sums.phase_stride / total_ : count * unit(w)) * parts_;
     for (Index phase = 0; phase < phases_; ++phase) {
@@ -433,8 +439,14 @@ class Folder {
     }
   }
 
+  // Rows begin at cache lines, and not all in the same set of the cache.
+  Index turned_row_bytes(Range row) const {
+    const Index bytes = round_up(item_ * row.size(), Index{kAlignment});
+    return bytes % 1024 == 0 ? bytes + Index{kAlignment} : bytes;
+  }
+
   Index turned_bytes(const Work& w) const {
-    Index bytes = item_ * w.sums.count[0] * w.sums.count[1] * all_positions(w, rank_ - 1).size();
+    Index bytes = w.sums.count[0] * w.sums.count[1] * turned_row_bytes(all_positions(w, last_));
     for (const WindowAxis& axis : shape_.axes) bytes *= axis.kernel;
     return bytes;
   }
@@ -446,7 +458,7 @@ class Folder {
     const char* cols = p_.cols + row.low * p_.cols_strides[shape_.position(last_)];
     // turned[n][c][taps...][position]
     std::array<Index, 2 + kMaxSpatial> stride;
-    Index next = item_ * row.size();
+    Index next = turned_row_bytes(row);
     Box box;
     for (int i = last_; i >= 0; --i) {
       const Range k = points.range[at(i)];

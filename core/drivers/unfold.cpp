@@ -20,7 +20,7 @@ constexpr Index kColumnsPerBox = Index{4} << 20;    // about 0.2 ms
 constexpr Index kColumnsPerPiece = Index{1} << 20;  // about 50 us: small boxes share a piece
 constexpr Index kMostRuns = 512;                    // of one table
 constexpr Index kStreamedStretch = 512;
-constexpr Index kStreamed = Index{24} << 20;  // columns from this size on do not fit the caches anyway
+constexpr Index kStreamed = Index{16} << 20;  // columns from this size on do not fit the caches anyway
 
 // A column axis as the writing of a box walks it: element i lies at i * target in the columns, and in the
 // packed pixels at i * source or, where that is not one stride, at table[i].

@@ -65,13 +65,20 @@ bool turn(const windrow::Move& m) {
   if (m.target_column != kItem || m.source_row != kItem || place % sizeof(T) != 0 ||
       m.target_row % kItem != 0 || m.source_column % kItem != 0)
     return false;
-  transpose<T>({.target = reinterpret_cast<T*>(m.target),
-                .target_row = m.target_row / kItem,
-                .source = reinterpret_cast<const T*>(m.source),
-                .source_row = m.source_column / kItem,
-                .rows = m.rows,
-                .columns = m.columns,
-                .ahead = 0});
+  // A line's worth of columns at a time: as many streams of the source, each read along, and the next ones
+  // fetched meanwhile.
+  constexpr std::ptrdiff_t kColumns = 64 / kItem;
+  const std::ptrdiff_t source_row = m.source_column / kItem;
+  for (std::ptrdiff_t j = 0; j < m.columns; j += kColumns) {
+    const std::ptrdiff_t rest = m.columns - j;
+    transpose<T>({.target = reinterpret_cast<T*>(m.target) + j,
+                  .target_row = m.target_row / kItem,
+                  .source = reinterpret_cast<const T*>(m.source) + j * source_row,
+                  .source_row = source_row,
+                  .rows = m.rows,
+                  .columns = rest < kColumns ? rest : kColumns,
+                  .ahead = rest > kColumns ? kColumns * source_row : 0});
+  }
   return true;
 }
 

@@ -89,33 +89,59 @@ constexpr T neutral() {
   return T{0};
 }
 
-constexpr std::ptrdiff_t kVector = 64;  // bytes; narrower targets take several registers
-
-template <class T>
-using Vector __attribute__((vector_size(64))) = T;
+// 64 bytes, or 32 or 16 for short rows; where the target is narrower it takes several registers.
+template <class T, int kBytes>
+struct VectorOf {
+  using Type __attribute__((vector_size(kBytes))) = T;
+};
+template <class T, int kBytes>
+using Vector = typename VectorOf<T, kBytes>::Type;
 
 // kVectors vectors of totals from x on, where every source has them, into v.
-template <class T, class Op, int kVectors>
-inline void sum_block(const windrow::SumRows& s, std::ptrdiff_t row, std::ptrdiff_t x, Vector<T>* v) {
+template <class T, class Op, int kBytes, int kVectors>
+inline void sum_block(const windrow::SumRows& s, std::ptrdiff_t row, std::ptrdiff_t x, Vector<T, kBytes>* v) {
+  using V = Vector<T, kBytes>;
   constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(T));
   const char* total = s.total + row * s.total_row + x * kSize;
   for (int i = 0; i < kVectors; ++i) {
     if (s.resume) {
-      __builtin_memcpy(&v[i], total + i * kVector, kVector);
+      __builtin_memcpy(&v[i], total + i * kBytes, kBytes);
     } else {
-      v[i] = Vector<T>{} + neutral<T, Op>();
+      v[i] = V{} + neutral<T, Op>();
     }
   }
   const std::ptrdiff_t offset = row * s.source_row + x * kSize;
   for (std::ptrdiff_t j = 0; j < s.count; ++j) {
     const char* source = s.sources[j].data + offset;
-    const Vector<T> weight = Vector<T>{} + static_cast<T>(s.sources[j].weight);
+    const V weight = V{} + static_cast<T>(s.sources[j].weight);
     for (int i = 0; i < kVectors; ++i) {
-      Vector<T> value;
-      __builtin_memcpy(&value, source + i * kVector, kVector);
+      V value;
+      __builtin_memcpy(&value, source + i * kBytes, kBytes);
       Op::apply(v[i], value, weight);
     }
   }
+}
+
+// A row from first to end, where every source is; at least one vector long.
+template <class T, class Op, int kBytes>
+inline void sum_vectors(const windrow::SumRows& s, std::ptrdiff_t row, std::ptrdiff_t first,
+                        std::ptrdiff_t end) {
+  constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(T));
+  constexpr std::ptrdiff_t kLanes = kBytes / kSize;
+  char* total = s.total + row * s.total_row;
+  // The last vector lies over the ones before it: it is made from what is there before they are written.
+  Vector<T, kBytes> last, v[4];
+  sum_block<T, Op, kBytes, 1>(s, row, end - kLanes, &last);
+  std::ptrdiff_t x = first;
+  for (; x + 4 * kLanes <= end; x += 4 * kLanes) {
+    sum_block<T, Op, kBytes, 4>(s, row, x, v);
+    __builtin_memcpy(total + x * kSize, v, 4 * kBytes);
+  }
+  for (; x + kLanes < end; x += kLanes) {
+    sum_block<T, Op, kBytes, 1>(s, row, x, v);
+    __builtin_memcpy(total + x * kSize, v, kBytes);
+  }
+  __builtin_memcpy(total + (end - kLanes) * kSize, &last, kBytes);
 }
 
 // Totals one by one, where not every source has them.
@@ -140,34 +166,27 @@ inline void sum_singly(const windrow::SumRows& s, std::ptrdiff_t row, std::ptrdi
 
 template <class T, class In, class Op>
 void sum_rows(const windrow::SumRows& s) {
-  constexpr auto kLanes = kVector / static_cast<std::ptrdiff_t>(sizeof(T));
   // Where all sources are.
   std::ptrdiff_t first = 0, end = s.length;
   for (std::ptrdiff_t j = 0; j < s.count; ++j) {
     first = s.sources[j].first > first ? s.sources[j].first : first;
     end = s.sources[j].end < end ? s.sources[j].end : end;
   }
-  const bool vectors = sizeof(T) == sizeof(In) && end - first >= kLanes;
+  const std::ptrdiff_t bytes =
+      sizeof(T) == sizeof(In) ? (end - first) * static_cast<std::ptrdiff_t>(sizeof(T)) : 0;
   for (std::ptrdiff_t row = 0; row < s.rows; ++row) {
-    if (!vectors) {
+    if (bytes < 16) {
       sum_singly<T, In, Op>(s, row, 0, s.length);
       continue;
     }
     sum_singly<T, In, Op>(s, row, 0, first);
-    char* total = s.total + row * s.total_row;
-    // The last vector lies over the ones before it: it is made from what is there before they are written.
-    Vector<T> last, v[4];
-    sum_block<T, Op, 1>(s, row, end - kLanes, &last);
-    std::ptrdiff_t x = first;
-    for (; x + 4 * kLanes <= end; x += 4 * kLanes) {
-      sum_block<T, Op, 4>(s, row, x, v);
-      __builtin_memcpy(total + x * static_cast<std::ptrdiff_t>(sizeof(T)), v, 4 * kVector);
+    if (bytes >= 64) {
+      sum_vectors<T, Op, 64>(s, row, first, end);
+    } else if (bytes >= 32) {
+      sum_vectors<T, Op, 32>(s, row, first, end);
+    } else {
+      sum_vectors<T, Op, 16>(s, row, first, end);
     }
-    for (; x + kLanes < end; x += kLanes) {
-      sum_block<T, Op, 1>(s, row, x, v);
-      __builtin_memcpy(total + x * static_cast<std::ptrdiff_t>(sizeof(T)), v, kVector);
-    }
-    __builtin_memcpy(total + (end - kLanes) * static_cast<std::ptrdiff_t>(sizeof(T)), &last, kVector);
     sum_singly<T, In, Op>(s, row, end, s.length);
   }
 }
