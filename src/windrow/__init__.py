@@ -15,10 +15,12 @@ from .convolution import (
     conv_grad_weight,
 )
 from .plan import Plan, explain
+from .tiling import Patches, patches
 from .unfolding import col2im, fold, im2col, unfold
 
 __all__ = [
     "ConvGradients",
+    "Patches",
     "Plan",
     "__version__",
     "col2im",
@@ -35,6 +37,7 @@ __all__ = [
     "im2col",
     "layers",
     "num_threads",
+    "patches",
     "release_workspaces",
     "set_num_threads",
     "show_config",

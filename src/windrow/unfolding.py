@@ -285,7 +285,7 @@ def _fold(
 ) -> Array:
     check_fold_dtype("cols", cols, reduce)
     dtype = cols.dtype.newbyteorder("=")
-    weights = None if window is None else _window_weights(window, geometry.windows, dtype, reduce)
+    weights = None if window is None else window_weights("cols", window, geometry.windows, dtype, reduce)
     value = fill_value("uncovered", uncovered, dtype)
     if out is not None:
         result = check_out(out, geometry.x_shape, dtype, {"cols": cols})
@@ -295,30 +295,31 @@ def _fold(
     divide = reduce == "mean" or weights is not None
     divisor: Array | None = None
     if weights is not None:
-        divisor = _summed_weights(geometry.windows, weights, _total_dtype(dtype))
+        divisor = _summed_weights(geometry.windows, weights, total_dtype(dtype))
     elif divide:
-        divisor = _counts(geometry.windows, _total_dtype(dtype))
+        divisor = _counts(geometry.windows, total_dtype(dtype))
     elif (reduce != "sum" or any(value.tobytes())) and not _all_covered(geometry.windows):
-        divisor = (_counts(geometry.windows, np.dtype(np.float64)) != 0).astype(_total_dtype(dtype))
+        divisor = (_counts(geometry.windows, np.dtype(np.float64)) != 0).astype(total_dtype(dtype))
     problem = _problem(key, geometry, layout)
     _done(problem.fold(native(cols), result, reduction, weights, divisor, divide, value))
     return result if out is None else out
 
 
-def _total_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def total_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The real type that sums are held in."""
     if dtype.kind == "c":
         return np.dtype(np.float32 if dtype.itemsize == 8 else np.float64)
     return np.dtype(np.float32) if dtype == np.float16 else dtype
 
 
-def _window_weights(window: Any, windows: Windows, dtype: np.dtype[Any], reduce: str) -> Array:
+def window_weights(name: str, window: Any, windows: Windows, dtype: np.dtype[Any], reduce: str) -> Array:
     """The weight of every tap in float64, each one a value of the type that sums are held in."""
     if reduce in ("max", "min"):
         raise ValueError(f"window: expected None for reduce={reduce!r}, got {show(window)}")
     if dtype.kind not in "fc":
         raise TypeError(
-            f"cols: expected floats or complex with window=, got {dtype}; cast with cols.astype(np.float64)"
+            f"{name}: expected floats or complex with window=, got {dtype}; "
+            f"cast with {name}.astype(np.float64)"
         )
     kernel = windows.kernel_size
     if isinstance(window, (tuple, list)):
@@ -334,7 +335,7 @@ def _window_weights(window: Any, windows: Windows, dtype: np.dtype[Any], reduce:
         if weights.shape != kernel:
             raise ValueError(f"window: expected shape {kernel}, got {weights.shape}")
     with np.errstate(over="ignore"):
-        weights = weights.astype(_total_dtype(dtype)).astype(np.float64, order="C")
+        weights = weights.astype(total_dtype(dtype)).astype(np.float64, order="C")
     if not np.isfinite(weights).all():
         raise ValueError(f"window: expected finite weights, got {show(window)}")
     return weights
