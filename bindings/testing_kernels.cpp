@@ -42,6 +42,12 @@ struct Buffer {
   void check(Index one_end, Index other_end) const {
     if (std::min(one_end, other_end) < 0 || std::max(one_end, other_end) >= size) throw nb::value_error(name);
   }
+  // `rows` runs of `width` elements, `row` apart, of which the first one starts at `first`.
+  void check_rows(Index first, Index rows, Index row, Index width) const {
+    if (rows <= 0 || width <= 0) return;
+    const Index last = first + (rows - 1) * row;
+    check(std::min(first, last), std::max(first, last) + width - 1);
+  }
 };
 
 // B and C are whole vectors wide; offsets have one entry for each k.
@@ -118,6 +124,134 @@ void run_gather(const Target& target, nb::handle target_array, nb::handle source
                   .ahead = 0});
 }
 
+Index whole_vectors(Index count, Index lanes) { return (count + lanes - 1) / lanes * lanes; }
+
+// A bias of one value or none.
+template <class T>
+const T* one_bias(nb::handle array) {
+  if (array.is_none()) return nullptr;
+  const Buffer<T> bias("bias", array);
+  bias.check(0, 0);
+  return bias.data;
+}
+
+// Row 0 of x starts at x[x_start]; offsets have one entry for each k.
+template <class T>
+void run_stencil(const Target& target, nb::handle w_array, nb::handle w_offsets, nb::handle x_array,
+                 Index x_start, Index x_row, nb::handle x_offsets, nb::handle y_array, Index y_row,
+                 Index rows, Index count, bool accumulate, nb::handle bias) {
+  const KernelTable<T>& kernels = target.kernels<T>();
+  const Buffer<T> w("w", w_array), x("x", x_array), y("y", y_array);
+  const Buffer<Index> w_offset("w_offset", w_offsets), x_offset("x_offset", x_offsets);
+  if (w_offset.size != x_offset.size) throw nb::value_error("x_offset");
+  std::vector<Step> steps;
+  for (Index k = 0; k < w_offset.size; ++k) {
+    w.check(w_offset.data[k], w_offset.data[k]);
+    x.check_rows(x_start + x_offset.data[k], rows, x_row, whole_vectors(count, kernels.lanes));
+    steps.push_back({.a = w_offset.data[k], .b = x_offset.data[k]});
+  }
+  y.check_rows(0, rows, y_row, count);
+  kernels.stencil({.w = w.data,
+                   .x = x.data + x_start,
+                   .x_row = x_row,
+                   .step = steps.data(),
+                   .k = w_offset.size,
+                   .y = y.data,
+                   .y_row = y_row,
+                   .rows = rows,
+                   .count = count,
+                   .accumulate = accumulate,
+                   .bias = one_bias<T>(bias)});
+}
+
+// A window of kernel_rows rows and as many columns as there are shifts.
+template <class T>
+bool run_window(const Target& target, nb::handle w_array, nb::handle x_array, Index x_start, Index x_row,
+                nb::handle shifts, int kernel_rows, Index row_step, nb::handle y_array, Index y_row,
+                Index rows, Index count, bool accumulate, nb::handle bias) {
+  const KernelTable<T>& kernels = target.kernels<T>();
+  const Buffer<T> w("w", w_array), x("x", x_array), y("y", y_array);
+  const Buffer<Index> shift("shift", shifts);
+  w.check_rows(0, kernel_rows, shift.size, shift.size);
+  for (Index j = 0; j < shift.size; ++j) {
+    for (Index i = 0; i < kernel_rows; ++i) {
+      x.check_rows(x_start + i * x_row + shift.data[j], rows, row_step * x_row,
+                   whole_vectors(count, kernels.lanes));
+    }
+  }
+  y.check_rows(0, rows, y_row, count);
+  return kernels.window({.w = w.data,
+                         .x = x.data + x_start,
+                         .x_row = x_row,
+                         .shift = shift.data,
+                         .kernel_rows = kernel_rows,
+                         .kernel_columns = static_cast<int>(shift.size),
+                         .row_step = row_step,
+                         .y = y.data,
+                         .y_row = y_row,
+                         .rows = rows,
+                         .count = count,
+                         .accumulate = accumulate,
+                         .bias = one_bias<T>(bias)});
+}
+
+template <class T>
+void run_correlate(const Target& target, nb::handle dy_array, Index dy_row, nb::handle x_array, Index x_start,
+                   Index x_row, nb::handle taps, Index rows, Index count, nb::handle sums_array) {
+  const KernelTable<T>& kernels = target.kernels<T>();
+  const Buffer<T> dy("dy", dy_array), x("x", x_array), sums("sums", sums_array);
+  const Buffer<Index> tap("tap", taps);
+  dy.check_rows(0, rows, dy_row, count);
+  for (Index k = 0; k < tap.size; ++k) x.check_rows(x_start + tap.data[k], rows, x_row, count);
+  sums.check_rows(0, tap.size, kernels.lanes, kernels.lanes);
+  kernels.correlate({.dy = dy.data,
+                     .dy_row = dy_row,
+                     .x = x.data + x_start,
+                     .x_row = x_row,
+                     .tap = tap.data,
+                     .taps = tap.size,
+                     .rows = rows,
+                     .count = count,
+                     .sums = sums.data});
+}
+
+// Row 0 of the source starts at source[source_start], which may lie outside if nothing is read there.
+template <class T>
+void run_pad(const Target& target, nb::handle target_array, Index target_row, nb::handle source_array,
+             Index source_start, Index source_row, Index step, Index rows, Index width, Index low,
+             Index high) {
+  const KernelTable<T>& kernels = target.kernels<T>();
+  const Buffer<T> to("target", target_array), source("source", source_array);
+  if (low < 0 || low > high || high > width || target_row < width) throw nb::value_error("low or high");
+  to.check_rows(0, rows, target_row, width + kernels.lanes);
+  if (low < high) {
+    source.check_rows(source_start + low * step, rows, source_row, 1);
+    source.check_rows(source_start + (high - 1) * step, rows, source_row, 1);
+  }
+  kernels.pad({.target = to.data,
+               .target_row = target_row,
+               .source = source.data + source_start,
+               .source_row = source_row,
+               .step = step,
+               .rows = rows,
+               .width = width,
+               .low = low,
+               .high = high,
+               .ahead = 0});
+}
+
+template <class T>
+void run_collect(const Target& target, nb::handle target_array, nb::handle source_array, Index source_start,
+                 Index step, Index count) {
+  const Buffer<T> to("target", target_array), source("source", source_array);
+  if (count > 0) {
+    to.check(0, count - 1);
+    source.check(source_start, source_start + (count - 1) * step);
+  }
+  target.kernels<T>().collect(
+      {.target = to.data, .source = source.data + source_start, .step = step, .count = count});
+}
+
 template <class T>
 void run_spread(const Target& target, nb::handle target_array, Index step, nb::handle source_array,
                 Index count) {
@@ -178,6 +312,59 @@ void bind_kernels(nb::module_& m) {
       },
       nb::arg("target"), nb::arg("is_double"), nb::arg("to"), nb::arg("source"), nb::arg("offset"),
       nb::arg("mask"), nb::arg("first"), nb::arg("step"));
+  m.def(
+      "stencil",
+      [](const std::string& target, bool is_double, nb::handle w, nb::handle w_offset, nb::handle x,
+         Index x_start, Index x_row, nb::handle x_offset, nb::handle y, Index y_row, Index rows, Index count,
+         bool accumulate, nb::handle bias) {
+        const auto run = is_double ? run_stencil<double> : run_stencil<float>;
+        run(target_named(target), w, w_offset, x, x_start, x_row, x_offset, y, y_row, rows, count, accumulate,
+            bias);
+      },
+      nb::arg("target"), nb::arg("is_double"), nb::arg("w"), nb::arg("w_offset"), nb::arg("x"),
+      nb::arg("x_start"), nb::arg("x_row"), nb::arg("x_offset"), nb::arg("y"), nb::arg("y_row"),
+      nb::arg("rows"), nb::arg("count"), nb::arg("accumulate"), nb::arg("bias").none());
+  m.def(
+      "window",
+      [](const std::string& target, bool is_double, nb::handle w, nb::handle x, Index x_start, Index x_row,
+         nb::handle shift, int kernel_rows, Index row_step, nb::handle y, Index y_row, Index rows,
+         Index count, bool accumulate, nb::handle bias) {
+        const auto run = is_double ? run_window<double> : run_window<float>;
+        return run(target_named(target), w, x, x_start, x_row, shift, kernel_rows, row_step, y, y_row, rows,
+                   count, accumulate, bias);
+      },
+      nb::arg("target"), nb::arg("is_double"), nb::arg("w"), nb::arg("x"), nb::arg("x_start"),
+      nb::arg("x_row"), nb::arg("shift"), nb::arg("kernel_rows"), nb::arg("row_step"), nb::arg("y"),
+      nb::arg("y_row"), nb::arg("rows"), nb::arg("count"), nb::arg("accumulate"), nb::arg("bias").none());
+  m.def(
+      "correlate",
+      [](const std::string& target, bool is_double, nb::handle dy, Index dy_row, nb::handle x, Index x_start,
+         Index x_row, nb::handle tap, Index rows, Index count, nb::handle sums) {
+        const auto run = is_double ? run_correlate<double> : run_correlate<float>;
+        run(target_named(target), dy, dy_row, x, x_start, x_row, tap, rows, count, sums);
+      },
+      nb::arg("target"), nb::arg("is_double"), nb::arg("dy"), nb::arg("dy_row"), nb::arg("x"),
+      nb::arg("x_start"), nb::arg("x_row"), nb::arg("tap"), nb::arg("rows"), nb::arg("count"),
+      nb::arg("sums"));
+  m.def(
+      "pad",
+      [](const std::string& target, bool is_double, nb::handle to, Index to_row, nb::handle source,
+         Index source_start, Index source_row, Index step, Index rows, Index width, Index low, Index high) {
+        const auto run = is_double ? run_pad<double> : run_pad<float>;
+        run(target_named(target), to, to_row, source, source_start, source_row, step, rows, width, low, high);
+      },
+      nb::arg("target"), nb::arg("is_double"), nb::arg("to"), nb::arg("to_row"), nb::arg("source"),
+      nb::arg("source_start"), nb::arg("source_row"), nb::arg("step"), nb::arg("rows"), nb::arg("width"),
+      nb::arg("low"), nb::arg("high"));
+  m.def(
+      "collect",
+      [](const std::string& target, bool is_double, nb::handle to, nb::handle source, Index source_start,
+         Index step, Index count) {
+        const auto run = is_double ? run_collect<double> : run_collect<float>;
+        run(target_named(target), to, source, source_start, step, count);
+      },
+      nb::arg("target"), nb::arg("is_double"), nb::arg("to"), nb::arg("source"), nb::arg("source_start"),
+      nb::arg("step"), nb::arg("count"));
   m.def(
       "spread",
       [](const std::string& target, bool is_double, nb::handle to, Index step, nb::handle source,

@@ -30,19 +30,18 @@ def _fma32(a, b, c):
     return np.where((error != 0) & even, odd, total).astype(np.float32)
 
 
-def product(target, a, b, start=None, bias=None):
-    """start + a @ b + bias in the order of the plan: by chunks of k, the bias last.
+def _is_fused(target, *operands):
+    """Whether to emulate fused: float64 operands that are no more precise than float32 have exact products,
+    so that fused or not is one."""
+    exact = all(a.dtype == np.float64 and not np.any(a != a.astype(np.float32)) for a in operands)
+    return target not in UNFUSED and not exact
 
-    float64 operands that are no more precise than float32 have exact products, so that fused or not is one.
-    """
+
+def product(target, a, b, start=None, bias=None):
+    """start + a @ b + bias in the order of the plan: by chunks of k, the bias last."""
     dtype = a.dtype
+    fused = _is_fused(target, a, b)
     a, b = np.broadcast_arrays(a[:, :, None], b[None, :, :])
-    exact = (
-        dtype == np.float64
-        and not np.any(a != a.astype(np.float32))
-        and not np.any(b != b.astype(np.float32))
-    )
-    fused = target not in UNFUSED and not exact
     terms = a.shape[1]
     total = start
     for first in range(0, max(terms, 1), CHUNK):
@@ -51,3 +50,16 @@ def product(target, a, b, start=None, bias=None):
             part = fma(a[:, k], b[:, k], part) if fused else a[:, k] * b[:, k] + part
         total = part if total is None else total + part
     return total if bias is None else total + bias[:, None]
+
+
+def correlate(target, dy, x, sums):
+    """sums[k, i % lanes] + dy[r, i] * x[k, r, i], one pixel after another for each of the sums."""
+    fused = _is_fused(target, dy, x)
+    total = sums.copy()
+    lanes = sums.shape[1]
+    for r in range(dy.shape[0]):
+        for first in range(0, dy.shape[1], lanes):
+            a, b = dy[r, first : first + lanes], x[:, r, first : first + lanes]
+            some = total[:, : a.size]
+            some[...] = fma(np.broadcast_to(a, b.shape), b, some) if fused else a * b + some
+    return total
