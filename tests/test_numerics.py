@@ -62,6 +62,18 @@ def test_input_gradient_adds_filter_by_filter_and_tap_by_tap(target, stride, bef
         assert_same_bits(dx[0, :, i], emulation.product(target, factors, seen.reshape(-1, 1))[:, 0])
 
 
+def test_axes_of_one_element_change_nothing(target):
+    rng = np.random.default_rng(8)
+    x, w, b = draw(rng, 2, 20, 50), draw(rng, 5, 20, 7), draw(rng, 5)
+    y = wr.conv(x, w, b, stride=2, padding=3)
+    dx = wr.conv_grad_input(y, w, x.shape, stride=2, padding=3)
+    for at in (2, 3):
+        x2, w2, y2 = (np.expand_dims(a, at) for a in (x, w, y))
+        options = {"stride": (2, 1) if at == 3 else (1, 2), "padding": (3, 0) if at == 3 else (0, 3)}
+        assert_same_bits(wr.conv(x2, w2, b, **options), y2)
+        assert_same_bits(wr.conv_grad_input(y2, w2, x2.shape, **options), np.expand_dims(dx, at))
+
+
 def summed_by_boxes(target, dy, x, kernel, box_rows, slots):
     """dw (K, C, R, S) of dy (N, K, H, W) for stride 1: boxes of whole rows, in slots of whole boxes."""
     filters, width = dy.shape[1], dy.shape[3]

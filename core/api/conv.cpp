@@ -30,6 +30,17 @@ Extents tap_offsets(const std::vector<Extents>& along) {
   return all;
 }
 
+// An axis of one pixel and one tap says nothing; as the last one it would leave the lanes nothing to lie
+// along.
+template <class T>
+void drop_single_axes(WindowProduct<T>& p) {
+  for (std::size_t i = p.grid.axes.size(); i-- > 0 && p.grid.axes.size() > 1;) {
+    const PixelAxis& axis = p.grid.axes[i];
+    if (axis.count == 1 && axis.size > 0 && axis.tap.size() == 1 && axis.tap[0] == 0)
+      p.grid.axes.erase(p.grid.axes.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+}
+
 template <class T>
 WindowProduct<T> forward_product(const ConvShape& s, ArrayView<const T> x, ArrayView<const T> w,
                                  BiasView<const T> b, ArrayView<T> y) {
@@ -70,6 +81,7 @@ WindowProduct<T> forward_product(const ConvShape& s, ArrayView<const T> x, Array
   p.target_group = p.rows * y.strides[1];
   p.bias = b.data;
   p.bias_stride = b.stride;
+  drop_single_axes(p);
   return p;
 }
 
@@ -133,6 +145,7 @@ void for_each_phase(const ConvShape& s, ArrayView<const T> dy, ArrayView<const T
     p.target_row = dx.strides[1];
     p.target_group = p.rows * dx.strides[1];
     p.accumulate = accumulate;
+    drop_single_axes(p);
     if (p.grid.per_image() > 0) body(std::as_const(p));
 
     std::size_t i = s.axes.size();
