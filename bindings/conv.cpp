@@ -64,18 +64,12 @@ class Conv {
     y_shape_ = {n, k};
     b_shape_ = {k};
     for (std::size_t i = 0; i < sizes.size(); ++i) {
-      WindowAxis axis{.size = sizes[i],
-                      .out = outs[i],
-                      .kernel = kernels[i],
-                      .stride = strides[i],
-                      .dilation = dilations[i],
-                      .before = befores[i]};
-      // Steps of any length come this far where there is one window or none. No two positions are farther
-      // apart than this, so that longer steps are all the same and offsets cannot overflow.
-      if (axis.out == 0) axis.dilation = 1;
-      const Index farthest = axis.size + axis.before + (axis.kernel - 1) * axis.dilation;
-      if (axis.out < 2) axis.stride = std::min(axis.stride, farthest + 1);
-      shape_.axes.push_back(axis);
+      shape_.axes.push_back(within_reach({.size = sizes[i],
+                                          .out = outs[i],
+                                          .kernel = kernels[i],
+                                          .stride = strides[i],
+                                          .dilation = dilations[i],
+                                          .before = befores[i]}));
       x_shape_.push_back(sizes[i]);
       w_shape_.push_back(kernels[i]);
       y_shape_.push_back(outs[i]);

@@ -71,12 +71,12 @@ class Patches {
     shape_.c = c;
     x_shape_ = {n, c};
     for (std::size_t i = 0; i < sizes.size(); ++i) {
-      shape_.axes.push_back({.size = sizes[i],
-                             .out = outs[i],
-                             .kernel = kernels[i],
-                             .stride = strides[i],
-                             .dilation = dilations[i],
-                             .before = befores[i]});
+      shape_.axes.push_back(within_reach({.size = sizes[i],
+                                          .out = outs[i],
+                                          .kernel = kernels[i],
+                                          .stride = strides[i],
+                                          .dilation = dilations[i],
+                                          .before = befores[i]}));
       x_shape_.push_back(sizes[i]);
     }
     Extents counts{n, c};

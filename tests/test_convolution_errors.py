@@ -386,3 +386,23 @@ def test_too_small_a_workspace():
                 call,
                 max_workspace=needed - 1,
             )
+
+
+def test_a_later_phase_that_has_too_little_workspace():
+    """Of the stride phases of dx, those without a tap need least: none of them is written first."""
+    dy, w = np.ones((2, 2, 2, 4)), np.ones((2, 3, 1, 5))
+    options = {"stride": (11, 1), "padding": ((0, 3), (0, 0)), "max_workspace": 1}
+    out = np.full((2, 3, 11, 8), 7.0)
+    with wr.num_threads(2), pytest.raises(ValueError, match=r"^max_workspace: expected at least \d+ bytes"):
+        wr.conv_grad_input(dy, w, out.shape, out=out, **options)
+    assert (out == 7).all()
+
+
+def test_strides_that_nothing_reaches():
+    """One window: any longer stride is like any other, in every function, without tables of its length."""
+    for stride in (9, 2**31, 2**62):
+        np.testing.assert_array_equal(wr.conv(X[:, :, :3, :3], W, stride=stride), np.full((2, 4, 1, 1), 54.0))
+        dx = wr.conv_grad_input(np.ones((2, 4, 1, 1)), W, (2, 6, 5, 6), stride=stride)
+        assert dx.sum() == 2 * 4 * 54
+        assert (dx[:, :, :3, :3] == 4).all()
+        assert wr.fold(np.ones((1, 3, 1)), (8,), 3, stride=stride).sum() == 3

@@ -314,6 +314,10 @@ template <class T>
 void conv_grad_input(const ConvShape& shape, ArrayView<const T> dy, ArrayView<const T> w, ArrayView<T> dx,
                      const CallOptions& options, const Target& target, const RunContext& context) {
   const RunContext few = worth(context, flops_of(shape));
+  if (options.max_workspace != 0) {  // nothing is written where a later phase cannot do with it
+    for_each_phase(shape, dy, w, dx, options.accumulate,
+                   [&](const WindowProduct<T>& phase) { plan_product(phase, options, target, few.threads); });
+  }
   // Phases that no tap reaches (three of four under a 1x1 window of stride 2) are zero: in one go where dx is
   // one block of memory, instead of one scattered store after the other.
   const bool cleared = !options.accumulate && has_empty_phase(shape) && clear_if_dense(shape, dx, few);

@@ -78,4 +78,14 @@ struct WindowAxis {
   Index before = 0;  // zeros before the first input position
 };
 
+// The same windows with steps cut to what they reach: steps that are never taken may be of any length, and
+// offsets or tables made with them would not fit. No two positions are farther apart than `farthest`, so that
+// a longer stride of a single window is like any other.
+constexpr WindowAxis within_reach(WindowAxis axis) {
+  if (axis.kernel == 1 || axis.out == 0) axis.dilation = 1;
+  const Index farthest = axis.size + axis.before + (axis.kernel - 1) * axis.dilation;
+  if (axis.out < 2 && axis.stride > farthest) axis.stride = farthest + 1;
+  return axis;
+}
+
 }  // namespace windrow

@@ -1,0 +1,1 @@
+"""Cases for tools/fuzz.py."""
