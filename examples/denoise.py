@@ -12,10 +12,10 @@ import argparse
 from pathlib import Path
 
 import numpy as np
-from photo import load_photo
 from scipy.fft import dctn, idctn
 
 import windrow as wr
+from photo import load_photo
 
 Array = np.ndarray
 
