@@ -36,8 +36,8 @@ def test_rare_parts_load_on_first_use():
 
 
 def test_an_unknown_name_is_an_attribute_error():
-    error = programs.last_error("import windrow; windrow.convolve")
-    assert error == "AttributeError: module 'windrow' has no attribute 'convolve'"
+    error = programs.last_error("import windrow; windrow.qqqqqqqq")
+    assert error == "AttributeError: module 'windrow' has no attribute 'qqqqqqqq'"
 
 
 def test_every_public_name_is_there():

@@ -17,6 +17,10 @@ from windrow import _core
 
 MIB = 2**20
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+no_races_after_fork = pytest.mark.skipif(
+    "TSAN_OPTIONS" in os.environ, reason="the thread sanitizer ends a forked child that starts threads"
+)
+sanitized = "ASAN_OPTIONS" in os.environ or "TSAN_OPTIONS" in os.environ
 # Python 3.12 warns of every fork beside threads: ours is the case that must work.
 forks = pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 
@@ -218,6 +222,7 @@ def child_results(results):
 
 
 @forks
+@no_races_after_fork
 @pytest.mark.parametrize("method", multiprocessing.get_all_start_methods())
 def test_children_compute(method):
     expected = everything(2)  # the parent's pool exists by now
@@ -233,6 +238,7 @@ def test_children_compute(method):
 
 @needs_fork
 @forks
+@no_races_after_fork
 def test_fork_while_other_threads_compute():
     """Children of a process whose pool and workspaces are in use at that moment; and their children."""
     expected = everything(1)
@@ -445,6 +451,7 @@ def test_workspace_does_not_grow_with_the_batch_nor_with_use():
         assert _core.workspace_bytes() <= 8 * MIB + 32 * MIB
 
 
+@pytest.mark.skipif(sanitized, reason="sanitizers need the address space that is taken away here")
 def test_refused_scratch_memory_is_a_memory_error():
     source = """
 import resource

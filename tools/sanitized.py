@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 RUNTIMES = {"address": "libasan.so", "thread": "libtsan.so"}
 OPTIONS = {
     # Python keeps memory until it ends: leaks are not looked for. A refused allocation is null, as usual.
-    "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:detect_stack_use_after_return=1",
+    "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:handle_segv=0",
     "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
     "TSAN_OPTIONS": f"halt_on_error=1:die_after_fork=0:suppressions={ROOT / 'tools' / 'tsan.txt'}",
 }
