@@ -8,6 +8,8 @@ from tests.errors import raises
 from tests.gradcheck import layers
 
 from windrow.gradcheck import GradientError, Problem, assert_gradients, check
+from windrow.gradcheck.meter import Claim, Meter
+from windrow.gradcheck.pair import Pair
 
 RNG = np.random.default_rng(7)
 X, W = RNG.standard_normal((3, 4)), RNG.standard_normal((4, 2))
@@ -239,7 +241,74 @@ def test_a_wrong_entry_among_ties_is_found():
     assert [pattern.text for pattern in report.patterns] == ["only dx[n=0, c=0, h=3, w=5] is wrong"]
 
 
+def test_jumps_too_small_to_see_are_allowed_for(monkeypatch):
+    """A tie whose two sides move almost alike: the jump is above rounding, but no bend that one can tell."""
+    monkeypatch.setattr("windrow.gradcheck.meter.LADDER", (1.0,))
+
+    def backward(dy, x):
+        return dy * np.array([1.0, 0.0])
+
+    pair = Pair(np.max, backward, [np.ones(2)], wrt=None, names=None, axes=None, cached=False)
+    pair.first_output()
+    claim = Claim(np.ones(1), np.array([1.0, 0.0]), np.finfo(float).eps, (), 0.0)
+    meter = Meter(pair, pair.arguments[0], claim, np.random.default_rng(0))
+    for _ in range(20):  # directions of other jumps, which teach it nothing of this one
+        meter.compare(meter.gaussian())
+    found = meter.compare(np.array([1.0, 1.0 + 1e-7]))
+    assert abs(found.error) > 1e-8
+    assert found.bent == 0
+    assert found.holds
+
+
+def test_a_near_tie_does_not_hide_an_error():
+    """One unit in the last place crosses it: a change of the gradient that is no rounding."""
+    x = np.random.default_rng(0).standard_normal((100, 2))
+    x[:20, 1] = np.nextafter(x[:20, 0], np.inf)
+
+    def backward(dy, x):
+        return dy[:, None] * (x == x.max(axis=1, keepdims=True))
+
+    assert check(lambda x: x.max(axis=1), backward, x)
+    report = check(lambda x: x.max(axis=1), lambda dy, x: 1.001 * backward(dy, x), x)
+    assert [pattern.text for pattern in report.patterns] == ["dx is wrong by the constant factor 1.001"]
+
+
 # Precision
+
+
+@pytest.mark.parametrize("x", np.arange(6.0, 18.0, 0.5).astype(np.float32))
+def test_gradients_that_are_small_differences_may_be_rounded_as_their_terms_are(x):
+    """y * (1 - y) of a sigmoid near 1 keeps few digits, and is not wrong for that."""
+    assert check(layers.sigmoid_forward, layers.sigmoid_backward, np.atleast_1d(x))
+
+
+def test_rounding_that_only_shows_between_parts_of_dy():
+    """Bits of g are lost beside 1e4 dy; the inputs' last place does not move them, another dy does."""
+    assert check(lambda x: 2 * x, lambda dy, x: (1e4 * dy + 2 * dy) - 1e4 * dy, X)
+
+
+def test_a_gradient_that_is_all_rounding_is_not_blamed():
+    """Of two samples, normalised, only signs are left: their gradient cancels to nothing."""
+    x = np.float32([[1.5, -0.25], [2.75, 3.0]])
+    inputs = (x, np.float32([1.5, 0.5]), np.float32([0.1, 0.2]))
+    report = check(layers.batch_norm_forward, layers.batch_norm_backward, inputs, cached=True)
+    assert report, report
+
+
+def test_entries_of_all_sizes_are_moved_by_their_own_size():
+    x = np.array([1.0, -2.0, 0.5, 1e8])
+    moves = []
+
+    def forward(v):
+        moves.append(abs(v[3] - x[3]))
+        return v**2
+
+    def backward(dy, v):
+        return 2 * dy * v * np.array([1, 1, 1, 1.001])
+
+    report = check(forward, backward, x)
+    assert [pattern.text for pattern in report.patterns] == ["only dv[3] is wrong"]
+    assert max(moves) >= np.finfo(float).eps ** (1 / 3) * x[3]
 
 
 def refusing_float64(function):
@@ -346,7 +415,7 @@ def test_assert_gradients_gives_the_report_or_raises_it():
         assert_gradients(matmul, lambda dy, x, w: (dy @ w.T, -x.T @ dy), (X, W), title="product")
     text = str(caught.value)
     assert text.startswith("\nproduct: FAILS\n")
-    assert text.endswith("what it looks like\n  dw has the wrong sign")
+    assert "\n\nwhat it looks like\n  dw has the wrong sign\n" in text
     assert isinstance(caught.value, AssertionError)
 
 

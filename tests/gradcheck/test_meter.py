@@ -5,7 +5,7 @@ import pytest
 from tests.gradcheck import layers
 
 from windrow.gradcheck.meter import STENCIL, Claim, Meter, summation, table_variance
-from windrow.gradcheck.noise import nudged, reproducible, split_probes
+from windrow.gradcheck.noise import natural_sizes, nudged, split_probes
 from windrow.gradcheck.pair import Pair
 from windrow.gradcheck.taylor import taylor_rate
 
@@ -54,23 +54,26 @@ def test_nudges_move_by_one_unit_and_keep_ties_and_zeros():
             assert y[3] == y[7] != x[3]
 
 
-def test_rounding_does_not_repeat_itself_and_a_mistake_does():
+def test_a_split_leaves_rounding_of_a_right_backward_only():
     rng = np.random.default_rng(0)
     x = rng.standard_normal(50)
-    # The sum of a centred array is a constant; its gradient is what rounding leaves of a difference.
-    scale = np.float32(1 / 3)
-    narrow = x.astype(np.float32) * scale
-    pair, dy = pair_of(
-        lambda x: (x - x.mean()) * x.std(),
-        lambda dy, x: (dy * x * scale).sum() * x - (dy * x).sum() * (x * scale),
-        narrow,
-    )
-    residuals = split_probes(pair, dy, pair.gradients(dy), rng)[0]
-    size = np.max(np.abs(pair.gradients(dy)[0]))
-    assert max(np.max(np.abs(r)) for r in residuals) > np.finfo(np.float32).eps ** 0.5 * size
-    assert reproducible(pair, dy, rng)[0] < 0.5
-    pair, dy = pair_of(np.sin, lambda dy, x: dy**2 * np.cos(x), x)
-    assert reproducible(pair, dy, rng)[0] > 0.9
+    eps = np.finfo(float).eps
+    pair, dy = pair_of(np.sin, lambda dy, x: dy * np.cos(x), x)
+    assert all(np.max(np.abs(r)) <= 8 * eps for r in split_probes(pair, dy, pair.gradients(dy), rng)[0])
+    for wrong in (lambda dy, x: dy**2, lambda dy, x: np.abs(dy), lambda dy, x: dy + 1e-3):
+        pair, dy = pair_of(np.sin, wrong, x)
+        assert all(np.max(np.abs(r)) > 1e-4 for r in split_probes(pair, dy, pair.gradients(dy), rng)[0])
+
+
+def test_natural_sizes_are_those_of_slopes():
+    """Of tanh about 1; far from zero what counts is how much x and y vary."""
+    x = np.random.default_rng(0).standard_normal(500)
+    pair, dy = pair_of(np.tanh, layers.tanh_backward, x)
+    assert 0.5 < natural_sizes(pair, dy)[0] < 2
+    pair, dy = pair_of(lambda x: 5 * (x - 1e4), lambda dy, x: 5 * dy, x + 1e4)
+    assert 4 < natural_sizes(pair, dy)[0] < 6
+    pair, dy = pair_of(lambda x: x[:0], lambda dy, x: np.zeros_like(x), x)
+    assert natural_sizes(pair, dy) == [0.0]
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -1,5 +1,6 @@
 """A report's text, JSON and picture, from made-up results."""
 
+import dataclasses
 import json
 import math
 
@@ -21,9 +22,9 @@ ENTRIES = (
 TAYLOR = Taylor((0.25, 0.0625), (1e-2, 2.5e-3), (1e-9, 1e-9), 1.0, "fails")
 
 
-def checked(entries=ENTRIES, taylor=TAYLOR, shape=(2, 2)):
-    gradient = np.zeros(shape)
-    return Checked("x", shape, "float64", False, "float64", gradient, tuple(entries), taylor, 1e-7)
+def checked(entries=ENTRIES, taylor=TAYLOR, dtype="float64", affine=False):
+    gradient = np.zeros((2, 2))
+    return Checked("x", (2, 2), dtype, affine, "float64", gradient, tuple(entries), taylor, 1e-7)
 
 
 FAILED = Report(
@@ -72,6 +73,19 @@ def test_the_text_of_a_success():
         "",
         "argument  test               error    bound    verdict",
         "x         random directions  0.0e+00  1.0e-09  holds",
+    ]
+
+
+def test_the_text_says_how_it_was_measured():
+    ways = (
+        checked(ENTRIES[:1], affine=True),
+        dataclasses.replace(checked(ENTRIES[:1], dtype="float32"), name="w"),
+    )
+    assert str(Report("f", 0, HELD.rows, ways)).splitlines()[4:] == [
+        "",
+        "affine in x: measured with steps of the inputs' own size",
+        "",
+        "differentiated in float64: w",
     ]
 
 

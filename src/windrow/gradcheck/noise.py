@@ -17,39 +17,33 @@ def split_probes(
     found: list[list[Array]] = [[] for _ in gradients]
     for _ in range(PROBES):
         first = real_rounded(pair, dy * generator.uniform(-1, 2, dy.shape))
-        for residuals, residual in zip(found, _residual(pair, dy, first, gradients)):
-            residuals.append(residual)
+        second = real_rounded(pair, dy - first)
+        halves = zip(pair.gradients(first), pair.gradients(second))
+        for residuals, whole, (one, two) in zip(found, gradients, halves):
+            with np.errstate(invalid="ignore"):
+                residuals.append(whole - one - two)
     return found
 
 
-def _residual(
-    pair: Pair, dy: Array, first: Array, gradients: list[Array], moved: dict[int, Array] | None = None
-) -> list[Array]:
-    second = real_rounded(pair, dy - first)
-    halves = zip(pair.gradients(first, moved), pair.gradients(second, moved))
-    with np.errstate(invalid="ignore"):
-        return [whole - one - two for whole, (one, two) in zip(gradients, halves)]
-
-
-def reproducible(pair: Pair, dy: Array, generator: np.random.Generator) -> list[float]:
-    """How much of the residual of a split stays when the inputs move by one unit in the last place.
-
-    Rounding changes wholly (the result is about 0 or below), a backward that is not linear in dy repeats
-    itself (the result is about 1).
-    """
-    first = real_rounded(pair, dy * generator.uniform(-1, 2, dy.shape))
-    moved = {a.position: nudged(a.value, 1) for a in pair.arguments}
-    here = _residual(pair, dy, first, pair.gradients(dy))
-    there = _residual(pair, dy, first, pair.gradients(dy, moved), moved)
-    sizes = [(float(np.sum(a**2)), float(np.sum((a - b) ** 2))) for a, b in zip(here, there)]
-    return [1 - changed / whole if whole else 0.0 for whole, changed in sizes]
-
-
 def natural_sizes(pair: Pair, dy: Array) -> list[float]:
-    """The size of ``dy * y / x`` per argument: a gradient may be a small difference of terms of this size."""
+    """The size of dy times y over x per argument: a gradient may be a small difference of such terms.
+
+    Once with the sizes of x and y, once with how much they vary, which is what counts far from zero.
+    """
     y = real(pair.output(pair.run_forward(pair.fresh()))).reshape(-1).astype(dy.dtype)
-    size = float(np.sqrt(np.mean(y**2)) * np.sqrt(np.mean(dy**2))) if y.size else 0.0
-    return [size / typical_size(argument.value) for argument in pair.arguments]
+    if not y.size:
+        return [0.0 for _ in pair.arguments]
+    weight, size, varies = _rms(dy), _rms(y), float(np.std(y))
+    found = []
+    for argument in pair.arguments:
+        x = argument.value.astype(dy.dtype)
+        spread = float(np.std(x)) if x.size else 0.0
+        found.append(weight * max(size / typical_size(x), varies / spread if spread else 0.0))
+    return found
+
+
+def _rms(values: Array) -> float:
+    return float(np.sqrt(np.mean(values**2)))
 
 
 def nudge_probes(

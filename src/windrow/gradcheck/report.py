@@ -92,6 +92,12 @@ class Report:
             ]
         if self.patterns:
             lines += ["", "what it looks like", *(f"  {pattern.text}" for pattern in self.patterns)]
+        affine = [c.name for c in self.arguments if c.affine]
+        if affine:
+            lines += ["", f"affine in {', '.join(affine)}: measured with steps of the inputs' own size"]
+        wide = [c.name for c in self.arguments if c.differentiated_in != c.dtype and not c.affine]
+        if wide:
+            lines += ["", f"differentiated in float64: {', '.join(wide)}"]
         kinks = [f"d{c.name}: {c.kinks} of {len(c.entries)} entries" for c in self.arguments if c.kinks]
         if kinks:
             lines += ["", f"at a kink (right between the one-sided derivatives): {', '.join(kinks)}"]
