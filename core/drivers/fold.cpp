@@ -86,8 +86,7 @@ class Folder {
     turned_ = innermost >= 0 && (tap || p_.cols_strides[innermost] != item_);
     for (int a = 0; a < axes; ++a) order_[at(a)] = a;
     if (!turned_) {
-      std::stable_sort(order_.begin(), order_.begin() + axes,
-                       [&](int a, int b) { return step(a) > step(b); });
+      sort_axes(order_.data(), axes, [&](int a, int b) { return step(a) > step(b); });
       const int inner = innermost < 0 ? axes - 1 : innermost < 2 ? innermost : innermost - rank_;
       std::rotate(std::find(order_.begin(), order_.begin() + axes, inner),
                   std::find(order_.begin(), order_.begin() + axes, inner) + 1, order_.begin() + axes);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <array>
+#include <utility>
 #include <vector>
 
 #include "drivers/box.hpp"
@@ -32,8 +33,8 @@ using ColumnVector = std::array<Index, kMaxAxes>;
 // phases * item. A step of `phases` pixels (a window's stride, or a dilation) is then a step of one item.
 struct PackedImage {
   int axes = 0;
-  ImageVector start{}, count{}, stride{};
-  int inner = 0;  // the innermost axis
+  ImageVector start, count, stride;  // of `axes` entries
+  int inner = 0;                     // the innermost axis
   Index phases = 1, shift = 0, phase_stride = 0;
   Index item = 1, bytes = 0;
 
@@ -41,6 +42,13 @@ struct PackedImage {
   void arrange(const int* order, Index item_bytes);
   Index offset(int axis, Index u) const;
 };
+
+// Sorts a handful of axes; equal ones keep their order. (std::stable_sort allocates.)
+template <class Before>
+void sort_axes(int* axes, int count, Before before) {
+  for (int i = 1; i < count; ++i)
+    for (int j = i; j > 0 && before(axes[j], axes[j - 1]); --j) std::swap(axes[j - 1], axes[j]);
+}
 
 // Moves the pixels of the box that lie inside the image, of shape `size`, to scratch memory or back.
 void pack(const PatchKernels& kernels, const PackedImage& box, const ImageVector& size, const char* image,

@@ -72,8 +72,7 @@ class Unfolder {
       order_[at(a)] = a;
       least[at(a)] = a < 2 ? reach(a) : std::min(reach(shape_.tap(a - 2)), reach(shape_.position(a - 2)));
     }
-    std::stable_sort(order_.begin(), order_.begin() + shape_.image_axes(),
-                     [&](int a, int b) { return least[at(a)] > least[at(b)]; });
+    sort_axes(order_.data(), shape_.image_axes(), [&](int a, int b) { return least[at(a)] > least[at(b)]; });
     const int inner = order_[at(shape_.image_axes() - 1)];
     if (inner < 2) return;
     const WindowAxis& axis = shape_.axes[at(inner - 2)];

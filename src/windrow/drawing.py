@@ -24,7 +24,7 @@ def draw_layout(
     ----------
     shape : (N, C, size) or (N, C, height, width)
     kernel_size, stride, padding, dilation, layout
-        As in `windrow.unfold`; columns of at most two axes of more than one element (others merge).
+        As in `windrow.unfold`; all axes of the columns but the last are drawn as one.
 
     Returns
     -------

@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from .arguments import exact, shape_argument, show
+from ._core import exact
+from .arguments import shape_argument, show
 from .arrays import (
     Array,
     as_operand,
