@@ -396,6 +396,25 @@ def test_columns_beyond_the_caches(target, layout, item, channels):
         assert (memory[start + expected.nbytes :] == 77).all()
 
 
+@pytest.mark.parametrize("item", ["f4", "f8"])
+@pytest.mark.parametrize("width", [3, 5, 7])
+def test_short_runs_beyond_the_caches(item, width):
+    """Runs shorter than a cache line, as many at a time as fill whole lines."""
+    itemsize = np.dtype(item).itemsize
+    height = (17 << 20) // (300 * 2 * 2 * width * itemsize) + 2
+    x = random_bytes(np.random.default_rng(0), (1, 2, height, 299 + width), item)
+    windows = np.lib.stride_tricks.sliding_window_view(x.view(f"u{itemsize}"), (2, width), axis=(2, 3))
+    expected = np.ascontiguousarray(windows.transpose(0, 2, 3, 1, 4, 5)).tobytes()
+    memory = np.full(len(expected) + 200, 77, np.uint8)
+    for start in (0, 4, 8, 40, 101):
+        out = memory[start : start + len(expected)].view(item).reshape(-1, 2 * 2 * width)
+        wr.unfold(x, (2, width), layout="(n l) (c k)", out=out)
+        assert out.tobytes() == expected
+        assert (memory[:start] == 77).all()
+        assert (memory[start + len(expected) :] == 77).all()
+        memory[:] = 77
+
+
 def test_the_fast_lane_gives_what_the_checks_give():
     x = np.random.default_rng(0).integers(0, 9, (2, 3, 6, 7))
     for layout, kernel in itertools.product(DEFAULTS, [2, (2, 3)]):

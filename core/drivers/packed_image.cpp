@@ -5,6 +5,8 @@
 namespace windrow {
 namespace {
 
+constexpr Index kLine = 64, kSpreadFrom = 512;  // bytes
+
 constexpr auto at(int i) { return static_cast<std::size_t>(i); }
 
 struct Range {
@@ -66,6 +68,8 @@ void PackedImage::arrange(const int* order, Index item_bytes) {
     } else {
       next *= count[a];
     }
+    // Odd multiples of a cache line: what lies one step apart does not meet in the same set of the cache.
+    if (spread && next >= kSpreadFrom) next = round_up(next, kLine) | kLine;
   }
   bytes = next;
 }

@@ -36,6 +36,7 @@ struct PackedImage {
   ImageVector start, count, stride;  // of `axes` entries
   int inner = 0;                     // the innermost axis
   Index phases = 1, shift = 0, phase_stride = 0;
+  bool spread = false;  // strides may be longer than what they stride over
   Index item = 1, bytes = 0;
 
   // Sets strides and bytes for axes from outermost to innermost.

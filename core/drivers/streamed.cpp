@@ -42,8 +42,8 @@ void Streamed::finish() {
 
 void Streamed::write(GatherRuns runs) {
   if (runs.target != line_ + end_) begin(runs.target);
-  if (runs.bytes >= kLine) {
-    flush_lines();
+  flush_lines();
+  if (runs.bytes >= kLine || (first_ == 0 && runs.bytes >= 12)) {
     if (first_ > 0) {
       // The line that began elsewhere: the first run leads out of it.
       GatherRuns one = runs;

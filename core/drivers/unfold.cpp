@@ -129,6 +129,8 @@ class Unfolder {
     PackedImage box;
     box.axes = shape_.image_axes();
     box.phases = phases_;
+    box.spread =
+        kAlignment % static_cast<std::size_t>(p_.item) == 0;  // the fill value goes over the gaps too
     bool padded = false;
     for (int a = 0; a < box.axes; ++a) {
       box.start[at(a)] = first[at(a)];

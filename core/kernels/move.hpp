@@ -196,33 +196,111 @@ void stream_end() {}
 #if defined(__AVX512BW__) && !defined(WINDROW_GENERIC)
 
 // The line that is being put together stays in a register: no store is narrower than a line or crosses one.
-std::ptrdiff_t stream_runs(const windrow::GatherRuns& g, char* line, std::ptrdiff_t fill) {
-  const std::ptrdiff_t bytes = g.bytes, count = g.count;
-  const std::ptrdiff_t* offsets = g.offsets;
-  char* target = g.target;
-  __m512i open = _mm512_load_si512(line);
-  for (std::ptrdiff_t r = 0; r < g.repeats; ++r) {
-    for (std::ptrdiff_t j = 0; j < count; ++j) {
-      const char* source = g.source + r * g.step + offsets[j];
-      const auto from = static_cast<__mmask64>(~0ull << fill);
-      if (fill + bytes < 64) {
-        const auto until = static_cast<__mmask64>((1ull << (fill + bytes)) - 1);
-        open = _mm512_mask_loadu_epi8(open, from & until, source - fill);
-        fill += bytes;
-        continue;
+struct OpenLine {
+  __m512i bytes;
+  std::ptrdiff_t fill;
+  char* target;
+
+  void add(const char* source, std::ptrdiff_t count) {
+    const auto from = static_cast<__mmask64>(~0ull << fill);
+    if (fill + count < 64) {
+      const auto until = static_cast<__mmask64>((1ull << (fill + count)) - 1);
+      bytes = _mm512_mask_loadu_epi8(bytes, from & until, source - fill);
+      fill += count;
+      return;
+    }
+    bytes = _mm512_mask_loadu_epi8(bytes, from, source - fill);
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(target), bytes);
+    target += 64;
+    std::ptrdiff_t i = 64 - fill;
+    for (; i + 64 <= count; i += 64, target += 64)
+      _mm512_stream_si512(reinterpret_cast<__m512i*>(target), _mm512_loadu_si512(source + i));
+    fill = count - i;
+    bytes = _mm512_maskz_loadu_epi8(static_cast<__mmask64>((1ull << fill) - 1), source + i);
+  }
+};
+
+// Run `kRun` of a line that begins with byte `kFirst` of the group: into the lanes that it fills.
+template <int kBytes, int kFirst, int kRun>
+inline __m512i put_run(__m512i line, const char* const* sources) {
+  constexpr int kAt = kRun * kBytes - kFirst;  // in the line
+  if constexpr (kAt >= 64) {
+    return line;
+  } else {
+    constexpr int kFrom = (kAt > 0 ? kAt : 0) / 4, kUntil = (kAt + kBytes < 64 ? kAt + kBytes : 64) / 4;
+    constexpr auto kMask = static_cast<__mmask16>((1u << kUntil) - (1u << kFrom));
+    line = _mm512_mask_loadu_epi32(line, kMask, sources[kRun] - kAt);
+    return put_run<kBytes, kFirst, kRun + 1>(line, sources);
+  }
+}
+
+template <int kBytes, int kFirst, int kGroup>
+inline void put_lines(char* target, const char* const* sources) {
+  if constexpr (kFirst < kGroup) {
+    const __m512i line = put_run<kBytes, kFirst, kFirst / kBytes>(_mm512_setzero_si512(), sources);
+    _mm512_stream_si512(reinterpret_cast<__m512i*>(target + kFirst), line);
+    put_lines<kBytes, kFirst + 64, kGroup>(target, sources);
+  }
+}
+
+// Runs of a few 4-byte units, as many at a time as fill whole lines: the masks are constants.
+template <int kBytes>
+std::ptrdiff_t stream_short(const windrow::GatherRuns& g, char* line, std::ptrdiff_t fill) {
+  constexpr int kUnit = kBytes % 8 != 0 ? 4 : kBytes % 16 != 0 ? 8 : 16;
+  constexpr int kRuns = 64 / kUnit;  // of a group, kBytes / kUnit lines
+  OpenLine open{_mm512_load_si512(line), fill, g.target};
+  const std::ptrdiff_t* offset = g.offsets;
+  const std::ptrdiff_t* const last = g.offsets + g.count;
+  const char* source = g.source;
+  const auto next = [&] {
+    const char* run = source + *offset;
+    if (++offset == last) {
+      offset = g.offsets;
+      source += g.step;
+    }
+    return run;
+  };
+  std::ptrdiff_t runs = g.repeats * g.count;
+  for (int i = 0; i < kRuns && runs > 0 && open.fill != 0; ++i, --runs) open.add(next(), kBytes);
+  if (open.fill == 0) {
+    const char* sources[kRuns + 1];
+    for (; runs >= kRuns; runs -= kRuns, open.target += kRuns * kBytes) {
+      if (last - offset > kRuns) {
+        for (int i = 0; i < kRuns; ++i) sources[i] = source + offset[i];
+        offset += kRuns;
+      } else {
+        for (int i = 0; i < kRuns; ++i) sources[i] = next();
       }
-      open = _mm512_mask_loadu_epi8(open, from, source - fill);
-      _mm512_stream_si512(reinterpret_cast<__m512i*>(target), open);
-      target += 64;
-      std::ptrdiff_t i = 64 - fill;
-      for (; i + 64 <= bytes; i += 64, target += 64)
-        _mm512_stream_si512(reinterpret_cast<__m512i*>(target), _mm512_loadu_si512(source + i));
-      fill = bytes - i;
-      open = _mm512_maskz_loadu_epi8(static_cast<__mmask64>((1ull << fill) - 1), source + i);
+      put_lines<kBytes, 0, kRuns * kBytes>(open.target, sources);
     }
   }
-  _mm512_store_si512(line, open);
-  return fill;
+  for (; runs > 0; --runs) open.add(next(), kBytes);
+  _mm512_store_si512(line, open.bytes);
+  return open.fill;
+}
+
+std::ptrdiff_t stream_runs(const windrow::GatherRuns& g, char* line, std::ptrdiff_t fill) {
+  switch (g.bytes) {
+    case 12:
+      return stream_short<12>(g, line, fill);
+    case 20:
+      return stream_short<20>(g, line, fill);
+    case 24:
+      return stream_short<24>(g, line, fill);
+    case 28:
+      return stream_short<28>(g, line, fill);
+    case 40:
+      return stream_short<40>(g, line, fill);
+    case 56:
+      return stream_short<56>(g, line, fill);
+    default:
+      break;
+  }
+  OpenLine open{_mm512_load_si512(line), fill, g.target};
+  for (std::ptrdiff_t r = 0; r < g.repeats; ++r)
+    for (std::ptrdiff_t j = 0; j < g.count; ++j) open.add(g.source + r * g.step + g.offsets[j], g.bytes);
+  _mm512_store_si512(line, open.bytes);
+  return open.fill;
 }
 
 #else
