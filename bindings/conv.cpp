@@ -144,7 +144,7 @@ class Conv {
       p = is_double ? plan_pass<double>(shape_, pass, options, target, threads)
                     : plan_pass<float>(shape_, pass, options, target, threads);
     } catch (const WorkspaceTooSmall& small) {
-      raise_too_small(small, max_workspace, threads);
+      raise_too_small(small, max_workspace);
     }
     nb::dict result;
     result["algorithm"] = p.algorithm;
@@ -158,16 +158,15 @@ class Conv {
     result["pieces"] = p.pieces;
     result["workspace_per_thread"] = p.scratch_bytes;
     result["workspace_shared"] = p.shared_bytes;
+    result["threads"] = p.threads;
     result["roundings"] = p.roundings;
     return result;
   }
 
  private:
-  [[noreturn]] static void raise_too_small(const WorkspaceTooSmall& small, Index max_workspace, int threads) {
+  [[noreturn]] static void raise_too_small(const WorkspaceTooSmall& small, Index max_workspace) {
     const std::string text = "max_workspace: expected at least " + std::to_string(small.needed) +
-                             " bytes for this problem on " + std::to_string(threads) +
-                             (threads == 1 ? " thread" : " threads") + ", got " +
-                             std::to_string(max_workspace);
+                             " bytes for this problem, got " + std::to_string(max_workspace);
     throw nb::value_error(text.c_str());
   }
 
@@ -176,7 +175,7 @@ class Conv {
     try {
       python::run_released(std::forward<Body>(body));
     } catch (const WorkspaceTooSmall& small) {
-      raise_too_small(small, max_workspace, get_num_threads());
+      raise_too_small(small, max_workspace);
     }
   }
 

@@ -220,6 +220,19 @@ def test_windows_of_thousands_of_taps(target, x_shape, w_shape, options):
     np.testing.assert_array_equal(dx, reference.conv_grad_input(dy, w, x_shape, **options))
 
 
+@per_target
+@given(problem=problems(), dtype=dtypes, seed=seeds)
+def test_same_bits_for_any_threads_under_a_limit(target, problem, dtype, seed):
+    x, w, b, dy = operands(problem, dtype, seed)
+    options = {**problem.options, "max_workspace": 200_000}
+    results = []
+    for threads in (1, 4):
+        with wr.num_threads(threads):
+            results.append((wr.conv(x, w, b, **options), *wr.conv_backward(dy, x, w, **options)))
+    for one, four in zip(*results, strict=True):
+        np.testing.assert_array_equal(bits(one), bits(four))
+
+
 @pytest.mark.parametrize("fmt", [np.ascontiguousarray, channels_last])
 def test_memory_format_follows_the_input(fmt):
     x = fmt(np.ones((2, 3, 5, 6), np.float32))

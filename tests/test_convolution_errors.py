@@ -377,7 +377,7 @@ def test_too_small_a_workspace():
             words = str(caught.value).split()
             needed = int(words[4])
             assert str(caught.value) == (
-                f"max_workspace: expected at least {needed} bytes for this problem on 2 threads, got 8"
+                f"max_workspace: expected at least {needed} bytes for this problem, got 8"
             )
             call(max_workspace=needed)
             raises(

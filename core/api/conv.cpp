@@ -180,12 +180,11 @@ double flops_of(const ConvShape& s) {
   return flops;
 }
 
-// One thread's share of the workspace that the call may use.
-Index share(const CallOptions& options, int threads) { return options.max_workspace / threads; }
-
-void require(Index scratch, const CallOptions& options, int threads) {
-  if (options.max_workspace != 0 && scratch > share(options, threads))
-    throw WorkspaceTooSmall{scratch * threads};
+// As many of the threads as the workspace that the call may use has room for.
+int threads_with_room(Index scratch, const CallOptions& options, int threads) {
+  if (options.max_workspace == 0 || scratch == 0) return threads;
+  if (scratch > options.max_workspace) throw WorkspaceTooSmall{scratch};
+  return static_cast<int>(std::min<Index>(threads, options.max_workspace / scratch));
 }
 
 // How a product over windows will run: one of the two drivers with its blocks.
@@ -193,6 +192,7 @@ struct ProductPlan {
   std::optional<StripBlocks> strips;
   ProductBlocks blocks;
   Index scratch = 0;  // of one thread
+  int threads = 1;
 };
 
 template <class T>
@@ -200,11 +200,13 @@ ProductPlan plan_product(const WindowProduct<T>& p, const CallOptions& options, 
                          int threads) {
   const Tile tile = tile_of<T>(target);
   const ProductSize size = size_of(p);
-  const Index most = options.max_workspace == 0 ? std::numeric_limits<Index>::max() : share(options, threads);
+  const Index most =
+      options.max_workspace == 0 ? std::numeric_limits<Index>::max() : options.max_workspace / threads;
   ProductPlan plan;
   plan.blocks = choose_blocks(size, tile, most);
   plan.scratch = product_scratch(plan.blocks, tile);
-  require(plan.scratch, options, threads);  // so that the least workspace does not depend on what is faster
+  // Asked before the strips, so that the least workspace does not depend on what is faster.
+  plan.threads = threads_with_room(plan.scratch, options, threads);
   plan.strips = choose_strips(p.grid, size, p.channels, tile, most);
   if (plan.strips) plan.scratch = strip_scratch(p.grid, p.channels, *plan.strips, tile);
   return plan;
@@ -214,10 +216,12 @@ template <class T>
 void run_product(const WindowProduct<T>& p, const CallOptions& options, const Target& target,
                  const RunContext& context) {
   const ProductPlan plan = plan_product(p, options, target, context.threads);
+  RunContext fitting = context;
+  fitting.threads = plan.threads;
   if (plan.strips) {
-    run_strip_product(p, *plan.strips, target, context);
+    run_strip_product(p, *plan.strips, target, fitting);
   } else {
-    run_window_product(p, plan.blocks, target, context);
+    run_window_product(p, plan.blocks, target, fitting);
   }
 }
 
@@ -266,6 +270,16 @@ bool is_depthwise(const WeightGradient<T>& p, const Target& target) {
   const Index most =
       p.most_scratch == 0 ? kMostDepthwiseScratch : std::min(p.most_scratch, kMostDepthwiseScratch);
   return depthwise_gradient_cost(p, target).scratch_bytes <= most;
+}
+
+// Sets the scratch that one thread may take, and returns how many threads may run. How dw is cut decides its
+// bits, so that it must not see the number of threads: the cut is made for a fixed share of the limit.
+template <class T>
+int fit_weight_gradient(WeightGradient<T>& p, const CallOptions& options, const Target& target, int threads) {
+  constexpr Index kShares = 8;
+  if (options.max_workspace == 0) return threads;
+  p.most_scratch = std::max<Index>(1, options.max_workspace / kShares);
+  return threads_with_room(weight_gradient_cost(p, target).scratch_bytes, options, threads);
 }
 
 // Whether some input positions are reached by no tap: along an axis, taps reach stride / gcd(stride,
@@ -330,9 +344,8 @@ template <class T>
 void conv_grad_weight(const ConvShape& shape, ArrayView<const T> dy, ArrayView<const T> x, ArrayView<T> dw,
                       const CallOptions& options, const Target& target, const RunContext& context) {
   WeightGradient<T> problem = weight_gradient(shape, dy, x, dw, options.accumulate);
-  problem.most_scratch = share(options, context.threads);  // 0 where there is no limit
-  require(weight_gradient_cost(problem, target).scratch_bytes, options, context.threads);
-  const RunContext few = worth(context, flops_of(shape));
+  RunContext few = worth(context, flops_of(shape));
+  few.threads = fit_weight_gradient(problem, options, target, few.threads);
   if (is_depthwise(problem, target)) {
     run_depthwise_gradient(problem, target, few);
   } else {
@@ -386,15 +399,15 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, const CallOptions& options, co
                 .pieces = 0,
                 .scratch_bytes = 0,
                 .shared_bytes = 0,
+                .threads = threads,
                 .roundings = 0};
   if (pass == Pass::kGradWeight) {
     WeightGradient<T> problem = weight_gradient<T>(
         s, {nullptr, y_strides.data()}, {nullptr, x_strides.data()}, {nullptr, w_strides.data()}, false);
-    problem.most_scratch = share(options, threads);
+    plan.threads = fit_weight_gradient(problem, options, target, threads);
     const bool depthwise = is_depthwise(problem, target);
     const auto cost =
         depthwise ? depthwise_gradient_cost(problem, target) : weight_gradient_cost(problem, target);
-    require(weight_gradient_cost(problem, target).scratch_bytes, options, threads);
     plan.kernel = depthwise ? "depthwise_gradient" : "weight_gradient";
     plan.pieces = cost.pieces;
     plan.scratch_bytes = cost.scratch_bytes;
@@ -408,6 +421,7 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, const CallOptions& options, co
     const ProductSize size = size_of(p);
     const ProductPlan product = plan_product(p, options, target, threads);
     plan.scratch_bytes = std::max(plan.scratch_bytes, product.scratch);
+    plan.threads = std::min(plan.threads, product.threads);
     if (product.strips) {
       const StripBlocks& strips = *product.strips;
       const PixelAxis& last = p.grid.axes.back();

@@ -12,7 +12,7 @@ namespace windrow {
 
 // Thrown, before any work, where a call cannot do with the workspace that it may use.
 struct WorkspaceTooSmall {
-  Index needed;  // bytes, all threads together
+  Index needed;  // bytes, on one thread
 };
 
 struct CallOptions {
@@ -63,6 +63,7 @@ struct PassPlan {
   Index pieces;
   Index scratch_bytes;  // of one thread
   Index shared_bytes;   // of the whole call
+  int threads;          // that the workspace has room for, of those asked for
   Index roundings;      // the result is right within roundings * eps * the same sum of magnitudes
 };
 enum class Pass { kForward, kGradInput, kGradWeight };
