@@ -223,6 +223,7 @@ void run_product(const WindowProduct<T>& p, const CallOptions& options, const Ta
   } else {
     run_window_product(p, plan.blocks, target, fitting);
   }
+  context.asked = fitting.asked;  // a call may be millions of products
 }
 
 template <class T>

@@ -79,6 +79,7 @@ class Driver {
       const T* x = p_.x + image * p_.x_image + group * p_.x_channel;
       const T* dy = p_.dy + image * p_.dy_image + index * p_.dy_channel;
       for (Index block = 0; block < strips_.blocks_per_image(); ++block) {
+        checkpoint();
         const StripPlace place = strips_.place(block);
         strips_.fill(kernels_, place, x, ahead, strip);
         std::fill_n(sums, taps_ * kernels_.lanes, T{0});
