@@ -97,6 +97,9 @@ struct VectorOf {
 template <class T, int kBytes>
 using Vector = typename VectorOf<T, kBytes>::Type;
 
+// Bytes. There are more sources than the hardware follows, and each goes on where its row ends.
+constexpr std::ptrdiff_t kAhead = 4096;
+
 // kVectors vectors of totals from x on, where every source has them, into v.
 template <class T, class Op, int kBytes, int kVectors>
 inline void sum_block(const windrow::SumRows& s, std::ptrdiff_t row, std::ptrdiff_t x, Vector<T, kBytes>* v) {
@@ -117,6 +120,7 @@ inline void sum_block(const windrow::SumRows& s, std::ptrdiff_t row, std::ptrdif
     for (int i = 0; i < kVectors; ++i) {
       V value;
       __builtin_memcpy(&value, source + i * kBytes, kBytes);
+      __builtin_prefetch(source + i * kBytes + kAhead, 0, 2);
       Op::apply(v[i], value, weight);
     }
   }
@@ -130,9 +134,13 @@ inline void sum_vectors(const windrow::SumRows& s, std::ptrdiff_t row, std::ptrd
   constexpr std::ptrdiff_t kLanes = kBytes / kSize;
   char* total = s.total + row * s.total_row;
   // The last vector lies over the ones before it: it is made from what is there before they are written.
-  Vector<T, kBytes> last, v[4];
+  Vector<T, kBytes> last, v[8];
   sum_block<T, Op, kBytes, 1>(s, row, end - kLanes, &last);
   std::ptrdiff_t x = first;
+  for (; x + 8 * kLanes <= end; x += 8 * kLanes) {
+    sum_block<T, Op, kBytes, 8>(s, row, x, v);
+    __builtin_memcpy(total + x * kSize, v, 8 * kBytes);
+  }
   for (; x + 4 * kLanes <= end; x += 4 * kLanes) {
     sum_block<T, Op, kBytes, 4>(s, row, x, v);
     __builtin_memcpy(total + x * kSize, v, 4 * kBytes);
