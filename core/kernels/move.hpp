@@ -65,19 +65,28 @@ bool turn(const windrow::Move& m) {
   if (m.target_column != kItem || m.source_row != kItem || place % sizeof(T) != 0 ||
       m.target_row % kItem != 0 || m.source_column % kItem != 0)
     return false;
-  // A line's worth of columns at a time: as many streams of the source, each read along, and the next ones
-  // fetched meanwhile.
-  constexpr std::ptrdiff_t kColumns = 64 / kItem;
+  // A line's worth of columns at a time: as many streams of the source, each read along, and what comes in
+  // their place next is fetched meanwhile.
+  constexpr std::ptrdiff_t kColumns = 64 / kItem, kRows = 4 * kColumns;
   const std::ptrdiff_t source_row = m.source_column / kItem;
   for (std::ptrdiff_t j = 0; j < m.columns; j += kColumns) {
     const std::ptrdiff_t rest = m.columns - j;
-    transpose<T>({.target = reinterpret_cast<T*>(m.target) + j,
-                  .target_row = m.target_row / kItem,
-                  .source = reinterpret_cast<const T*>(m.source) + j * source_row,
-                  .source_row = source_row,
-                  .rows = m.rows,
-                  .columns = rest < kColumns ? rest : kColumns,
-                  .ahead = rest > kColumns ? kColumns * source_row : 0});
+    const std::ptrdiff_t columns = rest < kColumns ? rest : kColumns;
+    const std::ptrdiff_t next = rest - columns < kColumns ? rest - columns : kColumns;
+    for (std::ptrdiff_t i = 0; i < m.rows; i += kRows) {
+      const std::ptrdiff_t rows = m.rows - i < kRows ? m.rows - i : kRows;
+      const T* source = reinterpret_cast<const T*>(m.source) + j * source_row + i;
+      for (std::ptrdiff_t c = 0; c < next; ++c)
+        for (std::ptrdiff_t r = 0; r < rows; r += kColumns)
+          __builtin_prefetch(source + (columns + c) * source_row + r, 0, 2);
+      transpose<T>({.target = reinterpret_cast<T*>(m.target + i * m.target_row) + j,
+                    .target_row = m.target_row / kItem,
+                    .source = source,
+                    .source_row = source_row,
+                    .rows = rows,
+                    .columns = columns,
+                    .ahead = 0});
+    }
   }
   return true;
 }
