@@ -11,7 +11,7 @@ constexpr Index kLine = 64;
 }  // namespace
 
 void Streamed::begin(char* target) {
-  finish();
+  close();
   first_ = end_ = static_cast<Index>(reinterpret_cast<std::uintptr_t>(target) % kLine);
   line_ = target - first_;
 }
@@ -33,11 +33,15 @@ void Streamed::flush_lines() {
 }
 
 void Streamed::finish() {
+  close();
+  kernels_.stream_end();
+}
+
+void Streamed::close() {
   flush_lines();
   if (end_ > first_) std::memcpy(line_ + first_, buffer_ + first_, static_cast<std::size_t>(end_ - first_));
   first_ = end_ = 0;
   line_ = nullptr;
-  kernels_.stream_end();
 }
 
 void Streamed::write(GatherRuns runs) {

@@ -19,6 +19,7 @@ class Streamed {
 
  private:
   void begin(char* target);
+  void close();  // writes what is left where it belongs
   void flush_lines();
   void write_round(GatherRuns runs);
   void write_first(const GatherRuns& run);  // of at least a line, into the line that began elsewhere

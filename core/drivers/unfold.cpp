@@ -14,12 +14,12 @@ constexpr auto at(int i) { return static_cast<std::size_t>(i); }
 
 // Bytes. A box's pixels stay in the second-level cache while all their taps are written; calibrated on
 // benchmarks/shapes/patches.csv.
-constexpr Index kPackedWanted = Index{192} << 10;
+constexpr Index kPackedWanted = Index{256} << 10;
 constexpr Index kPackedMost = Index{2} << 20;
 constexpr Index kColumnsPerBox = Index{4} << 20;    // about 0.2 ms
 constexpr Index kColumnsPerPiece = Index{1} << 20;  // about 50 us: small boxes share a piece
 constexpr Index kMostRuns = 512;                    // of one table
-constexpr Index kStreamedStretch = 512;
+constexpr Index kStreamedStretch = 1024;
 constexpr Index kStreamed = Index{16} << 20;  // columns from this size on do not fit the caches anyway
 
 // A column axis as the writing of a box walks it: element i lies at i * target in the columns, and in the
