@@ -60,6 +60,8 @@ def complete(source: str) -> str:
             if "None" in ast.unparse(annotation) and "None" not in known:
                 known += " | None"
             argument.annotation = ast.parse(known, mode="eval").body
+        if node.args.vararg is not None:
+            node.args.vararg.annotation = ast.Name("object")
         if node.returns is not None:
             returned = ast.unparse(node.returns)
             node.returns = ast.parse(RESULTS.get(returned, returned), mode="eval").body
