@@ -65,7 +65,8 @@ void run_maybe_released(Index elements, Body&& body) {
   body(RunContext{});
 }
 
-// windrow.arguments.exact, for the fast lane.
+// Whether all values are exact ints, strs, or tuples of ints or of tuples of ints. Only then may raw
+// arguments be the key of a dict: 1, True and 1.0 are one key, but not one argument.
 bool exact(nb::args values) {
   for (nb::handle value : values) {
     if (PyLong_CheckExact(value.ptr()) || PyUnicode_CheckExact(value.ptr())) continue;

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from tests.errors import raises
-from windrow.arguments import exact, shape_argument
+from windrow._core import exact
+from windrow.arguments import shape_argument
 from windrow.geometry import conv_geometry, patch_geometry
 
 X = (2, 3, 8, 9)

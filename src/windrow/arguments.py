@@ -29,25 +29,6 @@ class Options(NamedTuple):
     padding: Pairs | Mode
 
 
-def exact(*values: object) -> bool:
-    """Whether all values are exact ints, strs, or tuples of ints or of tuples of ints.
-
-    Only then may raw arguments be the key of a dict: 1, True and 1.0 are the same key, but not the same
-    argument.
-    """
-    for value in values:
-        kind = type(value)
-        if kind is not int and kind is not str:
-            if kind is not tuple:
-                return False
-            for entry in value:  # type: ignore[attr-defined]
-                if type(entry) is not int and not (
-                    type(entry) is tuple and all(type(side) is int for side in entry)
-                ):
-                    return False
-    return True
-
-
 def shape_argument(name: str, value: Any) -> Shape:
     """A shape that the user passes (`x_shape`, `w_shape`) as a tuple of ints."""
     shape = axis_ints(name, value, expected="a sequence of ints")

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _core
-from .arguments import exact, int_argument, shape_argument, show
+from ._core import exact
+from .arguments import int_argument, shape_argument, show
 from .arrays import Array, as_operand, check_out, common_float, is_channels_last, is_native, native
 from .geometry import CACHED, ConvGeometry, check_shape, conv_geometry
 
