@@ -41,6 +41,30 @@ void drop_single_axes(WindowProduct<T>& p) {
   }
 }
 
+// The images, groups and operands of a product whose result has `rows` channels and whose sums run over
+// `channels`.
+template <class T>
+void set_operands(WindowProduct<T>& p, const ConvShape& s, Index rows, Index channels,
+                  ArrayView<const T> source, ArrayView<const T> w, Index factor_row, Index factor_channel,
+                  ArrayView<T> target) {
+  p.grid.images = s.n;
+  p.grid.source_image = source.strides[0];
+  p.grid.target_image = target.strides[0];
+  p.groups = s.groups;
+  p.rows = rows / s.groups;
+  p.channels = channels / s.groups;
+  p.source = source.data;
+  p.source_channel = source.strides[1];
+  p.source_group = p.channels * source.strides[1];
+  p.factor = w.data;
+  p.factor_row = factor_row;
+  p.factor_channel = factor_channel;
+  p.factor_group = s.k / s.groups * w.strides[0];
+  p.target = target.data;
+  p.target_row = target.strides[1];
+  p.target_group = p.rows * target.strides[1];
+}
+
 template <class T>
 WindowProduct<T> forward_product(const ConvShape& s, ArrayView<const T> x, ArrayView<const T> w,
                                  BiasView<const T> b, ArrayView<T> y) {
@@ -62,23 +86,8 @@ WindowProduct<T> forward_product(const ConvShape& s, ArrayView<const T> x, Array
     p.grid.axes.push_back(std::move(axis));
     factor_taps.push_back(std::move(factor));
   }
-  p.grid.images = s.n;
-  p.grid.source_image = x.strides[0];
-  p.grid.target_image = y.strides[0];
-  p.groups = s.groups;
-  p.rows = s.k / s.groups;
-  p.channels = s.c / s.groups;
-  p.source = x.data;
-  p.source_channel = x.strides[1];
-  p.source_group = p.channels * x.strides[1];
-  p.factor = w.data;
-  p.factor_row = w.strides[0];
-  p.factor_channel = w.strides[1];
-  p.factor_group = p.rows * w.strides[0];
+  set_operands(p, s, s.k, s.c, x, w, w.strides[0], w.strides[1], y);
   p.factor_tap = tap_offsets(factor_taps);
-  p.target = y.data;
-  p.target_row = y.strides[1];
-  p.target_group = p.rows * y.strides[1];
   p.bias = b.data;
   p.bias_stride = b.stride;
   drop_single_axes(p);
@@ -127,23 +136,8 @@ void for_each_phase(const ConvShape& s, ArrayView<const T> dy, ArrayView<const T
       factor_taps.push_back(std::move(axis.taps));
       p.grid.axes.push_back(std::move(axis.pixels));
     }
-    p.grid.images = s.n;
-    p.grid.source_image = dy.strides[0];
-    p.grid.target_image = dx.strides[0];
-    p.groups = s.groups;
-    p.rows = s.c / s.groups;
-    p.channels = s.k / s.groups;
-    p.source = dy.data;
-    p.source_channel = dy.strides[1];
-    p.source_group = p.channels * dy.strides[1];
-    p.factor = w.data;
-    p.factor_row = w.strides[1];
-    p.factor_channel = w.strides[0];
-    p.factor_group = p.channels * w.strides[0];
+    set_operands(p, s, s.c, s.k, dy, w, w.strides[1], w.strides[0], {data, dx.strides});
     p.factor_tap = tap_offsets(factor_taps);
-    p.target = data;
-    p.target_row = dx.strides[1];
-    p.target_group = p.rows * dx.strides[1];
     p.accumulate = accumulate;
     drop_single_axes(p);
     if (p.grid.per_image() > 0) body(std::as_const(p));

@@ -180,13 +180,13 @@ class Driver {
                  [&](Index row) { add_slots(row, partial, sums / std::max<Index>(1, p_.rows), count); });
   }
 
-  WeightGradientCost cost(Index scratch_bytes) const {
+  WeightGradientCost cost(const Target& target) const {
     const Index partial = cut_.slots == 1 ? 0 : p_.groups * p_.rows * p_.channels * all_taps_ * cut_.slots;
     // Those of a chunk, then one for each chunk of the slot (the boxes begin new ones), then one for each
     // slot.
     const Index box_pixels = product_of(cut_.pixels);
     const Index chunks = ceil_div(units_, cut_.slots) * ceil_div(box_pixels, kChunk);
-    return {.scratch_bytes = scratch_bytes,
+    return {.scratch_bytes = scratch_bytes<T>(cut_, target),
             .partial_bytes = partial * Index{sizeof(T)},
             .pieces = p_.groups * tap_boxes_ * cut_.channel_blocks * cut_.row_blocks * cut_.slots,
             .slots = cut_.slots,
@@ -470,7 +470,7 @@ void run_weight_gradient(const WeightGradient<T>& problem, const Target& target,
 
 template <class T>
 WeightGradientCost weight_gradient_cost(const WeightGradient<T>& problem, const Target& target) {
-  return Driver<T>(problem, target).cost(scratch_bytes<T>(cut_to_fit(problem, target), target));
+  return Driver<T>(problem, target).cost(target);
 }
 
 template void run_weight_gradient(const WeightGradient<float>&, const Target&, const RunContext&);

@@ -16,15 +16,6 @@ Index PixelGrid::taps() const {
   return count;
 }
 
-bool PixelGrid::target_is_contiguous() const {
-  Index expected = 1;
-  for (auto axis = axes.rbegin(); axis != axes.rend(); ++axis) {
-    if (axis->count > 1 && axis->target_stride != expected) return false;
-    expected *= axis->count;
-  }
-  return true;
-}
-
 void PanelTable::place(const PixelGrid& grid, Index first, Index count, int lanes, int vectors) {
   const std::size_t rank = grid.axes.size();
   const PixelAxis& last = grid.axes.back();

@@ -31,8 +31,6 @@ struct PixelGrid {
 
   Index per_image() const;
   Index taps() const;
-  // Whether neighbouring pixels of one image are neighbours in the target, rows included.
-  bool target_is_contiguous() const;
 };
 
 // Pixels of a panel that lie side by side along the last axis.
