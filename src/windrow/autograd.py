@@ -1,0 +1,126 @@
+"""windrow for HIPS autograd: primitives with reverse and forward derivatives of every order.
+
+>>> import autograd.numpy as np
+>>> from autograd import grad
+>>> from windrow.autograd import conv
+>>> x, w = np.arange(16.0).reshape(1, 1, 4, 4), np.ones((1, 1, 2, 2))
+>>> grad(lambda w: np.sum(conv(x, w, stride=2) ** 2) / 2)(w)
+array([[[[ 872.,  992.],
+         [1352., 1472.]]]])
+
+Convolution is bilinear, so `conv` and its two gradients are each other's derivatives; unfold and fold are
+linear and each other's adjoints. Needs autograd (``pip install 'windrow[autograd]'``).
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from autograd.extend import defjvp, defvjp, primitive
+
+from . import convolution, unfolding
+from .adapting import check_linear, coverage
+
+__all__ = ["conv", "conv_grad_input", "conv_grad_weight", "fold", "unfold"]
+
+_conv = primitive(convolution.conv)
+conv_grad_input = primitive(convolution.conv_grad_input)
+conv_grad_weight = primitive(convolution.conv_grad_weight)
+_unfold = primitive(unfolding.unfold)
+_col2im = primitive(unfolding.col2im)
+
+
+def conv(x: Any, w: Any, b: Any = None, **options: Any) -> Any:
+    """`windrow.conv`, differentiable by x, w and b."""
+    y = _conv(x, w, **options)
+    return y if b is None else y + b.reshape((1, -1) + (1,) * (w.ndim - 2))
+
+
+def unfold(x: Any, kernel_size: Any, **options: Any) -> Any:
+    """`windrow.unfold`, differentiable by x."""
+    return _unfold(x, kernel_size, **options)
+
+
+def fold(
+    cols: Any,
+    x_shape: Sequence[int],
+    kernel_size: Any,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    layout: str = "n (c k) l",
+    reduce: str = "sum",
+) -> Any:
+    """`windrow.fold` to images of the full shape `x_shape`, by "sum" or "mean", differentiable by cols."""
+    check_linear(reduce)
+    sizes = {"stride": stride, "padding": padding, "dilation": dilation}
+    total = _col2im(cols, x_shape, kernel_size, layout=layout, **sizes)
+    return total if reduce == "sum" else total / coverage(x_shape[2:], kernel_size, **sizes)
+
+
+def _without(options: dict[str, Any], *names: str) -> dict[str, Any]:
+    return {key: value for key, value in options.items() if key not in names}
+
+
+def _vjp(by_argument: dict[int, Callable[..., Any]], of: Any) -> None:
+    """Register g -> by_argument[i](g, arguments, options) as the derivatives of a primitive."""
+    makers = [
+        (lambda _, *a, _f=make, **options: lambda g: _f(g, a, options)) for make in by_argument.values()
+    ]
+    defvjp(of, *makers, argnums=tuple(by_argument))
+
+
+def _jvp(by_argument: dict[int, Callable[..., Any]], of: Any) -> None:
+    makers = [(lambda g, _, *a, _f=make, **options: _f(g, a, options)) for make in by_argument.values()]
+    defjvp(of, *makers, argnums=tuple(by_argument))
+
+
+# conv(x, w), conv_grad_input(dy, w, x_shape), conv_grad_weight(dy, x, w_shape)
+_vjp(
+    {
+        0: lambda g, a, o: conv_grad_input(g, a[1], a[0].shape, **o),
+        1: lambda g, a, o: conv_grad_weight(g, a[0], a[1].shape, **o),
+    },
+    _conv,
+)
+_jvp({0: lambda g, a, o: _conv(g, a[1], **o), 1: lambda g, a, o: _conv(a[0], g, **o)}, _conv)
+_vjp(
+    {
+        0: lambda g, a, o: _conv(g, a[1], **o),
+        1: lambda g, a, o: conv_grad_weight(a[0], g, a[1].shape, **o),
+    },
+    conv_grad_input,
+)
+_jvp(
+    {
+        0: lambda g, a, o: conv_grad_input(g, a[1], a[2], **o),
+        1: lambda g, a, o: conv_grad_input(a[0], g, a[2], **o),
+    },
+    conv_grad_input,
+)
+_vjp(
+    {
+        0: lambda g, a, o: _conv(a[1], g, **o),
+        1: lambda g, a, o: conv_grad_input(a[0], g, a[1].shape, **o),
+    },
+    conv_grad_weight,
+)
+_jvp(
+    {
+        0: lambda g, a, o: conv_grad_weight(g, a[1], a[2], **o),
+        1: lambda g, a, o: conv_grad_weight(a[0], g, a[2], **o),
+    },
+    conv_grad_weight,
+)
+
+
+# unfold(x, kernel_size), col2im(cols, x_shape, kernel_size): a fill is a constant, without a derivative
+def _adjoint_of_unfold(g: Any, arguments: Any, options: dict[str, Any]) -> Any:
+    sizes = {"layout": "n (c k) l", **_without(options, "fill")}
+    return _col2im(g, arguments[0].shape, arguments[1], **sizes)
+
+
+_vjp({0: _adjoint_of_unfold}, _unfold)
+_jvp({0: lambda g, a, o: _unfold(g, a[1], **_without(o, "fill"))}, _unfold)
+_vjp({0: lambda g, a, o: _unfold(g, a[2], **o)}, _col2im)
+_jvp({0: lambda g, a, o: _col2im(g, a[1], a[2], **o)}, _col2im)

@@ -1,0 +1,152 @@
+"""`windrow.dask`: any chunks give what one piece gives, to the bit where no summed axis is cut."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("dask.array")
+
+import dask
+import dask.array as da
+
+import windrow as wr
+from tests import tolerances
+from tests.strategies import problems
+from windrow import dask as wd
+
+
+@st.composite
+def chunked(draw, shape, whole=()):
+    """Chunks of every axis but those of `whole`."""
+    chunks = []
+    for axis, size in enumerate(shape):
+        seams = [] if axis in whole or size < 2 else draw(st.lists(st.integers(1, size - 1), max_size=3))
+        ends = sorted({0, size, *seams})
+        chunks.append(tuple(b - a for a, b in pairwise(ends)) or (0,))
+    return tuple(chunks)
+
+
+def _options(problem):
+    return {**problem.geometry, "groups": problem.groups}
+
+
+def _array(rng, shape, integers):
+    return rng.integers(-4, 5, shape).astype(np.float64) if integers else rng.standard_normal(shape)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(problem=problems(), data=st.data(), integers=st.booleans())
+def test_any_chunks(problem, data, integers):
+    rng, options = problem.rng(), _options(problem)
+    x, w = _array(rng, problem.x_shape, integers), _array(rng, problem.w_shape, integers)
+    b = _array(rng, problem.filters, integers)
+    y = wr.conv(x, w, b, algorithm="direct", **options)
+    dy = _array(rng, y.shape, integers)
+    # Integers: sums are exact in any order. Else only axes are cut that are not summed over.
+    whole = () if integers else (1,)
+    lazy_x = da.from_array(x, chunks=data.draw(chunked(x.shape, whole)))
+    lazy_dy = da.from_array(dy, chunks=data.draw(chunked(y.shape, whole)))
+    with dask.config.set(scheduler="synchronous"):
+        assert np.array_equal(
+            wd.conv(lazy_x, w, **options).compute(), wr.conv(x, w, algorithm="direct", **options)
+        )
+        dx, dw, db = dask.compute(*wd.conv_backward(lazy_dy, lazy_x, w, **options))
+        wanted = wr.conv_backward(dy, x, w, algorithm="direct", **options)
+        assert np.array_equal(dx, wanted.dx)
+        if integers:
+            assert np.array_equal(wd.conv(lazy_x, w, b, **options).compute(), y)
+            assert np.array_equal(dw, wanted.dw)
+            assert np.array_equal(db, wanted.db)
+        else:
+            # Summed in other parts: a plain sum of all terms is the weakest of them.
+            terms = max(1, dy.size // max(1, dy.shape[1]))
+            bound = tolerances.conv_grad_weight_error_bound(
+                dy, x, w.shape, roundings=2 * (terms + 1), **options
+            )
+            assert np.all(np.abs(dw - wanted.dw) <= bound)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(problem=problems(), data=st.data(), fill=st.sampled_from([0, -2.5, np.nan]))
+def test_patches_of_any_chunks(problem, data, fill):
+    x = problem.rng().standard_normal(problem.x_shape)
+    rank = x.ndim - 2
+    layout = " ".join(["n", "c", *(f"k{i}" for i in range(rank)), *(f"l{i}" for i in range(rank))])
+    with dask.config.set(scheduler="synchronous"):
+        lazy = da.from_array(x, chunks=data.draw(chunked(x.shape)))
+        cols = wd.unfold(lazy, problem.kernel, fill=fill, **problem.geometry)
+        wanted = wr.unfold(x, problem.kernel, layout=layout, fill=fill, **problem.geometry)
+        np.testing.assert_array_equal(cols.compute(), wanted, strict=True)
+        again = da.from_array(wanted, chunks=data.draw(chunked(wanted.shape)))
+        for reduce in ("sum", "mean"):
+            back = wd.fold(again, x.shape[2:], problem.kernel, reduce=reduce, **problem.geometry).compute()
+            whole = wr.col2im(
+                wanted, x.shape, problem.kernel, layout=layout, reduce=reduce, **problem.geometry
+            )
+            np.testing.assert_array_equal(back, whole, strict=True)
+
+
+def test_a_block_reads_only_what_its_windows_see():
+    """No chunk blow-up: the graph of one block of y holds the chunks under its windows and no more."""
+    x = da.ones((1, 2, 1000, 1000), chunks=(1, 2, 100, 100))
+    y = wd.conv(x, np.ones((3, 2, 3, 3)), padding=1)
+    assert y.chunks[2:] == x.chunks[2:]
+    block = y.blocks[0, 0, 4, 4]
+    used = {key for key in dask.optimize(block)[0].__dask_graph__() if key[0] == x.name}
+    assert len(used) <= 9
+    tree = wd.conv_grad_weight(y, x, (3, 2, 3, 3), padding=1)
+    assert tree.chunks == ((3,), (2,), (3,), (3,))
+
+
+def test_processes_and_larger_than_the_chunks(tmp_path):
+    """From Zarr on disk, computed by worker processes, as on a cluster."""
+    distributed = pytest.importorskip("distributed")
+    pytest.importorskip("zarr")
+    x = np.random.default_rng(0).standard_normal((3, 2, 40, 50)).astype(np.float32)
+    w = np.random.default_rng(1).standard_normal((4, 2, 3, 3)).astype(np.float32)
+    da.from_array(x, chunks=(1, 2, 13, 20)).to_zarr(str(tmp_path / "x.zarr"))
+    cluster = distributed.LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None, memory_limit=None
+    )
+    with cluster, distributed.Client(cluster):
+        lazy = da.from_zarr(str(tmp_path / "x.zarr"))
+        y = wd.conv(lazy, w, stride=2, padding=1)
+        assert np.array_equal(y.compute(), wr.conv(x, w, stride=2, padding=1, algorithm="direct"))
+        dx, dw, _ = dask.compute(*wd.conv_backward(y, lazy, w, stride=2, padding=1))
+    dy = wr.conv(x, w, stride=2, padding=1, algorithm="direct")
+    wanted = wr.conv_backward(dy, x, w, stride=2, padding=1, algorithm="direct")
+    assert np.array_equal(dx, wanted.dx)
+    size = tolerances.conv_grad_weight_error_bound(
+        dy, x, w.shape, roundings=2 * dy[:, 0].size, stride=2, padding=1
+    )
+    assert np.all(np.abs(dw - wanted.dw) <= size)
+
+
+@pytest.mark.parametrize(
+    ("call", "kind", "text"),
+    [
+        (lambda: wd.conv(np.ones((1, 1, 4)), np.ones((1, 1, 2))), TypeError,
+         "x: expected a dask.array.Array, got ndarray"),
+        (lambda: wd.fold(da.ones((1, 1, 2, 3)), (4,), 2, reduce="max"), ValueError,
+         "reduce: expected 'sum' or 'mean', got 'max'"),
+        (lambda: wd.fold(da.ones((1, 1, 2, 4)), (4,), 2), ValueError,
+         "cols: expected shape (1, 1, 2, 3), got (1, 1, 2, 4)"),
+    ],
+)  # fmt: skip
+def test_errors(call, kind, text):
+    with pytest.raises(kind) as error:
+        call()
+    assert str(error.value) == text
+
+
+def test_unknown_chunks_are_refused():
+    x = da.ones((4, 1, 5), chunks=(2, 1, 5))
+    x = x[x[:, 0, 0] > 0]
+    with pytest.raises(ValueError) as error:
+        wd.conv(x, np.ones((1, 1, 2)))
+    assert str(error.value) == (
+        "x: expected known chunk sizes, got (nan, 1, 5); call compute_chunk_sizes() first"
+    )
