@@ -28,24 +28,24 @@ void gather_generic(const windrow::Gather<T>& g) {
     gather_lanes(g, g.more[i], g.target + (g.more[i].vector - g.more_vector) * kLanes);
 }
 
-#if defined(__AVX512F__)
+#if defined(WINDROW_MASKED)
 
 template <class T, bool kEven>
 void gather_masked(const windrow::Gather<T>& g) {
   using S = Simd<T>;
-  const auto load = [&g](typename S::V into, const windrow::Segment& segment) {
-    const auto mask = static_cast<typename Masked::Of<T>>(segment.mask);
-    const T* source = g.source + segment.offset;
-    return kEven ? Masked::load_even(into, mask, source) : Masked::load(into, mask, source);
-  };
   for (std::ptrdiff_t i = 0; i < g.count; ++i) {
-    S::store(g.target + i * S::kLanes, load(S::zero(), g.segments[i]));
+    const auto mask = static_cast<typename Masked::Of<T>>(g.segments[i].mask);
+    const T* source = g.source + g.segments[i].offset;
+    S::store(g.target + i * S::kLanes, kEven ? Masked::load_even(mask, source) : Masked::load(mask, source));
     // A hint that may point anywhere: image planes are too far apart for the hardware to guess the next one.
-    __builtin_prefetch(g.source + g.segments[i].offset + g.ahead, 0, 2);
+    __builtin_prefetch(source + g.ahead, 0, 2);
   }
   for (std::ptrdiff_t i = 0; i < g.more_count; ++i) {
+    const auto mask = static_cast<typename Masked::Of<T>>(g.more[i].mask);
+    const T* source = g.source + g.more[i].offset;
     T* vector = g.target + (g.more[i].vector - g.more_vector) * S::kLanes;
-    S::store(vector, load(S::load(vector), g.more[i]));
+    const auto v = S::load(vector);
+    S::store(vector, kEven ? Masked::load_even(v, mask, source) : Masked::load(v, mask, source));
   }
 }
 

@@ -18,7 +18,7 @@ void collect_generic(const windrow::Strided<T>& s) {
   for (std::ptrdiff_t i = 0; i < s.count; ++i) s.target[i] = s.source[i * s.step];
 }
 
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && !defined(WINDROW_GENERIC)
 
 struct Spreading {
   static void store(float* target, std::uint32_t lanes, __m512 v) {
@@ -76,6 +76,31 @@ void collect(const windrow::Strided<T>& s) {
                                : Masked::load_even(zero, lanes, s.source + 2 * i);
     Spreading::store(s.target + i, lanes, v);
   }
+}
+
+#elif defined(WINDROW_MASKED)
+
+// Whole vectors, and lane by lane what is left: masked stores are slow on AMD's AVX2 machines, and so are
+// stores to every second lane, which leave `spread` with a stride to the generic form.
+template <class T>
+void collect(const windrow::Strided<T>& s) {
+  using S = Simd<T>;
+  constexpr auto kAll = static_cast<typename Masked::Of<T>>((1u << S::kLanes) - 1);
+  if (s.step != 1 && s.step != 2) return collect_generic(s);
+  std::ptrdiff_t i = 0;
+  for (; i + S::kLanes <= s.count; i += S::kLanes) {
+    S::store(s.target + i, s.step == 1 ? S::load(s.source + i) : Masked::load_even(kAll, s.source + 2 * i));
+  }
+  for (; i < s.count; ++i) s.target[i] = s.source[i * s.step];
+}
+
+template <class T>
+void spread(const windrow::Strided<T>& s) {
+  using S = Simd<T>;
+  if (s.step != 1) return spread_generic(s);
+  std::ptrdiff_t i = 0;
+  for (; i + S::kLanes <= s.count; i += S::kLanes) S::store(s.target + i, S::load(s.source + i));
+  for (; i < s.count; ++i) s.target[i] = s.source[i];
 }
 
 #else
