@@ -1,30 +1,63 @@
 #include "arrays.hpp"
 
+#include <cstdlib>
 #include <limits>
 #include <vector>
 
 namespace windrow::python {
 
-bool is_plain(nb::handle value, int dtype, const Extents& shape) {
-  if (!PyArray_CheckExact(value.ptr())) return false;
-  auto* array = reinterpret_cast<PyArrayObject*>(value.ptr());
-  if (PyArray_TYPE(array) != dtype || !PyArray_ISBEHAVED_RO(array)) return false;
-  if (PyArray_NDIM(array) != static_cast<int>(shape.size())) return false;
-  const npy_intp itemsize = PyArray_ITEMSIZE(array);
-  const npy_intp* dims = PyArray_DIMS(array);
-  const npy_intp* strides = PyArray_STRIDES(array);
-  for (std::size_t i = 0; i < shape.size(); ++i) {
-    if (dims[i] != shape[i] || (shape[i] > 1 && strides[i] % itemsize != 0)) return false;
+namespace {
+
+// The bytes from the first to the last that an array uses.
+struct Span {
+  const char* low;
+  const char* high;
+};
+
+Span span_of(PyArrayObject* array) {
+  const char* low = PyArray_BYTES(array);
+  const char* high = low + PyArray_ITEMSIZE(array);
+  for (int i = 0; i < PyArray_NDIM(array); ++i) {
+    if (PyArray_DIM(array, i) == 0) return {low, low};
+    const npy_intp reach = (PyArray_DIM(array, i) - 1) * PyArray_STRIDE(array, i);
+    (reach < 0 ? low : high) += reach;
+  }
+  return {low, high};
+}
+
+// Whether each axis, from the smallest stride on, steps over all that the axes before it reach.
+bool steps_over_itself(PyArrayObject* array) {
+  constexpr int kMostAxes = 8;
+  const int rank = PyArray_NDIM(array);
+  if (rank > kMostAxes) return false;
+  int order[kMostAxes], count = 0;
+  const auto step = [&](int axis) { return std::abs(PyArray_STRIDE(array, axis)); };
+  for (int i = 0; i < rank; ++i) {
+    if (PyArray_DIM(array, i) < 2) continue;
+    int at = count++;
+    for (; at > 0 && step(order[at - 1]) > step(i); --at) order[at] = order[at - 1];
+    order[at] = i;
+  }
+  npy_intp reach = PyArray_ITEMSIZE(array) - 1;
+  for (int i = 0; i < count; ++i) {
+    if (step(order[i]) <= reach) return false;
+    reach += step(order[i]) * (PyArray_DIM(array, order[i]) - 1);
   }
   return true;
 }
 
-Extents element_strides(PyArrayObject* array) {
-  const npy_intp itemsize = PyArray_ITEMSIZE(array);
-  Extents strides(static_cast<std::size_t>(PyArray_NDIM(array)));
-  for (std::size_t i = 0; i < strides.size(); ++i)
-    strides[i] = PyArray_STRIDE(array, static_cast<int>(i)) / itemsize;
-  return strides;
+}  // namespace
+
+bool is_free_result(PyArrayObject* out, std::initializer_list<nb::handle> inputs) {
+  if (!PyArray_ISWRITEABLE(out)) return false;
+  if (!PyArray_IS_C_CONTIGUOUS(out) && !steps_over_itself(out)) return false;
+  const Span written = span_of(out);
+  for (nb::handle input : inputs) {
+    if (input.is_none()) continue;
+    const Span read = span_of(reinterpret_cast<PyArrayObject*>(input.ptr()));
+    if (written.low < read.high && read.low < written.high) return false;
+  }
+  return true;
 }
 
 namespace {

@@ -10,18 +10,17 @@
 #include <nanobind/nanobind.h>
 #include <numpy/arrayobject.h>
 
+#include <initializer_list>
+
 #include "base/types.hpp"
 
 namespace windrow::python {
 
 namespace nb = nanobind;
 
-// Whether `value` is an ndarray that the core can read in place (native byte order, aligned, strides of whole
-// elements) of this dtype and shape.
-bool is_plain(nb::handle value, int dtype, const Extents& shape);
-
-// Strides in elements.
-Extents element_strides(PyArrayObject* array);
+// Whether a result can be written to this array without a further look: it is writeable, its elements can be
+// seen not to overlap, and it shares no memory with the others (None, or arrays).
+bool is_free_result(PyArrayObject* out, std::initializer_list<nb::handle> inputs);
 
 // A new array, C-ordered, or with axis 1 innermost in memory. Raises MemoryError with the bytes in its text.
 nb::object new_array(const char* name, int dtype, const Extents& shape, bool channels_last);

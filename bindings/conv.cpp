@@ -6,9 +6,12 @@
 #include <algorithm>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "api/small_calls.hpp"
 #include "arrays.hpp"
 #include "context.hpp"
+#include "known.hpp"
 #include "modules.hpp"
 
 namespace windrow::python {
@@ -20,25 +23,55 @@ Extents extents(nb::handle sequence) {
   return values;
 }
 
+std::vector<WindowAxis> window_axes(nb::handle size, nb::handle kernel_size, nb::handle stride,
+                                    nb::handle dilation, nb::handle before, nb::handle output_size) {
+  const Extents sizes = extents(size), kernels = extents(kernel_size), strides = extents(stride),
+                dilations = extents(dilation), befores = extents(before), outs = extents(output_size);
+  std::vector<WindowAxis> axes;
+  for (std::size_t i = 0; i < sizes.size(); ++i) {
+    axes.push_back(within_reach({.size = sizes[i],
+                                 .out = outs[i],
+                                 .kernel = kernels[i],
+                                 .stride = strides[i],
+                                 .dilation = dilations[i],
+                                 .before = befores[i]}));
+  }
+  return axes;
+}
+
 // A float array that the core can read in place, or nothing: the Python layer then prepares it, or refuses it
 // in the user's words.
 template <class T>
-struct Operand {
-  PyArrayObject* array = nullptr;
-  Extents strides;
-
+class Operand {
+ public:
   Operand(nb::handle value, const Extents& shape) {
-    if (!is_plain(value, dtype_of<T>(), shape)) return;
-    array = reinterpret_cast<PyArrayObject*>(value.ptr());
-    strides = element_strides(array);
+    if (!PyArray_CheckExact(value.ptr())) return;
+    auto* array = reinterpret_cast<PyArrayObject*>(value.ptr());
+    if (PyArray_TYPE(array) != dtype_of<T>() || !PyArray_ISBEHAVED_RO(array)) return;
+    const int rank = PyArray_NDIM(array);
+    if (rank != static_cast<int>(shape.size())) return;
+    const Index* sizes = shape.data();
+    for (int i = 0; i < rank; ++i) {
+      const npy_intp stride = PyArray_STRIDE(array, i);
+      if (PyArray_DIM(array, i) != sizes[i] || (sizes[i] > 1 && stride % kBytes != 0)) return;
+      strides_[i] = stride / kBytes;
+    }
+    array_ = array;
   }
-  explicit operator bool() const { return array != nullptr; }
-  ArrayView<const T> input() const { return {data_of<const T>(array), strides.data()}; }
+  explicit operator bool() const { return array_ != nullptr; }
+  PyArrayObject* array() const { return array_; }
+  Index stride(int axis) const { return strides_[axis]; }
+  ArrayView<const T> input() const { return {data_of<const T>(array_), strides_}; }
   ArrayView<T> output() const {
-    if (!PyArray_ISWRITEABLE(array))
+    if (!PyArray_ISWRITEABLE(array_))
       throw nb::value_error("out: expected a writeable array, got a read-only one");
-    return {data_of<T>(array), strides.data()};
+    return {data_of<T>(array_), strides_};
   }
+
+ private:
+  static constexpr npy_intp kBytes = sizeof(T);
+  PyArrayObject* array_ = nullptr;
+  Index strides_[NPY_MAXDIMS];  // set as far as the rank goes
 };
 
 // Calls body with a value of the element type of `array`; None where that is not one of ours.
@@ -51,28 +84,26 @@ nb::object with_type_of(nb::handle array, Body&& body) {
   return nb::none();
 }
 
-// Every method returns None, and has done nothing, where an operand is not plain.
+// One problem, with what its calls need not find out again. Every method returns None, and has done nothing,
+// where an operand is not plain.
 class Conv {
  public:
   Conv(Index n, Index c, Index k, Index groups, nb::handle size, nb::handle kernel_size, nb::handle stride,
-       nb::handle dilation, nb::handle before, nb::handle output_size) {
-    shape_ = {.n = n, .c = c, .k = k, .groups = groups, .axes = {}};
-    const Extents sizes = extents(size), kernels = extents(kernel_size), strides = extents(stride),
-                  dilations = extents(dilation), befores = extents(before), outs = extents(output_size);
-    x_shape_ = {n, c};
-    w_shape_ = {k, c / groups};
-    y_shape_ = {n, k};
-    b_shape_ = {k};
-    for (std::size_t i = 0; i < sizes.size(); ++i) {
-      shape_.axes.push_back(within_reach({.size = sizes[i],
-                                          .out = outs[i],
-                                          .kernel = kernels[i],
-                                          .stride = strides[i],
-                                          .dilation = dilations[i],
-                                          .before = befores[i]}));
-      x_shape_.push_back(sizes[i]);
-      w_shape_.push_back(kernels[i]);
-      y_shape_.push_back(outs[i]);
+       nb::handle dilation, nb::handle before, nb::handle output_size)
+      : shape_{.n = n,
+               .c = c,
+               .k = k,
+               .groups = groups,
+               .axes = window_axes(size, kernel_size, stride, dilation, before, output_size)},
+        small_(shape_),
+        x_shape_{n, c},
+        w_shape_{k, c / groups},
+        y_shape_{n, k},
+        b_shape_{k} {
+    for (const WindowAxis& axis : shape_.axes) {
+      x_shape_.push_back(axis.size);
+      w_shape_.push_back(axis.kernel);
+      y_shape_.push_back(axis.out);
     }
   }
 
@@ -80,12 +111,14 @@ class Conv {
     return with_type_of(x, [&]<class T>(T) -> nb::object {
       const Operand<T> x_in(x, x_shape_), w_in(w, w_shape_), b_in(b, b_shape_);
       if (!x_in || !w_in || (!b_in && !b.is_none())) return nb::none();
-      if (out.is_none()) out = new_array("y", dtype_of<T>(), y_shape_, is_channels_last(x_in.array));
+      if (out.is_none()) out = new_array("y", dtype_of<T>(), y_shape_, is_channels_last(x_in.array()));
       const Operand<T> y(out, y_shape_);
       if (!y) return nb::none();
       const ArrayView<T> y_out = y.output();
       const BiasView<const T> bias =
-          b_in ? BiasView<const T>{b_in.input().data, b_in.strides[0]} : BiasView<const T>{};
+          b_in ? BiasView<const T>{b_in.input().data, b_in.stride(0)} : BiasView<const T>{};
+      if (max_workspace == 0 && small_.conv<T>(x_in.input(), w_in.input(), bias, y_out, current_target()))
+        return std::move(out);
       run_released(max_workspace, [&](const RunContext& context) {
         conv<T>(shape_, x_in.input(), w_in.input(), bias, y_out, {.max_workspace = max_workspace},
                 current_target(), context);
@@ -102,10 +135,13 @@ class Conv {
       if (out.is_none())
         out = new_array(
             "dx", dtype_of<T>(), x_shape_,
-            channels_last.is_none() ? is_channels_last(dy_in.array) : nb::cast<bool>(channels_last));
+            channels_last.is_none() ? is_channels_last(dy_in.array()) : nb::cast<bool>(channels_last));
       const Operand<T> dx(out, x_shape_);
       if (!dx) return nb::none();
       const ArrayView<T> dx_out = dx.output();
+      if (max_workspace == 0 && !accumulate &&
+          small_.conv_grad_input<T>(dy_in.input(), w_in.input(), dx_out, current_target()))
+        return std::move(out);
       run_released(max_workspace, [&](const RunContext& context) {
         conv_grad_input<T>(shape_, dy_in.input(), w_in.input(), dx_out,
                            {.max_workspace = max_workspace, .accumulate = accumulate}, current_target(),
@@ -180,8 +216,72 @@ class Conv {
   }
 
   ConvShape shape_;
+  mutable SmallCalls small_;  // a cache, safe from any thread
   Extents x_shape_, w_shape_, y_shape_, b_shape_;
 };
+
+// The fast lane: the problem that has come before under the same raw arguments, on arrays that need no
+// further look. None, and nothing done, for all others, which go through the checks of the Python layer.
+class Known {
+ public:
+  template <class... Options>
+  Known(bool has_shapes, ProblemKey& key, const Options&... options) {
+    if (!has_shapes || !(... && key.add(options))) return;
+    problem_ = find_problem(key);
+  }
+  const Conv* operator->() const { return nb::inst_ptr<Conv>(problem_); }
+
+  // Whether there is such a problem, and `out` may be written as it is.
+  bool accepts(nb::handle out, std::initializer_list<nb::handle> inputs) const {
+    if (!problem_.is_valid()) return false;
+    if (out.is_none()) return true;
+    for (nb::handle input : inputs)
+      if (!input.is_none() && !PyArray_CheckExact(input.ptr())) return false;
+    return PyArray_CheckExact(out.ptr()) &&
+           is_free_result(reinterpret_cast<PyArrayObject*>(out.ptr()), inputs);
+  }
+
+ private:
+  nb::object problem_;
+};
+
+nb::object known_conv(nb::handle x, nb::handle w, nb::handle b, nb::handle stride, nb::handle padding,
+                      nb::handle dilation, nb::handle groups, nb::object out) {
+  ProblemKey key;
+  const Known problem(key.add_shape(x) && key.add_shape(w), key, stride, padding, dilation, groups);
+  if (!problem.accepts(out, {x, w, b})) return nb::none();
+  return problem->forward(x, w, b, std::move(out), 0);
+}
+
+nb::object known_grad_input(nb::handle dy, nb::handle w, nb::handle x_shape, nb::handle stride,
+                            nb::handle padding, nb::handle dilation, nb::handle groups, nb::object out,
+                            nb::handle accumulate) {
+  ProblemKey key;
+  const Known problem(PyBool_Check(accumulate.ptr()) && key.add(x_shape) && key.add_shape(w), key, stride,
+                      padding, dilation, groups);
+  const bool add = accumulate.ptr() == Py_True;
+  if ((add && out.is_none()) || !problem.accepts(out, {dy, w})) return nb::none();
+  return problem->grad_input(dy, w, std::move(out), add, nb::none(), 0);
+}
+
+nb::object known_grad_weight(nb::handle dy, nb::handle x, nb::handle w_shape, nb::handle stride,
+                             nb::handle padding, nb::handle dilation, nb::handle groups, nb::object out,
+                             nb::handle accumulate) {
+  ProblemKey key;
+  const Known problem(PyBool_Check(accumulate.ptr()) && key.add_shape(x) && key.add(w_shape), key, stride,
+                      padding, dilation, groups);
+  const bool add = accumulate.ptr() == Py_True;
+  if ((add && out.is_none()) || !problem.accepts(out, {dy, x})) return nb::none();
+  return problem->grad_weight(dy, x, std::move(out), add, 0);
+}
+
+void remember(nb::object problem, nb::handle x_shape, nb::handle w_shape, nb::handle stride,
+              nb::handle padding, nb::handle dilation, nb::handle groups) {
+  ProblemKey key;
+  if (key.add(x_shape) && key.add(w_shape) && key.add(stride) && key.add(padding) && key.add(dilation) &&
+      key.add(groups))
+    remember_problem(key, std::move(problem));
+}
 
 // db does not need the weights' shape, so it stands apart from Conv.
 nb::object grad_bias(nb::handle dy, nb::object out, bool accumulate) {
@@ -195,16 +295,23 @@ nb::object grad_bias(nb::handle dy, nb::object out, bool accumulate) {
     if (out.is_none()) out = new_array("db", dtype_of<T>(), db_shape, false);
     const Operand<T> db(out, db_shape);
     if (!db) return nb::none();
-    const BiasView<T> db_out{db.output().data, db.strides[0]};
+    const BiasView<T> db_out{db.output().data, db.stride(0)};
     ConvShape shape{.n = dy_shape[0], .c = 0, .k = dy_shape[1], .groups = 1, .axes = {}};
     for (std::size_t i = 2; i < dy_shape.size(); ++i) {
       WindowAxis axis;
       axis.out = dy_shape[i];
       shape.axes.push_back(axis);
     }
-    run_released([&](const RunContext& context) {
+    const auto run = [&](const RunContext& context) {
       conv_grad_bias<T>(shape, dy_in.input(), db_out, {.accumulate = accumulate}, context);
-    });
+    };
+    // Work of a microsecond is not worth giving the GIL back.
+    constexpr npy_intp kSmall = 4096;
+    if (PyArray_SIZE(array) <= kSmall) {
+      run(RunContext{});
+    } else {
+      run_released(run);
+    }
     return std::move(out);
   });
 }
@@ -226,7 +333,21 @@ void bind_conv(nb::module_& m) {
            nb::arg("out").none(), nb::arg("accumulate"), nb::arg("max_workspace"))
       .def("plan", &Conv::plan, nb::arg("operation"), nb::arg("is_double"), nb::arg("threads"),
            nb::arg("max_workspace"));
-  m.def("grad_bias", &grad_bias, nb::arg("dy"), nb::arg("out").none(), nb::arg("accumulate"));
+  m.def("known_conv", &known_conv, nb::arg("x").none(), nb::arg("w").none(), nb::arg("b").none(),
+        nb::arg("stride").none(), nb::arg("padding").none(), nb::arg("dilation").none(),
+        nb::arg("groups").none(), nb::arg("out").none());
+  m.def("known_grad_input", &known_grad_input, nb::arg("dy").none(), nb::arg("w").none(),
+        nb::arg("x_shape").none(), nb::arg("stride").none(), nb::arg("padding").none(),
+        nb::arg("dilation").none(), nb::arg("groups").none(), nb::arg("out").none(),
+        nb::arg("accumulate").none());
+  m.def("known_grad_weight", &known_grad_weight, nb::arg("dy").none(), nb::arg("x").none(),
+        nb::arg("w_shape").none(), nb::arg("stride").none(), nb::arg("padding").none(),
+        nb::arg("dilation").none(), nb::arg("groups").none(), nb::arg("out").none(),
+        nb::arg("accumulate").none());
+  m.def("remember", &remember, nb::arg("problem"), nb::arg("x_shape"), nb::arg("w_shape"),
+        nb::arg("stride").none(), nb::arg("padding").none(), nb::arg("dilation").none(),
+        nb::arg("groups").none());
+  m.def("grad_bias", &grad_bias, nb::arg("dy").none(), nb::arg("out").none(), nb::arg("accumulate"));
 }
 
 }  // namespace windrow::python

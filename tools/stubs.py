@@ -33,10 +33,16 @@ _testing: ModuleType  # kernels by name, for the project's own tests
 
 ARRAYS = ("x", "w", "b", "dy", "cols", "fill", "weights", "divisor", "uncovered")
 SIZES = ("size", "kernel_size", "stride", "dilation", "before", "output_size", "order", "shape")
+SHAPES = ("x_shape", "w_shape")
 
 PARAMETERS = {
     **dict.fromkeys(ARRAYS, "Array"),
     **dict.fromkeys(SIZES, "Sequence[int]"),
+    **dict.fromkeys(SHAPES, "Sequence[int]"),
+    "padding": "int | str | Sequence[int] | Sequence[tuple[int, int]]",
+    "groups": "int",
+    "accumulate": "bool",
+    "problem": "Conv",
     "axes": "Sequence[Sequence[int]]",
     "channels_last": "bool",
     "out": "Array | None",

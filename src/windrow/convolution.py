@@ -12,14 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from . import _core
-from ._core import exact
+from ._core import grad_bias, known_conv, known_grad_input, known_grad_weight, remember
 from .arguments import int_argument, shape_argument, show
 from .arrays import Array, as_operand, check_out, common_float, is_channels_last, is_native, native
 from .geometry import CACHED, ConvGeometry, check_shape, conv_geometry
 
 ALGORITHMS = ("auto", "direct")
 
-_problems: dict[tuple[Any, ...], _core.Conv] = {}  # by the raw arguments, exact types only
+_problems: dict[ConvGeometry, _core.Conv] = {}
 
 
 class ConvGradients(NamedTuple):
@@ -100,11 +100,8 @@ def conv(
     Performance Convolutional Neural Networks for Document Processing" (2006), and Van Zee and van de Geijn,
     "BLIS: A Framework for Rapidly Instantiating BLAS Functionality" (2015). The column matrix never exists.
     """
-    if out is None and max_workspace is None and algorithm == "auto":
-        problem = _known(
-            getattr(x, "shape", None), getattr(w, "shape", None), stride, padding, dilation, groups
-        )
-        y = None if problem is None else problem.forward(x, w, b, None, 0)
+    if max_workspace is None and algorithm == "auto":
+        y = known_conv(x, w, b, stride, padding, dilation, groups, out)
         if y is not None:
             return y
     x, w = as_operand("x", x), as_operand("w", w)
@@ -116,7 +113,7 @@ def conv(
     limit = _checked_options(algorithm, max_workspace)
     target = None if out is None else check_out(out, geometry.y_shape, dtype, {"x": x, "w": w, "b": b})
     problem = prepared(geometry)
-    _remember_raw(problem, x.shape, w.shape, stride, padding, dilation, groups)
+    remember(problem, x.shape, w.shape, stride, padding, dilation, groups)
     x, w, b = native(x), native(w), None if b is None else native(b)
     return _into(out, target, lambda to: problem.forward(x, w, b, to, limit))
 
@@ -176,7 +173,7 @@ def conv_backward(
     return ConvGradients(
         problem.grad_input(dy, w, None, False, channels_last, limit) if "x" in wanted else None,
         problem.grad_weight(dy, x, None, False, limit) if "w" in wanted else None,
-        _core.grad_bias(dy, None, False) if "b" in wanted else None,
+        grad_bias(dy, None, False) if "b" in wanted else None,
     )
 
 
@@ -223,9 +220,8 @@ def conv_grad_input(
     >>> wr.conv_grad_input(np.ones((1, 1, 2)), np.array([[[1.0, 10.0, 100.0]]]), (1, 1, 5), stride=2)
     array([[[  1.,  10., 101.,  10., 100.]]])
     """
-    if out is None and max_workspace is None and algorithm == "auto" and accumulate is False:
-        problem = _known(x_shape, getattr(w, "shape", None), stride, padding, dilation, groups)
-        dx = None if problem is None else problem.grad_input(dy, w, None, False, None, 0)
+    if max_workspace is None and algorithm == "auto":
+        dx = known_grad_input(dy, w, x_shape, stride, padding, dilation, groups, out, accumulate)
         if dx is not None:
             return dx
     dy, w = as_operand("dy", dy), as_operand("w", w)
@@ -233,7 +229,7 @@ def conv_grad_input(
     x_shape = shape_argument("x_shape", x_shape)
     geometry = conv_geometry(x_shape, w.shape, stride, padding, dilation, groups, x_name="x_shape")
     check_shape("dy", dy.shape, geometry.y_shape)
-    _remember_raw(prepared(geometry), x_shape, w.shape, stride, padding, dilation, groups)
+    remember(prepared(geometry), x_shape, w.shape, stride, padding, dilation, groups)
     limit = _checked_options(algorithm, max_workspace)
     return _grad_input(dy, w, geometry, limit, out, accumulate, is_channels_last(dy))
 
@@ -278,9 +274,8 @@ def conv_grad_weight(
     >>> wr.conv_grad_weight(np.ones((1, 1, 3)), np.arange(5.0).reshape(1, 1, 5), (1, 1, 3))
     array([[[3., 6., 9.]]])
     """
-    if out is None and max_workspace is None and algorithm == "auto" and accumulate is False:
-        problem = _known(getattr(x, "shape", None), w_shape, stride, padding, dilation, groups)
-        dw = None if problem is None else problem.grad_weight(dy, x, None, False, 0)
+    if max_workspace is None and algorithm == "auto":
+        dw = known_grad_weight(dy, x, w_shape, stride, padding, dilation, groups, out, accumulate)
         if dw is not None:
             return dw
     dy, x = as_operand("dy", dy), as_operand("x", x)
@@ -291,7 +286,7 @@ def conv_grad_weight(
     limit = _checked_options(algorithm, max_workspace)
     target = _checked_accumulator(out, accumulate, geometry.w_shape, dtype, {"dy": dy, "x": x})
     problem = prepared(geometry)
-    _remember_raw(problem, x.shape, w_shape, stride, padding, dilation, groups)
+    remember(problem, x.shape, w_shape, stride, padding, dilation, groups)
     dy, x = native(dy), native(x)
     return _into(out, target, lambda to: problem.grad_weight(dy, x, to, accumulate, limit))
 
@@ -314,27 +309,20 @@ def conv_grad_bias(dy: Any, *, out: Array | None = None, accumulate: bool = Fals
     >>> wr.conv_grad_bias(np.ones((2, 3, 4, 4)))
     array([32., 32., 32.])
     """
+    if out is None and accumulate is False:
+        db = grad_bias(dy, None, False)
+        if db is not None:
+            return db
     dy = as_operand("dy", dy)
     dtype = common_float({"dy": dy})
     if dy.ndim < 3:
         raise ValueError(f"dy: expected at least 3 axes (N, K and a spatial axis), got {dy.ndim}: {dy.shape}")
     target = _checked_accumulator(out, accumulate, (dy.shape[1],), dtype, {"dy": dy})
     dy = native(dy)
-    return _into(out, target, lambda to: _core.grad_bias(dy, to, accumulate))
+    return _into(out, target, lambda to: grad_bias(dy, to, accumulate))
 
 
 # From arguments to prepared problems
-
-
-def _known(x_shape: Any, w_shape: Any, *options: Any) -> _core.Conv | None:
-    """The problem prepared for these raw arguments, if they have come before."""
-    return _problems.get((x_shape, w_shape, *options)) if exact(x_shape, w_shape, *options) else None
-
-
-def _remember_raw(problem: _core.Conv, x_shape: Any, w_shape: Any, *options: Any) -> None:
-    """Keep a problem under the raw arguments, where those may be a key."""
-    if exact(x_shape, w_shape, *options):
-        _remember((x_shape, w_shape, *options), problem)
 
 
 def prepared(geometry: ConvGeometry) -> _core.Conv:
@@ -347,15 +335,11 @@ def prepared(geometry: ConvGeometry) -> _core.Conv:
             n, c, k, groups, windows.size, windows.kernel_size, windows.stride, windows.dilation, before,
             windows.output_size,
         )  # fmt: skip
-        _remember(geometry, problem)
+        while len(_problems) >= CACHED:
+            # The oldest; another thread may have been faster.
+            _problems.pop(next(iter(_problems)), None)
+        _problems[geometry] = problem
     return problem
-
-
-def _remember(key: tuple[Any, ...], problem: _core.Conv) -> None:
-    while len(_problems) >= CACHED:
-        # The oldest; another thread may have been faster.
-        _problems.pop(next(iter(_problems)), None)
-    _problems[key] = problem
 
 
 def _grad_input(

@@ -1,0 +1,147 @@
+// The products over windows that a pass consists of: one for forward, one for each stride phase of the input
+// gradient. docs/architecture.md has the table.
+#pragma once
+
+#include <algorithm>
+#include <utility>
+#include <vector>
+
+#include "api/conv.hpp"
+#include "drivers/window_product.hpp"
+
+namespace windrow {
+
+// The offsets of all taps, row-major, given the offsets along each axis.
+inline Extents tap_offsets(const std::vector<Extents>& along) {
+  Extents all{0};
+  for (const Extents& axis : along) {
+    Extents next;
+    for (const Index outer : all)
+      for (const Index inner : axis) next.push_back(outer + inner);
+    all = std::move(next);
+  }
+  return all;
+}
+
+// An axis of one pixel and one tap says nothing; as the last one it would leave the lanes nothing to lie
+// along.
+template <class T>
+void drop_single_axes(WindowProduct<T>& p) {
+  for (std::size_t i = p.grid.axes.size(); i-- > 0 && p.grid.axes.size() > 1;) {
+    const PixelAxis& axis = p.grid.axes[i];
+    if (axis.count == 1 && axis.size > 0 && axis.tap.size() == 1 && axis.tap[0] == 0)
+      p.grid.axes.erase(p.grid.axes.begin() + static_cast<std::ptrdiff_t>(i));
+  }
+}
+
+// The images, groups and operands of a product whose result has `rows` channels and whose sums run over
+// `channels`.
+template <class T>
+void set_operands(WindowProduct<T>& p, const ConvShape& s, Index rows, Index channels,
+                  ArrayView<const T> source, ArrayView<const T> w, Index factor_row, Index factor_channel,
+                  ArrayView<T> target) {
+  p.grid.images = s.n;
+  p.grid.source_image = source.strides[0];
+  p.grid.target_image = target.strides[0];
+  p.groups = s.groups;
+  p.rows = rows / s.groups;
+  p.channels = channels / s.groups;
+  p.source = source.data;
+  p.source_channel = source.strides[1];
+  p.source_group = p.channels * source.strides[1];
+  p.factor = w.data;
+  p.factor_row = factor_row;
+  p.factor_channel = factor_channel;
+  p.factor_group = s.k / s.groups * w.strides[0];
+  p.target = target.data;
+  p.target_row = target.strides[1];
+  p.target_group = p.rows * target.strides[1];
+}
+
+template <class T>
+WindowProduct<T> forward_product(const ConvShape& s, ArrayView<const T> x, ArrayView<const T> w,
+                                 BiasView<const T> b, ArrayView<T> y) {
+  WindowProduct<T> p;
+  std::vector<Extents> factor_taps;
+  for (std::size_t i = 0; i < s.axes.size(); ++i) {
+    const WindowAxis& a = s.axes[i];
+    PixelAxis axis{.count = a.out,
+                   .step = a.stride,
+                   .size = a.size,
+                   .source_stride = x.strides[2 + i],
+                   .target_stride = y.strides[2 + i],
+                   .tap = {}};
+    Extents factor;
+    for (Index t = 0; t < a.kernel; ++t) {
+      axis.tap.push_back(t * a.dilation - a.before);
+      factor.push_back(t * w.strides[2 + i]);
+    }
+    p.grid.axes.push_back(std::move(axis));
+    factor_taps.push_back(std::move(factor));
+  }
+  set_operands(p, s, s.k, s.c, x, w, w.strides[0], w.strides[1], y);
+  p.factor_tap = tap_offsets(factor_taps);
+  p.bias = b.data;
+  p.bias_stride = b.stride;
+  drop_single_axes(p);
+  return p;
+}
+
+// Along one axis, every stride-th input position from `first` on. They share the taps that reach them: tap t
+// comes from output position (i + before - t * dilation) / stride, where that division is exact.
+struct PhaseAxis {
+  PixelAxis pixels;
+  Extents taps;  // which taps of w
+};
+
+inline PhaseAxis phase_axis(const WindowAxis& a, Index first, Index dy_stride, Index dx_stride) {
+  PhaseAxis p;
+  p.pixels = {.count = first < a.size ? (a.size - 1 - first) / a.stride + 1 : 0,
+              .step = 1,
+              .size = a.out,
+              .source_stride = dy_stride,
+              .target_stride = dx_stride * a.stride,
+              .tap = {}};
+  // From the last tap to the first, so that the positions ascend, as they do in the forward pass.
+  for (Index t = a.kernel; t-- > 0;) {
+    const Index distance = first + a.before - t * a.dilation;
+    if (distance % a.stride != 0) continue;
+    p.pixels.tap.push_back(distance / a.stride);
+    p.taps.push_back(t);
+  }
+  return p;
+}
+
+// Calls body(product) once per stride phase, one at a time: there may be millions. No zero is ever stuffed
+// between the values of dy.
+template <class T, class Body>
+void for_each_phase(const ConvShape& s, ArrayView<const T> dy, ArrayView<const T> w, ArrayView<T> dx,
+                    bool accumulate, Body&& body) {
+  Extents first(s.axes.size(), 0);
+  for (;;) {
+    WindowProduct<T> p;
+    std::vector<Extents> factor_taps;
+    T* data = dx.data;
+    for (std::size_t i = 0; i < s.axes.size(); ++i) {
+      PhaseAxis axis = phase_axis(s.axes[i], first[i], dy.strides[2 + i], dx.strides[2 + i]);
+      data += first[i] * dx.strides[2 + i];
+      for (Index& t : axis.taps) t *= w.strides[2 + i];
+      factor_taps.push_back(std::move(axis.taps));
+      p.grid.axes.push_back(std::move(axis.pixels));
+    }
+    set_operands(p, s, s.c, s.k, dy, w, w.strides[1], w.strides[0], {data, dx.strides});
+    p.factor_tap = tap_offsets(factor_taps);
+    p.accumulate = accumulate;
+    drop_single_axes(p);
+    if (p.grid.per_image() > 0) body(std::as_const(p));
+
+    std::size_t i = s.axes.size();
+    while (i-- > 0) {
+      if (++first[i] < std::min(s.axes[i].stride, s.axes[i].size)) break;
+      first[i] = 0;
+    }
+    if (i == static_cast<std::size_t>(-1)) return;
+  }
+}
+
+}  // namespace windrow

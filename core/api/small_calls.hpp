@@ -1,0 +1,52 @@
+// Calls of one problem that are over in microseconds: what shapes and strides decide is kept from the first
+// call on.
+#pragma once
+
+#include <atomic>
+
+#include "api/conv.hpp"
+
+namespace windrow {
+
+class SmallCalls {
+ public:
+  explicit SmallCalls(const ConvShape& shape);
+  ~SmallCalls();
+  SmallCalls(const SmallCalls&) = delete;
+  SmallCalls& operator=(const SmallCalls&) = delete;
+
+  // The bits of `conv` and `conv_grad_input`, on the calling thread. False, and nothing done, where the
+  // problem is not small. Safe from any thread.
+  template <class T>
+  bool conv(ArrayView<const T> x, ArrayView<const T> w, BiasView<const T> b, ArrayView<T> y,
+            const Target& target);
+  template <class T>
+  bool conv_grad_input(ArrayView<const T> dy, ArrayView<const T> w, ArrayView<T> dx, const Target& target);
+
+ private:
+  template <class T>
+  struct Kept;
+  // Plans for the strides that came first; others go the general way.
+  static constexpr int kLayouts = 3;
+  template <class T>
+  struct Slots {
+    std::atomic<Kept<T>*> kept[kLayouts] = {};
+  };
+
+  template <class T>
+  Slots<T>& slots(Pass pass);
+  template <class T>
+  bool run(Pass pass, ArrayView<const T> in, ArrayView<const T> w, BiasView<const T> b, ArrayView<T> out,
+           const Target& target);
+
+  const ConvShape& shape_;
+  const bool perhaps_[2];  // whether forward, or the input gradient, may be small
+  Slots<float> floats_[2];
+  Slots<double> doubles_[2];
+};
+
+// Whether every product of a pass is small: a pure function of shapes, as `explain` asks it.
+template <class T>
+bool is_small(const ConvShape& shape, Pass pass, const Target& target);
+
+}  // namespace windrow
