@@ -74,8 +74,8 @@ def test_axes_of_one_element_change_nothing(target):
         assert_same_bits(wr.conv_grad_input(y2, w2, x2.shape, **options), np.expand_dims(dx, at))
 
 
-def summed_by_boxes(target, dy, x, kernel, box_rows, slots):
-    """dw (K, C, R, S) of dy (N, K, H, W) for stride 1: boxes of whole rows, in slots of whole boxes."""
+def summed_by_boxes(target, dy, x, kernel, box_rows, together, slots):
+    """dw (K, C, R, S) of dy (N, K, H, W) for stride 1: boxes of whole rows, some together, in slots."""
     filters, width = dy.shape[1], dy.shape[3]
     boxes = []
     for image_dy, image_x in zip(dy, x, strict=True):
@@ -84,34 +84,44 @@ def summed_by_boxes(target, dy, x, kernel, box_rows, slots):
             rows = slice(top, top + box_rows)
             pixels = image_dy[:, rows].shape[1] * width
             boxes.append((image_dy[:, rows].reshape(filters, pixels), columns[rows].reshape(pixels, -1)))
+    units = [
+        (np.concatenate([a for a, _ in some], axis=1), np.concatenate([b for _, b in some]))
+        for some in (boxes[first : first + together] for first in range(0, len(boxes), together))
+    ]
     total = None
     for slot in range(slots):
         part = None
-        for a, b in boxes[len(boxes) * slot // slots : len(boxes) * (slot + 1) // slots]:
+        for a, b in units[len(units) * slot // slots : len(units) * (slot + 1) // slots]:
             part = emulation.product(target, a, b, part)
         total = part if total is None else total + part
     return total.reshape(filters, x.shape[1], *kernel)
 
 
+@pytest.mark.parametrize("kernel", [(2, 2), (1, 1)])
 @pytest.mark.parametrize(
-    ("images", "height", "width", "box_rows", "slots"),
+    ("images", "height", "width", "box_rows", "together", "slots"),
     [
-        (3, 5, 7, 5, 1),  # an image is one box of one chunk
-        (2, 14, 14, 14, 1),  # an image is one box of two chunks
-        (1, 28, 28, 14, 1),  # two boxes of equal height, 4 chunks each
-        (5, 28, 28, 14, 7),  # 10 boxes; 3,920 pixels give 7 slots of at least 512
+        (3, 5, 7, 5, 3, 1),  # all images are one unit of one chunk
+        (20, 5, 7, 5, 14, 1),  # at most 14 images of 35 pixels, then the other 6
+        (4, 14, 14, 14, 2, 1),  # two units of two images
+        (5, 14, 14, 14, 2, 2),  # 3 units, the last of one image, in two slots
+        (1, 28, 28, 14, 1, 1),  # two boxes of equal height, 4 chunks each
+        (5, 28, 28, 14, 1, 7),  # 10 boxes; 3,920 pixels give 7 slots of at least 512
     ],
 )
-def test_weight_gradient_adds_boxes_of_pixels(target, images, height, width, box_rows, slots):
+def test_weight_gradient_adds_boxes_of_pixels(
+    target, kernel, images, height, width, box_rows, together, slots
+):
     rng = np.random.default_rng(3)
-    kernel = (2, 2)
-    x, dy = draw(rng, images, 2, height + 1, width + 1), draw(rng, images, 3, height, width)
-    dw = wr.conv_grad_weight(dy, x, (3, 2, *kernel))
-    assert_same_bits(dw, summed_by_boxes(target, dy, x, kernel, box_rows, slots))
+    channels = 16 if kernel == (1, 1) else 2  # 16: whole vectors, which are summed in dw itself
+    x = draw(rng, images, channels, height + kernel[0] - 1, width + kernel[1] - 1)
+    dy = draw(rng, images, 3, height, width)
+    dw = wr.conv_grad_weight(dy, x, (3, channels, *kernel))
+    assert_same_bits(dw, summed_by_boxes(target, dy, x, kernel, box_rows, together, slots))
 
-    box = box_rows * width
-    units = images * ceil(height / box_rows)
-    roundings = min(box, CHUNK) + ceil(units / slots) * ceil(box / CHUNK) + slots - 1
+    unit = box_rows * width * together
+    units = ceil(images / together) * ceil(height / box_rows)
+    roundings = min(unit, CHUNK) + ceil(units / slots) * ceil(unit / CHUNK) + slots - 1
     assert wr.explain("conv_grad_weight", x.shape, dw.shape)["roundings"] == roundings
 
 

@@ -17,7 +17,7 @@ constexpr Index kPartialElements = 512 << 10;     // sums that one piece of work
 constexpr Index kPartialBytes = Index{32} << 20;  // partial sums of one call
 constexpr Index kMostRowLanes = 256;              // taps times channels that are put side by side
 constexpr double kRowGain = 1.15;   // how much fuller the vectors must become to pay for that copy
-constexpr Index kWantedPieces = 8;  // pieces of work that keep a few threads busy
+constexpr Index kSlotPieces = 8;    // pieces of work that are wanted, with slots if need be
 constexpr Index kSlotPixels = 512;  // of a slot at least: adding the slots then costs little
 
 Index product_of(const Extents& v) {
@@ -38,6 +38,7 @@ bool advance(Extents& index, const Extents& extent) {
 // How the problem is cut: boxes of output pixels whose input (with its halo) makes one strip, boxes of taps.
 struct Cut {
   Extents pixels, taps;            // extents of a full box
+  Index images;                    // whose boxes are summed over as one; 1 where a box is not all of an image
   Extents pixel_boxes, tap_boxes;  // how many along each axis
   Index strip_positions;           // input positions of the largest strip
   Index channels, channel_blocks;
@@ -63,6 +64,12 @@ Index strip_positions(const std::vector<WindowAxis>& axes, const Extents& pixels
 // positions.
 Index run_taps(const std::vector<WindowAxis>& axes, const Extents& taps) {
   return axes.back().dilation == 1 ? taps.back() : 1;
+}
+
+// Boxes of one image or of several, in order: what a kernel call sums over.
+template <class T>
+Index units_of(const WeightGradient<T>& p, const Cut& c) {
+  return ceil_div(p.images, c.images) * product_of(c.pixel_boxes);
 }
 
 template <class T>
@@ -99,6 +106,9 @@ Cut cut(const WeightGradient<T>& p, const Room& room, Index lanes) {
     c.tap_boxes.push_back(ceil_div(p.axes[i].kernel, c.taps[i]));
   }
   c.strip_positions = strip_positions(p.axes, c.pixels, c.taps);
+  const Index box = std::max<Index>(1, product_of(c.pixels));
+  c.images = product_of(c.pixel_boxes) == 1 ? std::min(room.pixels / box, limit / c.strip_positions) : 1;
+  c.images = std::clamp<Index>(c.images, 1, std::max<Index>(1, p.images));
 
   const Index sums_per_row = product_of(c.taps) * c.channels;
   const Index run = run_taps(p.axes, c.taps) * c.channels;
@@ -109,14 +119,14 @@ Cut cut(const WeightGradient<T>& p, const Room& room, Index lanes) {
   c.rows = std::clamp<Index>(room.sums / sums_per_row, 1, std::max<Index>(1, p.rows));
   c.row_blocks = ceil_div(p.rows, c.rows);
 
-  const Index units = p.images * product_of(c.pixel_boxes);
+  const Index units = units_of(p, c);
   const Index pieces = p.groups * product_of(c.tap_boxes) * c.channel_blocks * c.row_blocks;
   const Index all_sums = p.groups * p.rows * p.channels;
   Index all_taps = 1;
   for (const WindowAxis& axis : p.axes) all_taps *= axis.kernel;
   const Index slot_bytes = std::max<Index>(1, all_sums * all_taps * Index{sizeof(T)});
-  c.slots = pieces == 0 ? 1 : ceil_div(kWantedPieces, pieces);
-  c.slots = std::min({c.slots, kPartialBytes / slot_bytes, units * product_of(c.pixels) / kSlotPixels});
+  c.slots = pieces == 0 ? 1 : ceil_div(kSlotPieces, pieces);
+  c.slots = std::min({c.slots, kPartialBytes / slot_bytes, units * box * c.images / kSlotPixels});
   c.slots = room.slots ? std::max<Index>(c.slots, 1) : 1;
   return c;
 }
@@ -124,11 +134,12 @@ Cut cut(const WeightGradient<T>& p, const Room& room, Index lanes) {
 template <class T>
 Index scratch_bytes(const Cut& c, const Target& target) {
   const Tile tile = tile_of<T>(target);
-  const Index rows = c.rows_of_taps ? product_of(c.pixels) * product_of(c.taps) * c.channels : 0;
-  const Index strip = c.strip_positions * c.channels + rows + 2 * tile.columns();
+  const Index pixels = product_of(c.pixels) * c.images;
+  const Index rows = c.rows_of_taps ? pixels * product_of(c.taps) * c.channels : 0;
+  const Index strip = c.strip_positions * c.images * c.channels + rows + 2 * tile.columns();
   // Each run of lanes ends with a whole vector.
   const Index sums = c.rows * product_of(c.taps) * (c.channels + tile.lanes);
-  return (strip + sums) * tile.bytes + product_of(c.pixels) * Index{sizeof(Step)};
+  return (strip + sums) * tile.bytes + pixels * Index{sizeof(Step)};
 }
 
 // The usual cut, or under a limit a finer one, down to single channels, pixels and rows.
@@ -157,7 +168,8 @@ class Driver {
         kernels_(target.kernels<T>()),
         cut_(cut_to_fit(problem, target)),
         rank_(problem.axes.size()),
-        units_(problem.images * product_of(cut_.pixel_boxes)),
+        boxes_(product_of(cut_.pixel_boxes)),
+        units_(units_of(problem, cut_)),
         tap_boxes_(product_of(cut_.tap_boxes)),
         all_taps_(1) {
     for (const WindowAxis& axis : p_.axes) all_taps_ *= axis.kernel;
@@ -184,7 +196,7 @@ class Driver {
     const Index partial = cut_.slots == 1 ? 0 : p_.groups * p_.rows * p_.channels * all_taps_ * cut_.slots;
     // Those of a chunk, then one for each chunk of the slot (the boxes begin new ones), then one for each
     // slot.
-    const Index box_pixels = product_of(cut_.pixels);
+    const Index box_pixels = product_of(cut_.pixels) * cut_.images;
     const Index chunks = ceil_div(units_, cut_.slots) * ceil_div(box_pixels, kChunk);
     return {.scratch_bytes = scratch_bytes<T>(cut_, target),
             .partial_bytes = partial * Index{sizeof(T)},
@@ -195,7 +207,7 @@ class Driver {
 
  private:
   Index nr() const { return Index{kernels_.lanes} * kernels_.vectors; }
-  Index strip_elements() const { return cut_.strip_positions * cut_.channels + nr(); }
+  Index strip_elements() const { return cut_.strip_positions * cut_.images * cut_.channels + nr(); }
 
   // What one piece works on.
   struct Part {
@@ -233,23 +245,42 @@ class Driver {
     return part;
   }
 
-  // Sums the slot's share of the pixel boxes, and writes to dw, or to `partial` (laid out as a C-ordered dw).
+  // Where the sums of a piece are held: [row][run of lanes][lane].
+  struct Sums {
+    T* data;
+    Index row;
+  };
+
+  // One tap whose channels fill their vectors and lie side by side is summed where it belongs: in dw, or in
+  // the partial sums, laid out as a C-ordered dw.
+  bool sums_in_place(const Part& part, const T* partial) const {
+    return all_taps_ == 1 && part.channels % kernels_.lanes == 0 &&
+           (partial || (p_.dw_channel == 1 && !p_.accumulate));
+  }
+  Sums place(const Part& part, T* partial) const {
+    const Index row = partial ? p_.channels : p_.dw_row;
+    T* result = partial ? partial : p_.dw;
+    return {.data = result + (part.group * p_.rows + part.row) * row + part.channel, .row = row};
+  }
+
+  // Sums the slot's share of the units, and writes to dw, or to `partial` (laid out as a C-ordered dw).
   void run_piece(Index piece, Index slot, T* partial) const {
     const Part part = this->part(piece);
     Scratch scratch;
     T* strip = scratch.take<T>(strip_elements());
-    T* sums = scratch.take<T>(part.rows * part.lane_runs * part.lane_width);
-    const Index box_pixels = product_of(cut_.pixels);
-    auto* steps = scratch.take<Step>(box_pixels);
-    T* rows = cut_.rows_of_taps ? scratch.take<T>(box_pixels * part.lane_run + nr()) : nullptr;
+    const Index width = part.lane_runs * part.lane_width;
+    const bool in_place = sums_in_place(part, partial);
+    const Sums sums = in_place ? place(part, partial) : Sums{scratch.take<T>(part.rows * width), width};
+    const Index most_pixels = product_of(cut_.pixels) * cut_.images;
+    auto* steps = scratch.take<Step>(most_pixels);
+    T* rows = cut_.rows_of_taps ? scratch.take<T>(most_pixels * part.lane_run + nr()) : nullptr;
 
-    bool first = true;
     const Index unit0 = units_ * slot / cut_.slots;
     const Index unit1 = units_ * (slot + 1) / cut_.slots;
     for (Index unit = unit0; unit < unit1; ++unit) {
       checkpoint();
       Extents low(rank_), extent(rank_), strip_low(rank_), strip_extent(rank_);
-      Index rest = unit;
+      Index rest = unit % boxes_;
       for (std::size_t i = rank_; i-- > 0;) {
         const WindowAxis& axis = p_.axes[i];
         low[i] = rest % cut_.pixel_boxes[i] * cut_.pixels[i];
@@ -258,38 +289,51 @@ class Driver {
         strip_low[i] = low[i] * axis.stride + part.tap[i] * axis.dilation - axis.before;
         strip_extent[i] = (extent[i] - 1) * axis.stride + (part.taps[i] - 1) * axis.dilation + 1;
       }
-      fill_strip(part, rest, strip_low, strip_extent, strip);
-      const Index pixels = pixel_steps(part, low, extent, strip_extent, steps);
+      const Index image0 = unit / boxes_ * cut_.images;
+      const Index images = std::min(cut_.images, p_.images - image0);
+      const Index strip_image = product_of(strip_extent) * part.channels;
+      for (Index i = 0; i < images; ++i)
+        fill_strip(part, image0 + i, strip_low, strip_extent, strip + i * strip_image);
+      const Index pixels = pixel_steps(part, low, extent, strip_extent, images, steps);
       if (rows) fill_rows(part, strip, strip_extent, steps, pixels, rows);
-      add_box(part, p_.dy + rest * p_.dy_image, pixels, steps, rows ? rows : strip, strip_extent, !first,
-              sums);
-      first = false;
+      add_box(part, p_.dy + image0 * p_.dy_image, pixels, steps, rows ? rows : strip, strip_extent,
+              unit > unit0, sums);
     }
-    if (first) std::fill_n(sums, part.rows * part.lane_runs * part.lane_width, T{0});
-    write(part, sums, partial);
+    if (unit0 == unit1) {
+      for (Index m = 0; m < part.rows; ++m)
+        std::fill_n(sums.data + m * sums.row, in_place ? part.channels : width, T{0});
+    }
+    if (!in_place) write(part, sums.data, partial);
   }
 
   // Copies the part of x that the box's windows see, zeros where that is outside, as [position][channel].
   void fill_strip(const Part& part, Index image, const Extents& low, const Extents& extent, T* strip) const {
     const T* x = p_.x + image * p_.x_image + (part.group * p_.channels + part.channel) * p_.x_channel;
-    const std::size_t last = rank_ - 1;
-    const Index row = extent[last] * part.channels;
-    const Index from = std::clamp<Index>(-low[last], 0, extent[last]);
-    const Index to = std::clamp<Index>(p_.axes[last].size - low[last], from, extent[last]);
-    Extents outer(extent.begin(), extent.end() - 1), at(last, 0);
+    // Axes that are taken whole and lie without gaps are one row with the axis before them.
+    std::size_t along = rank_ - 1;
+    Index inner = 1;
+    while (along > 0 && low[along] == 0 && extent[along] == p_.axes[along].size &&
+           p_.x_stride[along - 1] == p_.axes[along].size * p_.x_stride[along]) {
+      inner *= extent[along--];
+    }
+    const Index row = extent[along] * inner * part.channels;
+    const Index from = std::clamp<Index>(-low[along], 0, extent[along]);
+    const Index to = std::clamp<Index>(p_.axes[along].size - low[along], from, extent[along]);
+    const Index first = from * inner * part.channels, last = to * inner * part.channels;
+    Extents outer(extent.begin(), extent.begin() + static_cast<std::ptrdiff_t>(along)), at(along, 0);
     do {
       Index offset = 0;
       bool inside = to > from;
-      for (std::size_t i = 0; i < last; ++i) {
+      for (std::size_t i = 0; i < along; ++i) {
         const Index position = low[i] + at[i];
         inside = inside && position >= 0 && position < p_.axes[i].size;
         offset += position * p_.x_stride[i];
       }
       if (inside) {
-        std::fill_n(strip, from * part.channels, T{0});
-        copy_row(part, x + offset + (low[last] + from) * p_.x_stride[last], to - from,
-                 strip + from * part.channels);
-        std::fill_n(strip + to * part.channels, (extent[last] - to) * part.channels, T{0});
+        std::fill_n(strip, first, T{0});
+        copy_row(part, x + offset + (low[along] + from) * p_.x_stride[along], (to - from) * inner,
+                 along > 0 ? p_.x_stride[along - 1] : 0, strip + first);
+        std::fill_n(strip + last, row - last, T{0});
       } else {
         std::fill_n(strip, row, T{0});
       }
@@ -298,7 +342,8 @@ class Driver {
     std::fill_n(strip, nr(), T{0});  // the last panel may read past its lanes
   }
 
-  void copy_row(const Part& part, const T* x, Index positions, T* strip) const {
+  // `ahead`: from this row to the next one.
+  void copy_row(const Part& part, const T* x, Index positions, Index ahead, T* strip) const {
     if (p_.x_stride.back() == 1) {
       kernels_.transpose({.target = strip,
                           .target_row = part.channels,
@@ -306,7 +351,7 @@ class Driver {
                           .source_row = p_.x_channel,
                           .rows = positions,
                           .columns = part.channels,
-                          .ahead = rank_ > 1 ? p_.x_stride[rank_ - 2] : positions});
+                          .ahead = ahead});
       return;
     }
     for (Index i = 0; i < positions; ++i)
@@ -314,8 +359,9 @@ class Driver {
         strip[i * part.channels + c] = x[i * p_.x_stride.back() + c * p_.x_channel];
   }
 
+  // Where dy and the strip hold each pixel, image after image.
   Index pixel_steps(const Part& part, const Extents& low, const Extents& extent, const Extents& strip_extent,
-                    Step* steps) const {
+                    Index images, Step* steps) const {
     Index count = 0;
     Extents at(rank_, 0);
     do {
@@ -326,7 +372,10 @@ class Driver {
       }
       steps[count++] = {.a = dy, .b = position * part.channels};
     } while (advance(at, extent));
-    return count;
+    const Index strip_image = product_of(strip_extent) * part.channels;
+    for (Index i = count; i < count * images; ++i)
+      steps[i] = {.a = steps[i - count].a + p_.dy_image, .b = steps[i - count].b + strip_image};
+    return count * images;
   }
 
   // Copies, for each pixel, the channels of all its taps side by side; the steps then lead there.
@@ -347,8 +396,7 @@ class Driver {
   }
 
   void add_box(const Part& part, const T* dy, Index pixels, const Step* steps, const T* strip,
-               const Extents& strip_extent, bool accumulate, T* sums) const {
-    const Index sums_row = part.lane_runs * part.lane_width;
+               const Extents& strip_extent, bool accumulate, const Sums& sums) const {
     for (Index run = 0; run < part.lane_runs; ++run) {
       const T* run_strip = strip + tap_position(part, run * part.run_taps, strip_extent) * part.channels;
       for (Index m = 0; m < part.rows; m += kernels_.rows) {
@@ -359,8 +407,8 @@ class Driver {
                             .a_row = p_.dy_channel,
                             .b = run_strip + lane,
                             .step = steps,
-                            .c = sums + m * sums_row + run * part.lane_width + lane,
-                            .c_row = sums_row,
+                            .c = sums.data + m * sums.row + run * part.lane_width + lane,
+                            .c_row = sums.row,
                             .k = pixels,
                             .accumulate = accumulate,
                             .bias = nullptr},
@@ -388,16 +436,20 @@ class Driver {
     const Index result_channel = partial ? all_taps_ : p_.dw_channel;
     const bool add = p_.accumulate && !partial;
     const Extents offset = tap_offsets(part, partial != nullptr);
+    // Runs without gaps between them are one.
+    const Index run_taps = part.lane_width == part.lane_run ? product_of(part.taps) : part.run_taps;
+    const Index runs = product_of(part.taps) / run_taps;
     bool neighbours = true;  // whether the taps of a run are neighbours in the result
     for (std::size_t tap = 0; tap < offset.size(); ++tap)
       neighbours =
-          neighbours && (static_cast<Index>(tap) % part.run_taps == 0 || offset[tap] == offset[tap - 1] + 1);
+          neighbours && (static_cast<Index>(tap) % run_taps == 0 || offset[tap] == offset[tap - 1] + 1);
     for (Index m = 0; m < part.rows; ++m) {
       T* row = result + (part.group * p_.rows + part.row + m) * result_row + part.channel * result_channel;
-      for (Index run = 0; run < part.lane_runs; ++run) {
-        const T* from = sums + (m * part.lane_runs + run) * part.lane_width;
-        const Index* to = offset.data() + run * part.run_taps;
-        if (!add && part.run_taps == 1 && result_channel == 1) {
+      for (Index run = 0; run < runs; ++run) {
+        const T* from =
+            sums + m * part.lane_runs * part.lane_width + run * run_taps / part.run_taps * part.lane_width;
+        const Index* to = offset.data() + run * run_taps;
+        if (!add && run_taps == 1 && result_channel == 1) {
           std::copy_n(from, part.channels, row + to[0]);
           continue;
         }
@@ -407,11 +459,11 @@ class Driver {
                               .source = from,
                               .source_row = part.channels,
                               .rows = part.channels,
-                              .columns = part.run_taps,
+                              .columns = run_taps,
                               .ahead = 0});
           continue;
         }
-        for (Index tap = 0; tap < part.run_taps; ++tap)
+        for (Index tap = 0; tap < run_taps; ++tap)
           for (Index c = 0; c < part.channels; ++c) {
             T& sum = row[to[tap] + c * result_channel];
             sum = add ? sum + from[tap * part.channels + c] : from[tap * part.channels + c];
@@ -457,7 +509,7 @@ class Driver {
   const KernelTable<T>& kernels_;
   const Cut cut_;
   const std::size_t rank_;
-  const Index units_, tap_boxes_;
+  const Index boxes_, units_, tap_boxes_;
   Index all_taps_;
 };
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels/contract.hpp"
+#include "kernels/masked.hpp"
 #include "kernels/simd.hpp"
 
 namespace {
@@ -22,7 +23,7 @@ void transpose_generic(const windrow::Transpose<T>& t) {
   }
 }
 
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && !defined(WINDROW_GENERIC)
 
 // A block of 16 x 16 float32 or 8 x 8 float64 in registers. In each step pairs of registers at distance
 // `half` exchange halves of their 2 * half wide groups, until row and column numbers have changed places.
@@ -94,6 +95,90 @@ struct Block<double> {
     }
   }
 };
+
+#elif defined(__AVX2__) && !defined(WINDROW_GENERIC)
+
+// A block of 8 x 8 float32 or 4 x 4 float64 in registers, in the same steps.
+template <class T>
+struct Block;
+
+template <>
+struct Block<float> {
+  using V = __m256;
+  static constexpr int kSize = 8;
+  static V load(const float* p, unsigned lanes) {
+    return lanes == 0xff ? _mm256_loadu_ps(p) : Masked::load(lanes, p);
+  }
+  // In halves of halves: a masked store would cost more than all of them.
+  static void store(float* p, unsigned lanes, V v) {
+    if (lanes == 0xff) return _mm256_storeu_ps(p, v);
+    __m128 part = _mm256_castps256_ps128(v);
+    if (lanes & 0x8) {
+      _mm_storeu_ps(p, part);
+      p += 4;
+      lanes >>= 4;
+      part = _mm256_extractf128_ps(v, 1);
+    }
+    if (lanes & 0x2) {
+      _mm_storel_pi(reinterpret_cast<__m64*>(p), part);
+      p += 2;
+      lanes >>= 2;
+      part = _mm_movehl_ps(part, part);
+    }
+    if (lanes & 0x1) _mm_store_ss(p, part);
+  }
+  static void turn(V* r) {
+    V s[8];
+    for (int i = 0; i < 8; i += 2) {
+      s[i] = _mm256_unpacklo_ps(r[i], r[i + 1]);
+      s[i + 1] = _mm256_unpackhi_ps(r[i], r[i + 1]);
+    }
+    V q[8];
+    for (int i = 0; i < 8; i += 4) {
+      for (int j = 0; j < 2; ++j) {
+        q[i + 2 * j] = _mm256_shuffle_ps(s[i + j], s[i + j + 2], 0x44);
+        q[i + 2 * j + 1] = _mm256_shuffle_ps(s[i + j], s[i + j + 2], 0xee);
+      }
+    }
+    // q[4 * h + c] holds, in its 128-bit part p, column 4 * p + c of the rows 4 * h .. 4 * h + 3.
+    for (int c = 0; c < 4; ++c) {
+      r[c] = _mm256_permute2f128_ps(q[c], q[4 + c], 0x20);
+      r[4 + c] = _mm256_permute2f128_ps(q[c], q[4 + c], 0x31);
+    }
+  }
+};
+
+template <>
+struct Block<double> {
+  using V = __m256d;
+  static constexpr int kSize = 4;
+  static V load(const double* p, unsigned lanes) {
+    return lanes == 0xf ? _mm256_loadu_pd(p) : Masked::load(lanes, p);
+  }
+  static void store(double* p, unsigned lanes, V v) {
+    if (lanes == 0xf) return _mm256_storeu_pd(p, v);
+    __m128d part = _mm256_castpd256_pd128(v);
+    if (lanes & 0x2) {
+      _mm_storeu_pd(p, part);
+      p += 2;
+      lanes >>= 2;
+      part = _mm256_extractf128_pd(v, 1);
+    }
+    if (lanes & 0x1) _mm_store_sd(p, part);
+  }
+  static void turn(V* r) {
+    const V a = _mm256_unpacklo_pd(r[0], r[1]), b = _mm256_unpackhi_pd(r[0], r[1]);
+    const V c = _mm256_unpacklo_pd(r[2], r[3]), d = _mm256_unpackhi_pd(r[2], r[3]);
+    r[0] = _mm256_permute2f128_pd(a, c, 0x20);
+    r[1] = _mm256_permute2f128_pd(b, d, 0x20);
+    r[2] = _mm256_permute2f128_pd(a, c, 0x31);
+    r[3] = _mm256_permute2f128_pd(b, d, 0x31);
+  }
+};
+
+#endif
+
+#if defined(WINDROW_MASKED)
 
 template <class T>
 void transpose(const windrow::Transpose<T>& t) {
