@@ -13,6 +13,7 @@
 #include "context.hpp"
 #include "known.hpp"
 #include "modules.hpp"
+#include "problem.hpp"
 
 namespace windrow::python {
 namespace {
@@ -107,7 +108,16 @@ class Conv {
     }
   }
 
+  bool has_x_shape(PyArrayObject* x) const {
+    return PyArray_NDIM(x) == static_cast<int>(x_shape_.size()) &&
+           std::equal(x_shape_.begin(), x_shape_.end(), PyArray_DIMS(x));
+  }
+
   nb::object forward(nb::handle x, nb::handle w, nb::handle b, nb::object out, Index max_workspace) const {
+    return forward(x, w, b, std::move(out), max_workspace, {});
+  }
+  nb::object forward(nb::handle x, nb::handle w, nb::handle b, nb::object out, Index max_workspace,
+                     const Limits& limits) const {
     return with_type_of(x, [&]<class T>(T) -> nb::object {
       const Operand<T> x_in(x, x_shape_), w_in(w, w_shape_), b_in(b, b_shape_);
       if (!x_in || !w_in || (!b_in && !b.is_none())) return nb::none();
@@ -117,11 +127,13 @@ class Conv {
       const ArrayView<T> y_out = y.output();
       const BiasView<const T> bias =
           b_in ? BiasView<const T>{b_in.input().data, b_in.stride(0)} : BiasView<const T>{};
-      if (max_workspace == 0 && small_.conv<T>(x_in.input(), w_in.input(), bias, y_out, current_target()))
+      if (max_workspace == 0 && small_.conv<T>(x_in.input(), w_in.input(), bias, y_out, current_target())) {
+        if (limits.on) limit_result(shape_, y_out, limits, RunContext{});
         return std::move(out);
+      }
       run_released(max_workspace, [&](const RunContext& context) {
-        conv<T>(shape_, x_in.input(), w_in.input(), bias, y_out, {.max_workspace = max_workspace},
-                current_target(), context);
+        conv<T>(shape_, x_in.input(), w_in.input(), bias, y_out,
+                {.max_workspace = max_workspace, .limits = limits}, current_target(), context);
       });
       return std::move(out);
     });
@@ -233,12 +245,7 @@ class Known {
 
   // Whether there is such a problem, and `out` may be written as it is.
   bool accepts(nb::handle out, std::initializer_list<nb::handle> inputs) const {
-    if (!problem_.is_valid()) return false;
-    if (out.is_none()) return true;
-    for (nb::handle input : inputs)
-      if (!input.is_none() && !PyArray_CheckExact(input.ptr())) return false;
-    return PyArray_CheckExact(out.ptr()) &&
-           is_free_result(reinterpret_cast<PyArrayObject*>(out.ptr()), inputs);
+    return problem_.is_valid() && takes_result(out, inputs);
   }
 
  private:
@@ -318,6 +325,22 @@ nb::object grad_bias(nb::handle dy, nb::object out, bool accumulate) {
 
 }  // namespace
 
+bool is_problem_of(nb::handle problem, PyArrayObject* x) {
+  return nb::inst_ptr<Conv>(problem)->has_x_shape(x);
+}
+
+nb::object forward(nb::handle problem, nb::handle x, nb::handle w, nb::handle b, nb::object out,
+                   const Limits& limits) {
+  return nb::inst_ptr<Conv>(problem)->forward(x, w, b, std::move(out), 0, limits);
+}
+
+bool takes_result(nb::handle out, std::initializer_list<nb::handle> inputs) {
+  if (out.is_none()) return true;
+  for (nb::handle input : inputs)
+    if (!input.is_none() && !PyArray_CheckExact(input.ptr())) return false;
+  return PyArray_CheckExact(out.ptr()) && is_free_result(reinterpret_cast<PyArrayObject*>(out.ptr()), inputs);
+}
+
 void bind_conv(nb::module_& m) {
   nb::class_<Conv>(m, "Conv")
       .def(nb::init<Index, Index, Index, Index, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle,
@@ -325,8 +348,11 @@ void bind_conv(nb::module_& m) {
            nb::arg("n"), nb::arg("c"), nb::arg("k"), nb::arg("groups"), nb::arg("size"),
            nb::arg("kernel_size"), nb::arg("stride"), nb::arg("dilation"), nb::arg("before"),
            nb::arg("output_size"))
-      .def("forward", &Conv::forward, nb::arg("x").none(), nb::arg("w").none(), nb::arg("b").none(),
-           nb::arg("out").none(), nb::arg("max_workspace"))
+      .def("forward",
+           nb::overload_cast<nb::handle, nb::handle, nb::handle, nb::object, Index>(&Conv::forward,
+                                                                                    nb::const_),
+           nb::arg("x").none(), nb::arg("w").none(), nb::arg("b").none(), nb::arg("out").none(),
+           nb::arg("max_workspace"))
       .def("grad_input", &Conv::grad_input, nb::arg("dy").none(), nb::arg("w").none(), nb::arg("out").none(),
            nb::arg("accumulate"), nb::arg("channels_last").none(), nb::arg("max_workspace"))
       .def("grad_weight", &Conv::grad_weight, nb::arg("dy").none(), nb::arg("x").none(),

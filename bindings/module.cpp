@@ -48,6 +48,7 @@ NB_MODULE(_core, m) {
   bind_context(m);
   bind_targets(m);
   bind_conv(m);
+  bind_prepared(m);
   bind_patches(m);
   nb::module_ testing = m.def_submodule("_testing");
   bind_testing(testing);

@@ -24,7 +24,7 @@ class Windrow(Peer):
         found = [_candidate("windrow", problem, which, np.ascontiguousarray, False)]
         if problem.layer.c > 1 or problem.layer.filters > 1:
             found.append(_candidate("windrow channels-last", problem, which, channels_last, True))
-        if which == "y" and hasattr(wr, "prepare_conv"):
+        if which == "y":
             layer = wr.prepare_conv(problem.w, **_geometry(problem))
             out = problem.empty("y")
             call = partial(layer, problem.x, out=out)

@@ -15,9 +15,16 @@ struct WorkspaceTooSmall {
   Index needed;  // bytes, on one thread
 };
 
+// Every entry of a result is brought into [low, high] last of all. NaN stays NaN, and -0 at a low of 0 stays.
+struct Limits {
+  bool on = false;
+  double low = 0, high = 0;
+};
+
 struct CallOptions {
   Index max_workspace = 0;  // bytes, all threads together; 0: as much as the promise of bounded memory allows
   bool accumulate = false;  // gradients: add to the result
+  Limits limits = {};       // forward
 };
 
 struct ConvShape {
@@ -41,6 +48,10 @@ struct BiasView {
 template <class T>
 void conv(const ConvShape& shape, ArrayView<const T> x, ArrayView<const T> w, BiasView<const T> b,
           ArrayView<T> y, const CallOptions& options, const Target& target, const RunContext& context);
+
+// Brings y into the limits, as `conv` does at its end.
+template <class T>
+void limit_result(const ConvShape& shape, ArrayView<T> y, const Limits& limits, const RunContext& context);
 
 template <class T>
 void conv_grad_input(const ConvShape& shape, ArrayView<const T> dy, ArrayView<const T> w, ArrayView<T> dx,

@@ -15,6 +15,7 @@ from .convolution import (
     conv_grad_weight,
 )
 from .plan import Plan, explain
+from .prepared import PreparedConv, prepare_conv
 from .tiling import Patches, patches
 from .unfolding import col2im, fold, im2col, unfold
 
@@ -22,6 +23,7 @@ __all__ = [
     "ConvGradients",
     "Patches",
     "Plan",
+    "PreparedConv",
     "__version__",
     "col2im",
     "conv",
@@ -38,6 +40,7 @@ __all__ = [
     "layers",
     "num_threads",
     "patches",
+    "prepare_conv",
     "release_workspaces",
     "set_num_threads",
     "show_config",
