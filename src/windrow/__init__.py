@@ -47,7 +47,7 @@ __all__ = [
     "unfold",
 ]
 
-_ON_FIRST_USE = ("gradcheck", "reference")  # submodules that a program rarely needs
+_ON_FIRST_USE = ("gradcheck", "reference", "testing")  # submodules that a program rarely needs
 
 
 def __getattr__(name: str) -> Any:
