@@ -7,6 +7,7 @@
 #include <string>
 
 #include "arrays.hpp"
+#include "base/workspace.hpp"
 #include "dispatch/targets.hpp"
 #include "modules.hpp"
 
@@ -43,6 +44,7 @@ double fma_peak(const std::string& dtype, double seconds) {
 
 void bind_testing(nb::module_& m) {
   m.def("fma_peak", &fma_peak, nb::arg("dtype"), nb::arg("seconds"));
+  m.def("refuse_scratch", &refuse_scratch, nb::arg("after"));
   bind_kernels(m);
 }
 

@@ -24,7 +24,11 @@ std::align_val_t alignment_of(std::size_t bytes) {
   return std::align_val_t{bytes >= kHugePage ? kHugePage : kAlignment};
 }
 
+std::atomic<Index> g_until_refused{-1};  // allocations; negative: none is refused
+
 std::byte* allocate(std::size_t bytes) {
+  if (g_until_refused.load(std::memory_order_relaxed) >= 0 && g_until_refused.fetch_sub(1) == 0)
+    throw ScratchRefused(bytes);
   void* memory = ::operator new(bytes, alignment_of(bytes), std::nothrow);
   if (!memory) throw ScratchRefused(bytes);
 #if defined(__linux__)
@@ -184,6 +188,8 @@ std::size_t workspace_bytes() {
   for (const Arena* arena : registry().arenas) total += arena->reserved();
   return total;
 }
+
+void refuse_scratch(Index after) { g_until_refused.store(after); }
 
 void release_workspaces() {
   const std::lock_guard guard(registry().lock);

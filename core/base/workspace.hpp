@@ -42,4 +42,7 @@ class Scratch {
 std::size_t workspace_bytes();  // held by all threads together, used or not
 void release_workspaces();      // frees every arena that no call is using now
 
+// For tests: of the allocations to come, the one after so many others is refused; negative: none is.
+void refuse_scratch(Index after);
+
 }  // namespace windrow

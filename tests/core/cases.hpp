@@ -1,0 +1,29 @@
+// The cases of the seeded driver: each draws one problem, runs it, and throws Wrong where the result is not
+// that of a plain loop.
+#pragma once
+
+#include <stdexcept>
+
+#include "dispatch/targets.hpp"
+#include "guarded.hpp"
+
+namespace seeded {
+
+struct Wrong : std::runtime_error {
+  using std::runtime_error::runtime_error;
+};
+
+inline void expect(bool holds, const char* what) {
+  if (!holds) throw Wrong(what);
+}
+
+struct Case {
+  const char* name;
+  void (*run)(Draw& draw, const windrow::Target& target);
+};
+
+extern const std::vector<Case> kKernelCases;       // kernels by name, against the contract
+extern const std::vector<Case> kPatchKernelCases;  // those that count in bytes
+extern const std::vector<Case> kOperationCases;    // whole operations of the core: packers and drivers
+
+}  // namespace seeded

@@ -1,0 +1,308 @@
+#include <algorithm>
+#include <numeric>
+
+#include "cases.hpp"
+#include "kernels/contract.hpp"
+
+namespace seeded {
+namespace {
+
+using namespace windrow;
+
+// Rows of `width` elements, `row` apart, in memory that ends with the last one; gaps are not to be touched.
+template <class T>
+struct Rows {
+  Index rows, width, row;
+  Guarded<T> memory;
+
+  Rows(Draw& draw, Index r, Index w, bool filled, Index most_gap = 5)
+      : rows(r),
+        width(w),
+        row(w + draw.number(0, most_gap)),
+        memory(r > 0 ? (r - 1) * row + w : 0, draw.chance(70)) {
+    for (T& value : memory) value = untouchable<T>();
+    for (Index i = 0; i < rows; ++i)
+      for (Index j = 0; filled && j < width; ++j) at(i, j) = small<T>(draw);
+  }
+  T& at(Index i, Index j) { return memory[i * row + j]; }
+};
+
+// Whether nothing but the rows has changed since `before`.
+template <class T>
+void expect_gaps(const std::vector<T>& before, Rows<T>& now) {
+  for (Index i = 0; i < now.memory.size(); ++i)
+    if (i % now.row >= now.width)
+      expect(same_bytes(before[static_cast<std::size_t>(i)], now.memory[i]), "written between rows");
+}
+
+std::vector<Index> permutation(Draw& draw, Index count) {
+  std::vector<Index> order(static_cast<std::size_t>(count));
+  std::iota(order.begin(), order.end(), Index{0});
+  for (Index i = count - 1; i > 0; --i)
+    std::swap(order[static_cast<std::size_t>(i)], order[static_cast<std::size_t>(draw.number(0, i))]);
+  return order;
+}
+
+template <class T>
+void product(Draw& draw, const Target& target) {
+  const KernelTable<T>& kernels = target.kernels<T>();
+  const auto rows = static_cast<int>(draw.number(1, kernels.rows));
+  const auto vectors = static_cast<int>(draw.number(1, kernels.vectors));
+  const Index width = Index{vectors} * kernels.lanes;
+  const Index terms = draw.chance(50) ? draw.number(0, 9) : draw.number(120, 300);
+  Rows<T> a(draw, rows, terms, true), b(draw, terms, width, true), c(draw, rows, width, true);
+  Guarded<T> bias(rows, true);
+  for (T& value : bias) value = small<T>(draw);
+  const bool accumulate = draw.chance(50), has_bias = draw.chance(50);
+  std::vector<Step> steps;
+  const std::vector<Index> a_order = permutation(draw, terms), b_order = permutation(draw, terms);
+  for (std::size_t k = 0; k < a_order.size(); ++k)
+    steps.push_back({.a = a_order[k], .b = b_order[k] * b.row});
+  const std::vector<T> before = c.memory.copy();
+  kernels.product({.a = a.memory.data(),
+                   .a_row = a.row,
+                   .b = b.memory.data(),
+                   .step = steps.data(),
+                   .c = c.memory.data(),
+                   .c_row = c.row,
+                   .k = terms,
+                   .accumulate = accumulate,
+                   .bias = has_bias ? bias.data() : nullptr},
+                  rows, vectors);
+  for (Index m = 0; m < rows; ++m) {
+    for (Index n = 0; n < width; ++n) {
+      T sum = accumulate ? before[static_cast<std::size_t>(m * c.row + n)] : T{0};
+      for (std::size_t k = 0; k < steps.size(); ++k) sum += a.at(m, a_order[k]) * b.at(b_order[k], n);
+      if (has_bias) sum += bias[m];
+      expect(c.at(m, n) == sum, "another sum");
+    }
+  }
+  expect_gaps(before, c);
+}
+
+template <class T>
+void gather(Draw& draw, const Target& target) {
+  const KernelTable<T>& kernels = target.kernels<T>();
+  const Index lanes = kernels.lanes, count = draw.number(0, 9), step = draw.of({1, 1, 2, 2, 3, -1, 0, 7});
+  const Index reach = (lanes - 1) * std::abs(step) + 1;
+  Guarded<T> source(reach + draw.number(0, 20), draw.chance(50));
+  for (T& value : source) value = small<T>(draw);
+  Guarded<T> to(count * lanes, false);  // aligned
+  for (T& value : to) value = untouchable<T>();
+  std::vector<T> expected(static_cast<std::size_t>(count * lanes), T{0});
+  std::vector<Segment> segments, more;
+  const Index number = draw.number(0, 5);
+  for (Index i = 0; i < count; ++i) {
+    std::uint32_t left = (std::uint32_t{1} << (lanes - 1) << 1) - 1;
+    for (Index part = 0, parts = draw.number(1, 3); part < parts; ++part) {
+      const auto mask = static_cast<std::uint32_t>(draw.number(0, 0xffffffff)) & left;
+      left &= ~mask;
+      // The lanes that are read lie inside; the others need not.
+      Index low = 0, high = 0;
+      bool any = false;
+      for (Index lane = 0; lane < lanes; ++lane) {
+        if (!(mask >> lane & 1)) continue;
+        low = any ? std::min(low, lane * step) : lane * step;
+        high = any ? std::max(high, lane * step) : lane * step;
+        any = true;
+      }
+      const Index least = -low, most = source.size() - 1 - high;
+      const Index offset = any ? draw.of({least, most, draw.number(least, most)}) : 0;
+      for (Index lane = 0; lane < lanes; ++lane)
+        if (mask >> lane & 1)
+          expected[static_cast<std::size_t>(i * lanes + lane)] = source[offset + lane * step];
+      (part == 0 ? segments : more)
+          .push_back({.offset = offset, .mask = mask, .vector = static_cast<std::int32_t>(number + i)});
+    }
+  }
+  kernels.gather({.target = to.data(),
+                  .source = source.data(),
+                  .segments = segments.data(),
+                  .count = count,
+                  .more = more.data(),
+                  .more_count = static_cast<Index>(more.size()),
+                  .more_vector = number,
+                  .step = step,
+                  .ahead = draw.of({0, 100, 1 << 20})});
+  expect(std::equal(expected.begin(), expected.end(), to.begin()), "other lanes");
+}
+
+Index whole_vectors(Index count, Index lanes) { return ceil_div(count, lanes) * lanes; }
+
+template <class T>
+void stencil(Draw& draw, const Target& target) {
+  const KernelTable<T>& kernels = target.kernels<T>();
+  const Index rows = draw.number(0, 6), count = draw.number(1, 3 * kernels.lanes + 2);
+  const Index terms = draw.chance(80) ? draw.number(0, 12) : draw.number(125, 140);
+  const Index read = whole_vectors(count, kernels.lanes), most_shift = draw.number(0, 9);
+  Rows<T> x(draw, rows, read + most_shift, true), y(draw, rows, count, true);
+  Guarded<T> w(terms, true);
+  for (T& value : w) value = small<T>(draw);
+  std::vector<Step> steps;
+  for (Index k = 0; k < terms; ++k) steps.push_back({.a = terms - 1 - k, .b = draw.number(0, most_shift)});
+  const bool accumulate = draw.chance(50), has_bias = draw.chance(50);
+  const T bias = small<T>(draw);
+  const std::vector<T> before = y.memory.copy();
+  kernels.stencil({.w = w.data(),
+                   .x = x.memory.data(),
+                   .x_row = x.row,
+                   .step = steps.data(),
+                   .k = terms,
+                   .y = y.memory.data(),
+                   .y_row = y.row,
+                   .rows = rows,
+                   .count = count,
+                   .accumulate = accumulate,
+                   .bias = has_bias ? &bias : nullptr});
+  for (Index r = 0; r < rows; ++r) {
+    for (Index i = 0; i < count; ++i) {
+      T sum = accumulate ? before[static_cast<std::size_t>(r * y.row + i)] : T{0};
+      for (const Step& step : steps) sum += w[step.a] * x.at(r, step.b + i);
+      expect(y.at(r, i) == (has_bias ? sum + bias : sum), "another sum");
+    }
+  }
+  expect_gaps(before, y);
+}
+
+template <class T>
+void window(Draw& draw, const Target& target) {
+  const KernelTable<T>& kernels = target.kernels<T>();
+  const auto kernel_rows = static_cast<int>(draw.number(1, 7)), columns = static_cast<int>(draw.number(1, 7));
+  const Index row_step = draw.number(1, 2), rows = draw.number(1, 9), count = draw.number(1, 70);
+  const Index read = whole_vectors(count, kernels.lanes);
+  Rows<T> x(draw, (rows - 1) * row_step + kernel_rows, read + columns + 2, true), y(draw, rows, count, true);
+  Guarded<T> w(Index{kernel_rows} * columns, true);
+  for (T& value : w) value = small<T>(draw);
+  std::vector<Index> shift;
+  for (int j = 0; j < columns; ++j) shift.push_back(draw.chance(70) ? j : draw.number(0, columns + 2));
+  const bool accumulate = draw.chance(50), has_bias = draw.chance(50);
+  const T bias = small<T>(draw);
+  const std::vector<T> before = y.memory.copy();
+  const bool done = kernels.window({.w = w.data(),
+                                    .x = x.memory.data(),
+                                    .x_row = x.row,
+                                    .shift = shift.data(),
+                                    .kernel_rows = kernel_rows,
+                                    .kernel_columns = columns,
+                                    .row_step = row_step,
+                                    .y = y.memory.data(),
+                                    .y_row = y.row,
+                                    .rows = rows,
+                                    .count = count,
+                                    .accumulate = accumulate,
+                                    .bias = has_bias ? &bias : nullptr});
+  for (Index r = 0; r < rows; ++r) {
+    for (Index l = 0; l < count; ++l) {
+      T sum = before[static_cast<std::size_t>(r * y.row + l)];
+      if (done) {
+        sum = accumulate ? sum : T{0};
+        for (int i = 0; i < kernel_rows; ++i)
+          for (int j = 0; j < columns; ++j)
+            sum += w[Index{i} * columns + j] * x.at(r * row_step + i, shift[static_cast<std::size_t>(j)] + l);
+        if (has_bias) sum += bias;
+      }
+      expect(y.at(r, l) == sum, "another sum");
+    }
+  }
+  expect_gaps(before, y);
+}
+
+template <class T>
+void correlate(Draw& draw, const Target& target) {
+  const KernelTable<T>& kernels = target.kernels<T>();
+  const Index lanes = kernels.lanes, rows = draw.number(1, 9), count = draw.number(1, 3 * lanes + 2);
+  const Index taps = draw.number(1, 12), most_tap = draw.number(0, 9);
+  Rows<T> dy(draw, rows, count, true), x(draw, rows, count + most_tap, true),
+      sums(draw, taps, lanes, true, 0);
+  std::vector<Index> tap;
+  for (Index k = 0; k < taps; ++k) tap.push_back(draw.number(0, most_tap));
+  const std::vector<T> before = sums.memory.copy();
+  kernels.correlate({.dy = dy.memory.data(),
+                     .dy_row = dy.row,
+                     .x = x.memory.data(),
+                     .x_row = x.row,
+                     .tap = tap.data(),
+                     .taps = taps,
+                     .rows = rows,
+                     .count = count,
+                     .sums = sums.memory.data()});
+  std::vector<T> expected = before;
+  for (Index k = 0; k < taps; ++k)
+    for (Index r = 0; r < rows; ++r)
+      for (Index i = 0; i < count; ++i)
+        expected[static_cast<std::size_t>(k * lanes + i % lanes)] +=
+            dy.at(r, i) * x.at(r, tap[static_cast<std::size_t>(k)] + i);
+  expect(std::equal(expected.begin(), expected.end(), sums.memory.begin()), "other sums");
+}
+
+template <class T>
+void pad(Draw& draw, const Target& target) {
+  const KernelTable<T>& kernels = target.kernels<T>();
+  const Index rows = draw.number(0, 5), width = draw.number(0, 3 * kernels.lanes + 2);
+  const Index low = draw.number(0, width), high = draw.number(low, width), step = draw.of({1, 1, 2, 2, 3});
+  Rows<T> source(draw, rows, high > low ? (high - low - 1) * step + 1 : 0, true);
+  const Index to_row = width + draw.number(0, 5);
+  Guarded<T> to(rows > 0 ? (rows - 1) * to_row + width + kernels.lanes : 0, draw.chance(50));
+  for (T& value : to) value = untouchable<T>();
+  kernels.pad({.target = to.data(),
+               .target_row = to_row,
+               .source = source.memory.data() - low * step,
+               .source_row = source.row,
+               .step = step,
+               .rows = rows,
+               .width = width,
+               .low = low,
+               .high = high,
+               .ahead = draw.of({0, 1000})});
+  for (Index r = 0; r < rows; ++r)
+    for (Index j = 0; j < width; ++j)
+      expect(to[r * to_row + j] == (j < low || j >= high ? T{0} : source.at(r, (j - low) * step)),
+             "another element");
+}
+
+template <class T>
+void strided(Draw& draw, const Target& target) {
+  const KernelTable<T>& kernels = target.kernels<T>();
+  const Index count = draw.number(0, 3 * kernels.lanes + 2), step = draw.of({1, 1, 2, 2, 3, 10});
+  const Index far = count > 0 ? (count - 1) * step + 1 : 0;
+  Guarded<T> apart(far, draw.chance(50)), together(count, draw.chance(50));
+  for (T& value : apart) value = small<T>(draw);
+  for (T& value : together) value = untouchable<T>();
+  kernels.collect({.target = together.data(), .source = apart.data(), .step = step, .count = count});
+  for (Index i = 0; i < count; ++i) expect(together[i] == apart[i * step], "another element collected");
+  for (T& value : together) value = small<T>(draw);
+  const std::vector<T> before = apart.copy();
+  kernels.spread({.target = apart.data(), .source = together.data(), .step = step, .count = count});
+  for (Index i = 0; i < far; ++i)
+    expect(apart[i] == (i % step == 0 ? together[i / step] : before[static_cast<std::size_t>(i)]),
+           "another element spread");
+}
+
+template <class T>
+void transpose(Draw& draw, const Target& target) {
+  const Index rows = draw.number(0, 40), columns = draw.number(0, 40);
+  Rows<T> source(draw, columns, rows, true), to(draw, rows, columns, false);
+  const std::vector<T> before = to.memory.copy();
+  target.kernels<T>().transpose({.target = to.memory.data(),
+                                 .target_row = to.row,
+                                 .source = source.memory.data(),
+                                 .source_row = source.row,
+                                 .rows = rows,
+                                 .columns = columns,
+                                 .ahead = draw.of({0, 1000})});
+  for (Index i = 0; i < rows; ++i)
+    for (Index j = 0; j < columns; ++j) expect(to.at(i, j) == source.at(j, i), "another element");
+  expect_gaps(before, to);
+}
+
+}  // namespace
+
+#define WINDROW_BOTH(kernel) \
+  {#kernel " float32", kernel<float>}, { #kernel " float64", kernel<double> }
+const std::vector<Case> kKernelCases = {
+    WINDROW_BOTH(product),   WINDROW_BOTH(gather), WINDROW_BOTH(stencil), WINDROW_BOTH(window),
+    WINDROW_BOTH(correlate), WINDROW_BOTH(pad),    WINDROW_BOTH(strided), WINDROW_BOTH(transpose),
+};
+#undef WINDROW_BOTH
+
+}  // namespace seeded

@@ -1,0 +1,211 @@
+#include <algorithm>
+#include <memory>
+
+#include "cases.hpp"
+#include "kernels/patch_contract.hpp"
+
+namespace seeded {
+namespace {
+
+using namespace windrow;
+
+void fill(Draw& draw, Guarded<char>& memory) {
+  for (char& byte : memory) byte = static_cast<char>(draw.number(0, 255));
+}
+
+// Two strides that address every element of rows x columns once, in either order and direction, and where
+// element (0, 0) lies then.
+struct Strided2 {
+  Index row, column, start, bytes;
+
+  Strided2(Draw& draw, Index rows, Index columns, Index item) {
+    const Index gap = draw.of({0, 0, 0, 1, 3, 16});
+    const bool rows_inside = draw.chance(40);
+    const Index inner = item + (draw.chance(50) ? 0 : gap);
+    const Index inner_count = rows_inside ? rows : columns;
+    const Index outer = inner * std::max<Index>(inner_count, 1) + gap;
+    row = rows_inside ? inner : outer;
+    column = rows_inside ? outer : inner;
+    bytes = rows > 0 && columns > 0 ? (rows - 1) * row + (columns - 1) * column + item : 0;
+    start = 0;
+    if (bytes > 0 && draw.chance(25)) {
+      start += (rows - 1) * row;
+      row = -row;
+    }
+    if (bytes > 0 && draw.chance(25)) {
+      start += (columns - 1) * column;
+      column = -column;
+    }
+  }
+};
+
+void move(Draw& draw, const Target& target) {
+  const Index item = draw.of({1, 1, 2, 2, 4, 4, 4, 8, 8, 8, 16, 3, 5, 12, 20, 33, 64});
+  const Index rows = draw.number(0, 40), columns = draw.number(0, 40);
+  const Strided2 from(draw, rows, columns, item), to(draw, rows, columns, item);
+  Guarded<char> source(from.bytes, draw.chance(50)), result(to.bytes, draw.chance(50));
+  fill(draw, source);
+  fill(draw, result);
+  std::vector<char> expected = result.copy();
+  for (Index i = 0; i < rows; ++i)
+    for (Index j = 0; j < columns; ++j)
+      std::memcpy(expected.data() + to.start + i * to.row + j * to.column,
+                  source.data() + from.start + i * from.row + j * from.column,
+                  static_cast<std::size_t>(item));
+  target.patches->move({.target = result.data() + to.start,
+                        .source = source.data() + from.start,
+                        .target_row = to.row,
+                        .target_column = to.column,
+                        .source_row = from.row,
+                        .source_column = from.column,
+                        .rows = rows,
+                        .columns = columns,
+                        .item = item});
+  expect(std::equal(expected.begin(), expected.end(), result.begin()), "other bytes");
+}
+
+// Runs one after another, into the cache or past it.
+void runs(Draw& draw, const Target& target) {
+  const Index bytes = draw.of({1, 2, 4, 6, 8, 12, 16, 20, 24, 28, 40, 56, 64, 65, 100, 130, 200});
+  const Index count = draw.number(1, 9), repeats = draw.number(1, 9),
+              step = draw.of({bytes, 4, 0, 100, -bytes});
+  const Index room = 300, reach = (repeats - 1) * step;
+  std::vector<std::ptrdiff_t> offsets;
+  for (Index j = 0; j < count; ++j) offsets.push_back(draw.number(0, room));
+  const Index start = reach < 0 ? -reach : 0;
+  Guarded<char> source(start + std::max<Index>(reach, 0) + room + bytes + kOverread, true);
+  fill(draw, source);
+  std::vector<char> expected;
+  for (Index r = 0; r < repeats; ++r)
+    for (Index j = 0; j < count; ++j)
+      for (Index i = 0; i < bytes; ++i)
+        expected.push_back(source[start + r * step + offsets[static_cast<std::size_t>(j)] + i]);
+  const Index total = count * repeats * bytes;
+  GatherRuns problem{.target = nullptr,
+                     .source = source.data() + start,
+                     .offsets = offsets.data(),
+                     .count = count,
+                     .bytes = bytes,
+                     .repeats = repeats,
+                     .step = step};
+  Guarded<char> result(total, true);
+  problem.target = result.data();
+  target.patches->gather_runs(problem);
+  expect(std::equal(expected.begin(), expected.end(), result.begin()), "other bytes");
+
+  // The first `filled` bytes of a line are there already; what does not fill a line at the end stays there.
+  const Index filled = draw.number(0, 63), lines = (filled + total) / 64 * 64;
+  Guarded<char> streamed(lines, false), line(64, false);
+  fill(draw, line);
+  std::vector<char> all(line.begin(), line.begin() + filled);
+  all.insert(all.end(), expected.begin(), expected.end());
+  problem.target = streamed.data();
+  const Index left = target.patches->stream_runs(problem, line.data(), filled);
+  target.patches->stream_end();
+  expect(left == filled + total - lines, "another rest");
+  expect(std::equal(streamed.begin(), streamed.end(), all.begin()), "other bytes past the cache");
+  expect(std::equal(line.begin(), line.begin() + left, all.begin() + lines), "other bytes in the open line");
+
+  Guarded<char> copy(lines, false);
+  const Guarded<char>& streamed_source = streamed;
+  target.patches->stream(copy.data(), streamed_source.data(), lines);
+  target.patches->stream_end();
+  expect(std::equal(copy.begin(), copy.end(), streamed.begin()), "other bytes copied");
+}
+
+template <class T>
+T reduced(Reduction reduction, T total, T value, T weight) {
+  switch (reduction) {
+    case kAdd:
+      return static_cast<T>(total + value);
+    case kWeighted:
+      return static_cast<T>(total + value * weight);
+    case kMax:
+      return std::max(total, value);
+    default:
+      return std::min(total, value);
+  }
+}
+
+template <class T>
+T neutral(Reduction reduction) {
+  using L = std::numeric_limits<T>;
+  if (reduction == kMax) return L::has_infinity ? -L::infinity() : L::lowest();
+  if (reduction == kMin) return L::has_infinity ? L::infinity() : L::max();
+  return 0;
+}
+
+template <class T, Number kNumber>
+void sums(Draw& draw, const Target& target) {
+  const bool floating = std::numeric_limits<T>::has_infinity;
+  const auto reduction = static_cast<Reduction>(draw.of({kAdd, kMax, kMin, floating ? kWeighted : kAdd}));
+  constexpr Index kSize = sizeof(T);
+  const Index rows = draw.number(1, 5), length = draw.number(1, 90), count = draw.number(0, 6);
+  const Index source_row = (length + draw.number(0, 4)) * kSize,
+              total_row = (length + draw.number(0, 4)) * kSize;
+  Guarded<char> totals((rows - 1) * total_row + length * kSize, draw.chance(70));
+  fill(draw, totals);
+  const bool resume = draw.chance(50);
+  std::vector<T> expected(static_cast<std::size_t>(rows * length));
+  for (Index r = 0; r < rows; ++r) {
+    for (Index x = 0; x < length; ++x) {
+      T value = resume ? small<T>(draw) : neutral<T>(reduction);
+      expected[static_cast<std::size_t>(r * length + x)] = value;
+      if (resume) std::memcpy(totals.data() + r * total_row + x * kSize, &value, sizeof value);
+    }
+  }
+  std::vector<char> outside = totals.copy();
+  std::vector<std::unique_ptr<Guarded<char>>> kept;
+  std::vector<SumSource> sources;
+  for (Index j = 0; j < count; ++j) {
+    const Index first = draw.chance(50) ? 0 : draw.number(0, length - 1);
+    const Index end = draw.chance(50) ? length : draw.number(first + 1, length);
+    kept.push_back(
+        std::make_unique<Guarded<char>>((rows - 1) * source_row + (end - first) * kSize, draw.chance(70)));
+    fill(draw, *kept.back());
+    const double weight = static_cast<double>(draw.number(-3, 3));
+    char* data = kept.back()->data();
+    sources.push_back({.data = data - first * kSize, .first = first, .end = end, .weight = weight});
+    for (Index r = 0; r < rows; ++r) {
+      for (Index x = first; x < end; ++x) {
+        const T value = small<T>(draw);
+        std::memcpy(data + r * source_row + (x - first) * kSize, &value, sizeof value);
+        T& total = expected[static_cast<std::size_t>(r * length + x)];
+        total = reduced(reduction, total, value, static_cast<T>(weight));
+      }
+    }
+  }
+  target.patches->sum_rows[reduction][kNumber]({.total = totals.data(),
+                                                .total_row = total_row,
+                                                .rows = rows,
+                                                .length = length,
+                                                .sources = sources.data(),
+                                                .count = count,
+                                                .source_row = source_row,
+                                                .resume = resume});
+  for (Index r = 0; r < rows; ++r) {
+    for (Index x = 0; x < length; ++x) {
+      T value;
+      std::memcpy(&value, totals.data() + r * total_row + x * kSize, sizeof value);
+      expect(value == expected[static_cast<std::size_t>(r * length + x)], "another reduction");
+    }
+  }
+  for (Index i = 0; i < totals.size(); ++i)
+    if (i % total_row >= length * kSize)
+      expect(totals[i] == outside[static_cast<std::size_t>(i)], "written between rows");
+}
+
+}  // namespace
+
+const std::vector<Case> kPatchKernelCases = {
+    {"move", move},
+    {"runs", runs},
+    {"sums of float32", sums<float, kF32>},
+    {"sums of float64", sums<double, kF64>},
+    {"sums of int8", sums<std::int8_t, kI8>},
+    {"sums of uint16", sums<std::uint16_t, kU16>},
+    {"sums of int32", sums<std::int32_t, kI32>},
+    {"sums of uint64", sums<std::uint64_t, kU64>},
+};
+
+}  // namespace seeded
