@@ -4,9 +4,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell git ls-files src examples core bindings CMakeLists.txt pyproject.toml 2>/dev/null)
 
-.PHONY: demo test lint format stubs fuzz asan tsan wheel clean
+.PHONY: demo test lint format stubs fuzz seeded aarch64 asan tsan valgrind soak mutate wheel clean
 FUZZ := --seconds 600 --seed 0
-
+SEEDED := -- --cases 8000
+SOAK := --seconds 3600
 
 demo: $(VENV)/.demo
 	$(BIN)/windrow demo
@@ -33,6 +34,13 @@ stubs: $(VENV)/.test
 fuzz: $(VENV)/.test
 	$(BIN)/python tools/fuzz.py $(FUZZ)
 
+# The core without Python: kernels, packers, operations, refused allocations; natively and on an emulated aarch64.
+seeded: $(VENV)/.build
+	$(BIN)/python tools/seeded.py $(SEEDED)
+
+aarch64: $(VENV)/.build
+	$(BIN)/python tools/seeded.py --aarch64 -- --cases 300
+
 # The tests and the fuzzer with every access to memory checked, and the tests of threads with every race.
 asan: $(VENV)/.test
 	$(BIN)/python tools/sanitized.py address,undefined -m pytest --capture=sys tests --deselect tests/test_import.py
@@ -41,9 +49,21 @@ asan: $(VENV)/.test
 tsan: $(VENV)/.test
 	$(BIN)/python tools/sanitized.py thread -m pytest --capture=sys tests/test_threads.py
 
+# Memory that is used before it is set, which the sanitizers do not look for.
+valgrind: $(VENV)/.test
+	$(BIN)/python tools/memcheck.py tests/test_minimal.py
+
+# Mixed calls whose memory must stay flat.
+soak: $(VENV)/.test
+	$(BIN)/python tools/soak.py $(SOAK)
+
+# Lines of the core and of the package broken one at a time: the tests must notice each.
+mutate: $(VENV)/.test
+	$(BIN)/python tools/mutate.py
+
+# The sdist, and from it the wheel, tested in an environment that has nothing else.
 wheel: $(VENV)/.python
-	$(BIN)/python -m pip wheel --quiet --no-deps --wheel-dir dist .
-	$(BIN)/python tools/check_wheel.py
+	$(BIN)/python tools/wheel.py
 
 clean:
 	rm -rf $(VENV) build dist
@@ -59,6 +79,10 @@ $(VENV)/.demo: $(VENV)/.python $(SOURCES)
 
 $(VENV)/.test: $(VENV)/.python $(SOURCES)
 	$(BIN)/python -m pip install --quiet '.[test]'
+	@touch $@
+
+$(VENV)/.build: $(VENV)/.python
+	$(BIN)/python -m pip install --quiet cmake ninja
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.test
