@@ -38,7 +38,7 @@ void bind_targets(nb::module_& m) {
 }  // namespace
 }  // namespace windrow::python
 
-NB_MODULE(_core, m) {
+NB_MODULE(windrow_core, m) {
   using namespace windrow::python;
   // Prepared problems live in a cache until Python has ended, and so do threads that still compute: no leak.
   nanobind::set_leak_warnings(false);
@@ -52,4 +52,13 @@ NB_MODULE(_core, m) {
   bind_patches(m);
   nb::module_ testing = m.def_submodule("_testing");
   bind_testing(testing);
+}
+
+// Threads, workspaces and signals belong to the process, and NumPy to the main interpreter. Refused before
+// nanobind begins: a second beginning would spoil what the main interpreter has.
+extern "C" NB_EXPORT PyObject* PyInit__core() {
+  if (PyInterpreterState_Get() == PyInterpreterState_Main()) return PyInit_windrow_core();
+  PyErr_SetString(PyExc_ImportError,
+                  "windrow: expected the main interpreter of the process, got a subinterpreter");
+  return nullptr;
 }

@@ -9,6 +9,7 @@ g++-aarch64-linux-gnu and qemu-user. What follows `--` goes to the driver.
 """
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -44,11 +45,14 @@ def main() -> int:
         run = [tool("qemu-aarch64"), "-L", f"/usr/{CROSS}"]
     if options.valgrind:
         run = [tool("valgrind"), "--error-exitcode=9", "--quiet"]
-    if options.sanitize:
-        settings += ["-DCMAKE_BUILD_TYPE=RelWithDebInfo"]
+    if options.sanitize:  # little optimised: built in half the time
+        settings += ["-DCMAKE_BUILD_TYPE=Sanitized", "-DCMAKE_CXX_FLAGS=-O1 -g1"]
     build = ROOT / "build" / "seeded" / name
     subprocess.run([tool("cmake"), "-S", ROOT, "-B", build, *settings], check=True, stdout=subprocess.DEVNULL)
-    subprocess.run([tool("cmake"), "--build", build, "--parallel"], check=True, stdout=subprocess.DEVNULL)
+    jobs = str(os.cpu_count() or 1)
+    subprocess.run(
+        [tool("cmake"), "--build", build, "--parallel", jobs], check=True, stdout=subprocess.DEVNULL
+    )
     return subprocess.run([*run, build / "windrow_seeded", *options.driver], check=False).returncode
 
 

@@ -2,8 +2,10 @@
 
 from typing import Any
 
+# First, since it refuses a subinterpreter in our name, before NumPy does in its own.
+from ._core import __version__  # isort: split
+
 from . import layers
-from ._core import __version__
 from .bilinear import conv_double_backward, conv_jvp
 from .config import get_num_threads, num_threads, release_workspaces, set_num_threads, show_config
 from .convolution import (

@@ -1,8 +1,10 @@
 """What cases of any operation share: a geometry, values, memory layouts, and the judgement of a call."""
 
 import math
+import os
 import random
 import sys
+import tempfile
 from collections.abc import Callable
 from typing import Any
 
@@ -11,6 +13,7 @@ import numpy as np
 import windrow as wr
 from windrow import _core
 
+SANITIZED = "ASAN_OPTIONS" in os.environ or "TSAN_OPTIONS" in os.environ  # they note every byte reserved
 LARGEST = 400_000  # elements or multiply-adds that the reference does in short time
 
 
@@ -24,8 +27,39 @@ class Odd:
         return self.array if dtype is None else self.array.astype(dtype)
 
 
+class Interface:
+    """An object that tells NumPy where its memory is."""
+
+    def __init__(self, array: Any) -> None:
+        self.array = array  # keeps the memory
+        self.__array_interface__ = array.__array_interface__
+
+
 class Subclass(np.ndarray):
     """A subclass of the user's."""
+
+
+def mapped(array: Any) -> Any:
+    """The same values in a file."""
+    with tempfile.TemporaryFile() as file:
+        copy = np.memmap(file, array.dtype, "w+", shape=array.shape)
+    copy[...] = array
+    return copy
+
+
+def far_apart(array: Any) -> Any:
+    """The same values, images over 2**31 bytes apart; the memory between is reserved, never touched."""
+    strides = [array.itemsize] * array.ndim
+    for axis in range(array.ndim - 2, 0, -1):
+        strides[axis] = strides[axis + 1] * array.shape[axis + 1]
+    strides[0] = 2**31 + 24
+    try:
+        room = np.zeros(strides[0] * (array.shape[0] - 1) + array.nbytes, np.uint8)
+    except MemoryError:
+        return array
+    view = np.lib.stride_tricks.as_strided(room[: array.itemsize].view(array.dtype), array.shape, strides)
+    view[...] = array
+    return view
 
 
 def wide(windows: Any) -> int:
@@ -47,8 +81,8 @@ class Case:
         pick = self.random
         self.operation = pick.choice(self.operations)
         self.wild = pick.random() < 0.3  # arguments that need not make sense
-        rank = pick.choice([1, 1, 2, 2, 2, 3, 3, 4, 5, 6])
-        longest = {1: 60, 2: 14, 3: 7, 4: 4}.get(rank, 3)
+        rank = pick.choice([1, 1, 1, 2, 2, 2, 2, 3, 3, 3, 4, 5, 6, 7, 8])
+        longest = {1: 60, 2: 14, 3: 7, 4: 4, 7: 2, 8: 2}.get(rank, 3)
         groups = pick.choice([1, 1, 1, 2, 3, 5])
         self.kernel = [pick.choice([1, 1, 2, 3, 3, 5, 7][: 4 if rank > 2 else 7]) for _ in range(rank)]
         self.dilation = [pick.choice([1, 1, 1, 2, 3, 9]) for _ in range(rank)]
@@ -95,7 +129,7 @@ class Case:
 
     def dress(self, array: Any) -> Any:
         """The same values in some memory layout, type or container that may come from a user."""
-        kind = self.random.randrange(13)
+        kind = self.random.randrange(17)
         if kind == 0 and array.ndim:
             axes = list(range(array.ndim))
             self.random.shuffle(axes)
@@ -135,6 +169,14 @@ class Case:
             row = np.resize(array, array.shape[-1] + array.shape[-2])
             flat = np.lib.stride_tricks.sliding_window_view(row, array.shape[-1])[: array.shape[-2]]
             return np.broadcast_to(flat, array.shape)
+        if kind == 12 and array.size and not array.dtype.hasobject:
+            return mapped(array)
+        if kind == 13 and array.dtype.kind in "biufc":
+            return Interface(array)
+        if kind == 14 and array.dtype.kind in "biuf" and array.size:
+            return memoryview(array)
+        if kind == 15 and array.size and 1 < array.shape[0] <= 3 and not (SANITIZED or array.dtype.hasobject):
+            return far_apart(array)
         return array
 
     def sequence(self, values: list[Any]) -> Any:

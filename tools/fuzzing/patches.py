@@ -10,7 +10,11 @@ from windrow import reference
 
 from .case import LARGEST, Case, wide
 
-DTYPES = ("?", "i1", "u2", "i4", "i8", "f2", "f4", "f8", "c8", "c16", "m8[s]", "V5", "O")
+DTYPES = (
+    *("?", "i1", "u1", "i2", "u2", "i4", "u4", "i8", "u8", "f2", "f4", "f8", "c8", "c16"),
+    *("m8[s]", "M8[us]", "V5", "O", "S3", "U2", "g", "G"),
+    [("a", "i1"), ("b", "f8")],
+)
 
 
 class PatchesCase(Case):
@@ -69,7 +73,7 @@ class PatchesCase(Case):
                 extra["uncovered"] = pick.choice([0, 1, 7])
         function = getattr(wr, self.operation)
         # Columns may not say what N and C are, and many dtypes have no sum.
-        sensible = unfolds and geometry is not None and self.dtype.kind != "O"
+        sensible = unfolds and geometry is not None and self.dtype.kind not in "OSU"
         result = self.attempt(lambda: function(*arguments, **options, **extra), {"x": data}, None, sensible)
         if isinstance(result, str):
             return result
@@ -121,7 +125,11 @@ class PatchesCase(Case):
         """Small whole numbers of the dtype: their sums are exact, their elements differ."""
         numbers = self.rng.integers(-9, 10, shape)
         if self.dtype.kind == "V":
-            return self.rng.integers(0, 256, (*shape, 5), np.uint8).view(self.dtype).reshape(shape)
+            return (
+                self.rng.integers(0, 256, (*shape, self.dtype.itemsize), np.uint8)
+                .view(self.dtype)
+                .reshape(shape)
+            )
         if self.dtype.kind == "c":
             return (numbers + 1j * self.rng.integers(-9, 10, shape)).astype(self.dtype)
         return numbers.astype(self.dtype)

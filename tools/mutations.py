@@ -1,0 +1,257 @@
+"""What tools/mutate.py breaks: one line of the sources each, and which tests should notice.
+
+A text must stand exactly once in its file; one that does not is reported as stale, to be brought up to date.
+"""
+
+from typing import NamedTuple
+
+SEEDED = ("seeded",)  # the seeded driver of the core, for what changes exact sums or touches other memory
+BITS = ("tests/test_numerics.py", "tests/test_kernels.py")  # for what changes only the order of sums
+THREADS = ("tests/test_threads.py", "tests/test_failures.py")
+
+
+class Mutation(NamedTuple):
+    path: str
+    old: str
+    new: str
+    tests: tuple[str, ...] = SEEDED
+
+
+def _in(path: str, *pairs: tuple[str, str], tests: tuple[str, ...] = SEEDED) -> list[Mutation]:
+    return [Mutation(path, old, new, tests) for old, new in pairs]
+
+
+MUTATIONS = [
+    # Kernels
+    *_in(
+        "core/kernels/product.hpp",
+        ("c[m] = p.c + m * p.c_row;", "c[m] = p.c + m * (p.c_row + 1);"),
+        ("bool add_to_c = p.accumulate;", "bool add_to_c = false;"),
+        ("    add_to_c = true;\n", ""),
+        ("p.bias && k == p.k", "p.bias && k != p.k"),
+        ("if (rows < M) {", "if (rows < M - 1) {"),
+        ("const std::ptrdiff_t column = p.step[k].a;", "const std::ptrdiff_t column = p.step[0].a;"),
+    ),
+    *_in(
+        "core/kernels/product.hpp",
+        ("p.k - k < windrow::kChunk ? p.k : k + windrow::kChunk", "p.k"),
+        ("S::add(sum[m][v], S::all(p.bias[m]))", "S::fma(S::all(p.bias[m]), S::all(2), sum[m][v])"),
+        tests=BITS,
+    ),
+    *_in("core/kernels/simd.hpp", ("return a * b + c;", "return b * a + c + c - c;"), tests=BITS),
+    *_in(
+        "core/kernels/stencil.hpp",
+        ("for (std::ptrdiff_t i = 0; i < count; ++i) lanes[i] = p[i];", "lanes[0] = p[0];"),
+        ("for (std::ptrdiff_t i = 0; i < count; ++i) p[i] = lanes[i];", "S::store(p, v);"),
+        ("bool add_to_y = s.accumulate;", "bool add_to_y = true;"),
+        ("if (count > 3 * kLanes) {", "if (count >= 3 * kLanes) {"),
+        ("const T* row = x + s.step[k].b;", "const T* row = x + s.step[k].b + 1;"),
+        ("if (rest == S::kLanes) {", "if (rest <= S::kLanes) {"),
+    ),
+    *_in(
+        "core/kernels/window.hpp",
+        ("if (i >= 0 && i < KR) sum[r]", "if (i >= 0 && i < KR - 1) sum[r]"),
+        ("if (count >= S::kLanes) {", "if (count >= 0) {"),
+        ("for (; r + 4 <= p.rows; r += 4)", "for (; r + 4 < p.rows; r += 3)"),
+        ("if (p.kernel_rows != p.kernel_columns) return false;", ""),
+        ("if (p.bias) sum[r] = S::add(sum[r], S::all(*p.bias));\n      S::store", "S::store"),
+        ("S::load(x + row * p.x_row + p.shift[j])", "S::load(x + row * p.x_row + j)"),
+    ),
+    *_in(
+        "core/kernels/correlate.hpp",
+        ("if (i < c.count) {", "if (i + 1 < c.count) {"),
+        ("i + S::kLanes <= c.count", "i <= c.count"),
+        ("for (; k + 3 <= c.taps; k += 3)", "for (; k + 2 <= c.taps; k += 3)"),
+    ),
+    *_in(
+        "core/kernels/pad.hpp",
+        ("for (std::ptrdiff_t j = 0; j < p.low; ++j) target[j] = 0;", ""),
+        (
+            "for (std::ptrdiff_t j = p.high; j < p.width; ++j)",
+            "for (std::ptrdiff_t j = p.high + 1; j < p.width; ++j)",
+        ),
+        ("target[j] = source[j * p.step];", "target[j] = source[j];"),
+    ),
+    *_in("core/kernels/gather.hpp", ("source[lane * g.step]", "source[lane]")),
+    *_in(
+        "core/kernels/transpose.hpp",
+        ("j0 + kBlock < t.columns ? j0 + kBlock : t.columns", "j0 + kBlock"),
+        ("t.source[j * t.source_row + i]", "t.source[j * t.source_row + j]"),
+    ),
+    *_in(
+        "core/kernels/move.hpp",
+        ("i + kWide < bytes; i += kWide", "i + kWide < bytes - 1; i += kWide + 1"),
+        (
+            "const char* const last = g.target + g.repeats * count * bytes - kWide;",
+            "const char* const last = g.target + g.repeats * count * bytes;",
+        ),
+        ("if (m.target_column == m.item && m.source_column == m.item) {", "if (m.target_column == m.item) {"),
+    ),
+    *_in(
+        "core/kernels/sum_rows.hpp",
+        ("if (x < source.first || x >= source.end) continue;", "if (x < source.first) continue;"),
+        (
+            "sum_singly<T, In, Op>(s, row, end, s.length);",
+            "sum_singly<T, In, Op>(s, row, end, s.length - 1);",
+        ),
+        (
+            "sum_block<T, Op, kBytes, 1>(s, row, end - kLanes, &last);",
+            "sum_block<T, Op, kBytes, 1>(s, row, first, &last);",
+        ),
+        ("for (; x + kLanes < end; x += kLanes) {", "for (; x + 2 * kLanes < end; x += kLanes) {"),
+    ),
+    *_in(
+        "core/kernels/sum_rows.hpp",
+        ("((total != total) | (value <= total)) ? total : value", "(value <= total) ? total : value"),
+        ("magnitude >= 0x7c00u ? 0x38000000u : 0u", "0u"),
+        tests=("tests/test_unfolding.py",),
+    ),
+    # Packers
+    *_in(
+        "core/pack/panels.cpp",
+        ("if (start < 0) from = ceil_div(-start, last.step);", "if (start < 0) from = -start / last.step;"),
+        ("(last.size - 1 - start) / last.step + 1 : 0", "(last.size - start) / last.step + 1 : 0"),
+        ("run.image_offset = rest * grid.source_image;", "run.image_offset = 0;"),
+        ("std::min(count - lane, last.count - run.position.back())", "count - lane"),
+        ("lane_step_ = last.step * last.source_stride;", "lane_step_ = last.source_stride;"),
+        (
+            "inside = inside && position >= 0 && position < axis.size;",
+            "inside = inside && position < axis.size;",
+        ),
+        ("if (first.mask == 0) {", "if (true) {"),
+        ("if (runs_[i].target != runs_[0].target + runs_[i].lane) return false;", ""),
+        ("if (!inside) continue;", ""),
+        (
+            "Index{lanes_});\n      const std::uint32_t mask",
+            "Index{lanes_} - 1);\n      const std::uint32_t mask",
+        ),
+    ),
+    *_in(
+        "core/pack/strips.cpp",
+        ("return a >= 0 ? a / b : -((-a + b - 1) / b);", "return a / b;"),
+        ("width_ = blocks.columns + last_shift - first_shift_;", "width_ = blocks.columns + last_shift;"),
+        ("row_span_ = *high - *low + 1;", "row_span_ = *high - *low;"),
+        ("place.rows = std::min(blocks_.rows, row_axis_.count - place.row);", "place.rows = blocks_.rows;"),
+        ("+ tap_phase_[column] * part_ +", "+"),
+        (
+            "inside = inside && position >= 0 && position < axes_[i].size;",
+            "inside = inside && position >= 0;",
+        ),
+        ("std::clamp<Index>(-first, 0, rows)", "Index{0}"),
+        ("std::fill_n(strip, low * width_, T{0});", ""),
+        ("std::fill_n(strip + high * width_, (rows - high) * width_, T{0});", ""),
+    ),
+    # Drivers
+    *_in(
+        "core/drivers/window_product.cpp",
+        ("const Index row0 = row_block * blocks_.rows;", "const Index row0 = 0 * row_block;"),
+        ("const Index count = std::min(nr_, pixels_ - i * nr_);", "const Index count = nr_;"),
+        ("if (++tap == taps_) {", "if (++tap > taps_) {"),
+        ("k1 == terms_ ? bias : nullptr", "bias"),
+        (".accumulate = k0 > 0 || p_.accumulate,", ".accumulate = p_.accumulate,"),
+        ("(group * p_.rows + row0) * p_.bias_stride", "row0 * p_.bias_stride"),
+    ),
+    *_in(
+        "core/drivers/depthwise_gradient.cpp",
+        ("const Index group = index / p_.rows;", "const Index group = index;"),
+        ("*to = p_.accumulate ? *to + totals[t] : totals[t];", "*to = totals[t];"),
+        ("std::fill_n(sums, taps_ * kernels_.lanes, T{0});\n        correlate", "correlate"),
+    ),
+    *_in(
+        "core/drivers/bias_gradient.cpp",
+        ("for (Index i = whole; i < some; ++i) sums_[i - whole] += values[i];", ""),
+        ("p.accumulate ? db + total : total", "total"),
+        ("rest % p.size[i] * p.dy_stride[i]", "rest * p.dy_stride[i]"),
+        tests=("tests/test_convolution.py",),
+    ),
+    *_in(
+        "core/drivers/box.cpp",
+        ("if ((*this)[i].count == 0) return true;", ""),
+        ("&& outer.source == inner.count * inner.source) {", ") {"),
+        ("same = same && value[i] == value[0];", "same = true;"),
+    ),
+    *_in(
+        "core/base/types.hpp",
+        ("if (axis.kernel == 1 || axis.out == 0) axis.dilation = 1;", ""),
+        tests=("tests/test_large.py", "tests/test_convolution_errors.py", "tests/test_unfolding_errors.py"),
+    ),
+    # Threads, memory and calls
+    *_in(
+        "core/base/parallel.cpp",
+        ("if (!error) error = std::current_exception();", "error = nullptr;"),
+        ("if (poll.heard()) throw Interrupted{};\n    return true;", "return true;"),
+        ("[] { g_pool.store(nullptr, std::memory_order_release); }", "[] {}"),
+        ("    sigfillset(&all);", "    sigemptyset(&all);"),
+        tests=THREADS,
+    ),
+    *_in(
+        "core/base/workspace.cpp",
+        ("std::erase(registry().arenas, &arena);", ""),
+        ("if (blocks_.size() > 1) free_blocks();", ""),
+        (
+            "void after_fork() { taken_.store(depth_ > 0, std::memory_order_relaxed); }",
+            "void after_fork() {}",
+        ),
+        ("  g_registry.store(new Registry, std::memory_order_release);\n  Arena& mine", "  Arena& mine"),
+        tests=THREADS,
+    ),
+    *_in(
+        "bindings/context.cpp",
+        ("if (t_threads > 0) return t_threads;", ""),
+        ("g_main_thread = PyThread_get_thread_ident(); }", "}"),
+        tests=THREADS,
+    ),
+    *_in(
+        "bindings/conv.cpp",
+        (" || !PyArray_ISBEHAVED_RO(array)", ""),
+        tests=("tests/test_arrays.py", "tests/test_convolution.py"),
+    ),
+    *_in(
+        "bindings/arrays.cpp",
+        ("if (PyArray_STRIDE(array, axis) <= least) return false;", ""),
+        tests=("tests/test_arrays.py", "tests/test_convolution.py", "tests/test_arrays_out.py"),
+    ),
+    # Python: geometry, arguments, layouts, arrays
+    *_in(
+        "src/windrow/geometry.py",
+        ("output.append((padded - span) // stride + 1)", "output.append(-(-(padded - span) // stride) + 1)"),
+        ("if padded > MAX_PADDED:", "if padded > 2 * MAX_PADDED:"),
+        ("less, more = total // 2, total - total // 2", "more, less = total // 2, total - total // 2"),
+        (
+            "remainder = (size + before + after - span) % stride",
+            "remainder = (size + before - span) % stride",
+        ),
+        ("if per_group * groups != c:", "if per_group * groups > c:"),
+        ("return 2 * self.n * self.k", "return self.n * self.k"),
+        tests=("tests/test_geometry.py",),
+    ),
+    *_in(
+        "src/windrow/arguments.py",
+        ("isinstance(value, (bool, np.bool_))", "isinstance(value, np.bool_)"),
+        ("if number.bit_length() > 63:", "if number.bit_length() > 64:"),
+        ("if number < minimum:", "if number <= minimum:"),
+        ("if min(sides) < 0:", "if max(sides) < 0:"),
+        ("prod(size or 1 for size in shape)", "prod(shape)"),
+        tests=("tests/test_arguments.py", "tests/test_geometry.py"),
+    ),
+    *_in(
+        "src/windrow/layout.py",
+        ("for name in reversed(group):", "for name in group:"),
+        ("if group is not None:\n        _refuse(spec, opened", "if group:\n        _refuse(spec, opened"),
+        ("elif length % known if known else length:", "elif length % known if known else False:"),
+        ("if axis in taken:", "if token in taken:"),
+        tests=("tests/test_layout.py", "tests/test_unfolding_errors.py"),
+    ),
+    *_in(
+        "src/windrow/arrays.py",
+        ("if axes[0][0] < array.itemsize:", "if axes[0][0] < 1:"),
+        (
+            "high = min((reach - offset) // stride, size - 1)",
+            "high = min((reach - offset) // stride, size - 2)",
+        ),
+        ("if not array.flags.writeable:", "if False:"),
+        ("stride % itemsize == 0 or size < 2", "stride % itemsize == 0"),
+        ("if strides[axis] <= least:", "if strides[axis] < least:"),
+        tests=("tests/test_arrays.py", "tests/test_arrays_out.py"),
+    ),
+]
