@@ -141,26 +141,12 @@ class Conv {
 
   nb::object grad_input(nb::handle dy, nb::handle w, nb::object out, bool accumulate,
                         nb::handle channels_last, Index max_workspace) const {
-    return with_type_of(dy, [&]<class T>(T) -> nb::object {
-      const Operand<T> dy_in(dy, y_shape_), w_in(w, w_shape_);
-      if (!dy_in || !w_in) return nb::none();
-      if (out.is_none())
-        out = new_array(
-            "dx", dtype_of<T>(), x_shape_,
-            channels_last.is_none() ? is_channels_last(dy_in.array()) : nb::cast<bool>(channels_last));
-      const Operand<T> dx(out, x_shape_);
-      if (!dx) return nb::none();
-      const ArrayView<T> dx_out = dx.output();
-      if (max_workspace == 0 && !accumulate &&
-          small_.conv_grad_input<T>(dy_in.input(), w_in.input(), dx_out, current_target()))
-        return std::move(out);
-      run_released(max_workspace, [&](const RunContext& context) {
-        conv_grad_input<T>(shape_, dy_in.input(), w_in.input(), dx_out,
-                           {.max_workspace = max_workspace, .accumulate = accumulate}, current_target(),
-                           context);
-      });
-      return std::move(out);
-    });
+    return input_side("dx", dy, w, nb::none(), std::move(out), accumulate, channels_last, max_workspace);
+  }
+
+  // The transposed convolution of x (of dy's shape) with w is the input gradient, plus a bias.
+  nb::object transposed(nb::handle x, nb::handle w, nb::handle b, nb::object out, Index max_workspace) const {
+    return input_side("y", x, w, b, std::move(out), false, nb::none(), max_workspace);
   }
 
   nb::object grad_weight(nb::handle dy, nb::handle x, nb::object out, bool accumulate,
@@ -212,6 +198,32 @@ class Conv {
   }
 
  private:
+  nb::object input_side(const char* name, nb::handle dy, nb::handle w, nb::handle b, nb::object out,
+                        bool accumulate, nb::handle channels_last, Index max_workspace) const {
+    return with_type_of(dy, [&]<class T>(T) -> nb::object {
+      const Operand<T> dy_in(dy, y_shape_), w_in(w, w_shape_), b_in(b, Extents{shape_.c});
+      if (!dy_in || !w_in || (!b_in && !b.is_none())) return nb::none();
+      if (out.is_none())
+        out = new_array(
+            name, dtype_of<T>(), x_shape_,
+            channels_last.is_none() ? is_channels_last(dy_in.array()) : nb::cast<bool>(channels_last));
+      const Operand<T> dx(out, x_shape_);
+      if (!dx) return nb::none();
+      const ArrayView<T> dx_out = dx.output();
+      if (max_workspace == 0 && !accumulate && !b_in &&
+          small_.conv_grad_input<T>(dy_in.input(), w_in.input(), dx_out, current_target()))
+        return std::move(out);
+      const BiasView<const T> bias =
+          b_in ? BiasView<const T>{b_in.input().data, b_in.stride(0)} : BiasView<const T>{};
+      run_released(max_workspace, [&](const RunContext& context) {
+        conv_grad_input<T>(shape_, dy_in.input(), w_in.input(), bias, dx_out,
+                           {.max_workspace = max_workspace, .accumulate = accumulate}, current_target(),
+                           context);
+      });
+      return std::move(out);
+    });
+  }
+
   [[noreturn]] static void raise_too_small(const WorkspaceTooSmall& small, Index max_workspace) {
     const std::string text = "max_workspace: expected at least " + std::to_string(small.needed) +
                              " bytes for this problem, got " + std::to_string(max_workspace);
@@ -355,6 +367,8 @@ void bind_conv(nb::module_& m) {
            nb::arg("max_workspace"))
       .def("grad_input", &Conv::grad_input, nb::arg("dy").none(), nb::arg("w").none(), nb::arg("out").none(),
            nb::arg("accumulate"), nb::arg("channels_last").none(), nb::arg("max_workspace"))
+      .def("transposed", &Conv::transposed, nb::arg("x").none(), nb::arg("w").none(), nb::arg("b").none(),
+           nb::arg("out").none(), nb::arg("max_workspace"))
       .def("grad_weight", &Conv::grad_weight, nb::arg("dy").none(), nb::arg("x").none(),
            nb::arg("out").none(), nb::arg("accumulate"), nb::arg("max_workspace"))
       .def("plan", &Conv::plan, nb::arg("operation"), nb::arg("is_double"), nb::arg("threads"),

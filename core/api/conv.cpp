@@ -232,8 +232,9 @@ void conv(const ConvShape& shape, ArrayView<const T> x, ArrayView<const T> w, Bi
 }
 
 template <class T>
-void conv_grad_input(const ConvShape& shape, ArrayView<const T> dy, ArrayView<const T> w, ArrayView<T> dx,
-                     const CallOptions& options, const Target& target, const RunContext& context) {
+void conv_grad_input(const ConvShape& shape, ArrayView<const T> dy, ArrayView<const T> w, BiasView<const T> b,
+                     ArrayView<T> dx, const CallOptions& options, const Target& target,
+                     const RunContext& context) {
   const RunContext few = worth(context, flops_of(shape));
   if (options.max_workspace != 0) {  // nothing is written where a later phase cannot do with it
     for_each_phase(shape, dy, w, dx, options.accumulate,
@@ -241,10 +242,12 @@ void conv_grad_input(const ConvShape& shape, ArrayView<const T> dy, ArrayView<co
   }
   // Phases that no tap reaches (three of four under a 1x1 window of stride 2) are zero: in one go where dx is
   // one block of memory, instead of one scattered store after the other.
-  const bool cleared = !options.accumulate && has_empty_phase(shape) && clear_if_dense(shape, dx, few);
-  for_each_phase(shape, dy, w, dx, options.accumulate, [&](const WindowProduct<T>& phase) {
+  const bool cleared =
+      !options.accumulate && !b.data && has_empty_phase(shape) && clear_if_dense(shape, dx, few);
+  const auto run = [&](const WindowProduct<T>& phase) {
     if (!cleared || phase.grid.taps() > 0) run_product(phase, options, target, few);
-  });
+  };
+  for_each_phase(shape, dy, w, dx, options.accumulate, run, b);
 }
 
 template <class T>
@@ -369,16 +372,16 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, const CallOptions& options, co
   return plan;
 }
 
-#define WINDROW_INSTANTIATE(T)                                                                           \
-  template void limit_result(const ConvShape&, ArrayView<T>, const Limits&, const RunContext&);          \
-  template void conv(const ConvShape&, ArrayView<const T>, ArrayView<const T>, BiasView<const T>,        \
-                     ArrayView<T>, const CallOptions&, const Target&, const RunContext&);                \
-  template void conv_grad_input(const ConvShape&, ArrayView<const T>, ArrayView<const T>, ArrayView<T>,  \
-                                const CallOptions&, const Target&, const RunContext&);                   \
-  template void conv_grad_weight(const ConvShape&, ArrayView<const T>, ArrayView<const T>, ArrayView<T>, \
-                                 const CallOptions&, const Target&, const RunContext&);                  \
-  template void conv_grad_bias(const ConvShape&, ArrayView<const T>, BiasView<T>, const CallOptions&,    \
-                               const RunContext&);                                                       \
+#define WINDROW_INSTANTIATE(T)                                                                               \
+  template void limit_result(const ConvShape&, ArrayView<T>, const Limits&, const RunContext&);              \
+  template void conv(const ConvShape&, ArrayView<const T>, ArrayView<const T>, BiasView<const T>,            \
+                     ArrayView<T>, const CallOptions&, const Target&, const RunContext&);                    \
+  template void conv_grad_input(const ConvShape&, ArrayView<const T>, ArrayView<const T>, BiasView<const T>, \
+                                ArrayView<T>, const CallOptions&, const Target&, const RunContext&);         \
+  template void conv_grad_weight(const ConvShape&, ArrayView<const T>, ArrayView<const T>, ArrayView<T>,     \
+                                 const CallOptions&, const Target&, const RunContext&);                      \
+  template void conv_grad_bias(const ConvShape&, ArrayView<const T>, BiasView<T>, const CallOptions&,        \
+                               const RunContext&);                                                           \
   template PassPlan plan_pass<T>(const ConvShape&, Pass, const CallOptions&, const Target&, int);
 WINDROW_INSTANTIATE(float)
 WINDROW_INSTANTIATE(double)

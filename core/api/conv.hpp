@@ -53,9 +53,12 @@ void conv(const ConvShape& shape, ArrayView<const T> x, ArrayView<const T> w, Bi
 template <class T>
 void limit_result(const ConvShape& shape, ArrayView<T> y, const Limits& limits, const RunContext& context);
 
+// The bias, one value per channel of dx and added last, is that of a transposed convolution, whose result dx
+// then is.
 template <class T>
-void conv_grad_input(const ConvShape& shape, ArrayView<const T> dy, ArrayView<const T> w, ArrayView<T> dx,
-                     const CallOptions& options, const Target& target, const RunContext& context);
+void conv_grad_input(const ConvShape& shape, ArrayView<const T> dy, ArrayView<const T> w, BiasView<const T> b,
+                     ArrayView<T> dx, const CallOptions& options, const Target& target,
+                     const RunContext& context);
 
 template <class T>
 void conv_grad_weight(const ConvShape& shape, ArrayView<const T> dy, ArrayView<const T> x, ArrayView<T> dw,

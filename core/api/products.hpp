@@ -116,7 +116,7 @@ inline PhaseAxis phase_axis(const WindowAxis& a, Index first, Index dy_stride, I
 // between the values of dy.
 template <class T, class Body>
 void for_each_phase(const ConvShape& s, ArrayView<const T> dy, ArrayView<const T> w, ArrayView<T> dx,
-                    bool accumulate, Body&& body) {
+                    bool accumulate, Body&& body, BiasView<const T> b = {}) {
   Extents first(s.axes.size(), 0);
   for (;;) {
     WindowProduct<T> p;
@@ -131,6 +131,8 @@ void for_each_phase(const ConvShape& s, ArrayView<const T> dy, ArrayView<const T
     }
     set_operands(p, s, s.c, s.k, dy, w, w.strides[1], w.strides[0], {data, dx.strides});
     p.factor_tap = tap_offsets(factor_taps);
+    p.bias = b.data;
+    p.bias_stride = b.stride;
     p.accumulate = accumulate;
     drop_single_axes(p);
     if (p.grid.per_image() > 0) body(std::as_const(p));

@@ -19,6 +19,7 @@ from .convolution import (
 from .plan import Plan, explain
 from .prepared import PreparedConv, prepare_conv
 from .tiling import Patches, patches
+from .transposed import conv_transpose, conv_transpose_backward
 from .unfolding import col2im, fold, im2col, unfold
 
 __all__ = [
@@ -35,6 +36,8 @@ __all__ = [
     "conv_grad_input",
     "conv_grad_weight",
     "conv_jvp",
+    "conv_transpose",
+    "conv_transpose_backward",
     "explain",
     "fold",
     "get_num_threads",

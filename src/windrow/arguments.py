@@ -75,6 +75,11 @@ def window_options(kernel: int | Shape, stride: Any, padding: Any, dilation: Any
     )
 
 
+def axis_counts(name: str, value: Any, rank: int, minimum: int) -> Shape:
+    """An int for every axis, or one per axis, each of at least `minimum`."""
+    return _per_axis(name, axis_ints(name, value), rank, minimum)
+
+
 def show(value: object) -> str:
     """A value's repr for an error text: never long, never an error of its own."""
     try:
@@ -154,15 +159,15 @@ def plural(count: int, word: str = "value") -> str:
     return f"{count} {word}" if count == 1 else f"{count} {word}s"
 
 
-def _per_axis(name: str, value: int | Shape, rank: int) -> Shape:
+def _per_axis(name: str, value: int | Shape, rank: int, minimum: int = 1) -> Shape:
     if isinstance(value, int):
-        if value < 1:
-            raise ValueError(f"{name}: expected at least 1, got {value}")
+        if value < minimum:
+            raise ValueError(f"{name}: expected at least {minimum}, got {value}")
         return (value,) * rank
     if len(value) != rank:
         raise ValueError(f"{name}: expected {plural(rank)} for a {rank}-D window, got {len(value)}: {value}")
-    if min(value) < 1:
-        raise ValueError(f"{name}: expected at least 1, got {min(value)}: {value}")
+    if min(value) < minimum:
+        raise ValueError(f"{name}: expected at least {minimum}, got {min(value)}: {value}")
     return value
 
 

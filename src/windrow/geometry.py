@@ -14,6 +14,7 @@ from .arguments import (
     Options,
     Pairs,
     Shape,
+    axis_counts,
     axis_ints,
     check_count,
     int_argument,
@@ -135,11 +136,21 @@ def fold_geometry(n: int, c: int, windows: Windows) -> PatchGeometry:
 
 
 def conv_options(
-    w_shape: Shape, stride: Any, padding: Any, dilation: Any, groups: Any, *, w_name: str = "w"
+    w_shape: Shape,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    *,
+    w_name: str = "w",
+    axes: str = "K, C / groups and a kernel axis",
+    rows: str = "filters",
 ) -> tuple[Options, int]:
-    """Canonical options of a convolution, and its groups: all that can be checked before x is known."""
+    """Canonical options of a convolution, and its groups: all that can be checked before x is known.
+
+    `axes` and `rows` say what the axes of the weights are, and what the first of them counts.
+    """
     if len(w_shape) < 3:
-        axes = "K, C / groups and a kernel axis"
         raise ValueError(f"{w_name}: expected at least 3 axes ({axes}), got {len(w_shape)}: {w_shape}")
     kernel = w_shape[2:]
     if 0 in kernel:
@@ -147,7 +158,7 @@ def conv_options(
     options = window_options(kernel, stride, padding, dilation, len(kernel))
     count = int_argument("groups", groups, 1)
     if w_shape[0] % count:
-        raise ValueError(f"groups: expected a divisor of the {w_shape[0]} filters of {w_name}, got {count}")
+        raise ValueError(f"groups: expected a divisor of the {w_shape[0]} {rows} of {w_name}, got {count}")
     return options, count
 
 
@@ -169,6 +180,34 @@ def conv_geometry(
     """
     options, count = conv_options(w_shape, stride, padding, dilation, groups, w_name=w_name)
     return _conv(x_shape, w_shape, options, count, (x_name, w_name))
+
+
+def transposed_geometry(
+    x_shape: Shape,
+    w_shape: Shape,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    *,
+    output_padding: Any = 0,
+    output_size: Any = None,
+    size_name: str = "output_size",
+) -> ConvGeometry:
+    """Geometry of the convolution whose input gradient is conv_transpose of x with w.
+
+    So x has the geometry's `y_shape`, and the result its `x_shape`. `size_name` is the name under which
+    errors speak of the output size.
+    """
+    options, count = conv_options(
+        w_shape, stride, padding, dilation, groups, axes="C, K / groups and a kernel axis", rows="channels"
+    )
+    rank = len(options.kernel_size)
+    extra = axis_counts("output_padding", output_padding, rank, 0)
+    wanted = None if output_size is None else axis_counts(size_name, output_size, rank, 0)
+    if wanted is not None and any(extra):
+        raise ValueError(f"output_padding: expected 0 where output_size is given, got {output_padding}")
+    return _transposed(x_shape, w_shape, options, count, extra, wanted, size_name)
 
 
 def check_shape(name: str, shape: Shape, expected: Shape) -> None:
@@ -224,6 +263,68 @@ def _conv(
     name = "padding" if any(sum(pair) for pair in windows.padding) else x_name
     geometry = ConvGeometry(n, c, k, groups, windows)
     check_count(name, "a result", geometry.y_shape)
+    return geometry
+
+
+@lru_cache(CACHED)
+def _transposed(
+    x_shape: Shape,
+    w_shape: Shape,
+    options: Options,
+    groups: int,
+    extra: Shape,
+    wanted: Shape | None,
+    size_name: str,
+) -> ConvGeometry:
+    if len(x_shape) != len(w_shape):
+        _wrong_axes("x", x_shape, len(w_shape) - 2, f"for w of shape {w_shape}")
+    n, c, *size = x_shape
+    if w_shape[0] != c:
+        raise ValueError(f"w: expected {c} channels in front, those of x, got {w_shape[0]}: {w_shape}")
+    if 0 in size:
+        raise ValueError(f"x: expected spatial sizes of at least 1, got 0: {x_shape}")
+    pairs: list[tuple[int, int]] = []
+    result: list[int] = []
+    for axis, length in enumerate(size):
+        kernel, stride, dilation = options.kernel_size[axis], options.stride[axis], options.dilation[axis]
+        span = dilation * (kernel - 1) + 1
+        pads = 0 if isinstance(options.padding, str) else sum(options.padding[axis])
+        why = f"stride {stride}, dilation {dilation}"
+        least = usual = (length - 1) * stride + span - pads
+        # Beyond the stride the convolution would have more windows; PyTorch too goes on up to the dilation.
+        most = least + max(stride, dilation) - 1
+        if options.padding in ("same", "same_lower"):  # of a convolution that brings them to `length`
+            least, usual, most = (length - 1) * stride + 1, length * stride, length * stride
+            why = f"padding={options.padding!r}, whose results have size * stride positions"
+        if extra[axis] > most - usual:
+            raise ValueError(
+                f"output_padding: expected at most {most - usual} on spatial axis {axis} ({why}), "
+                f"got {extra[axis]}"
+            )
+        if wanted is not None and not least <= wanted[axis] <= most:
+            sizes = f"{least}" if least == most else f"{least} to {most}"
+            raise ValueError(
+                f"{size_name}: expected {sizes} on spatial axis {axis} for x of shape {x_shape}, "
+                f"got {wanted[axis]}"
+            )
+        out = usual + extra[axis] if wanted is None else wanted[axis]
+        if out < 0:
+            raise ValueError(
+                f"padding: expected at most {out + pads} on both sides of spatial axis {axis}, "
+                f"the size of the result without it, got {pads}"
+            )
+        if out > MAX_PADDED:
+            raise ValueError(
+                f"stride: expected results of at most {MAX_PADDED} on an axis, "
+                f"got {out} on spatial axis {axis}"
+            )
+        pairs.append(_sides(options.padding, axis, out, stride, span))
+        result.append(out)
+    windows = Windows(
+        tuple(result), options.kernel_size, options.stride, options.dilation, tuple(pairs), tuple(size)
+    )
+    geometry = ConvGeometry(n, w_shape[1] * groups, c, groups, windows)
+    check_count("x", "a result", geometry.x_shape)
     return geometry
 
 

@@ -251,6 +251,17 @@ def check_conv_grad_weight(geometry: Geometry, dtype: np.dtype[Any]) -> tuple[fl
     return error_of_sum(wr.conv_grad_weight(dy, x, w.shape, **window), exact, sizes, terms)
 
 
+def check_conv_transpose(geometry: Geometry, dtype: np.dtype[Any]) -> tuple[float, float]:
+    """An output is a sum over the group's channels and taps; here those of dy and of the filters."""
+    x, w, dy, window = operands(geometry, dtype)
+    window["groups"] = geometry.groups
+    window["output_size"] = x.shape[2:]
+    exact = reference.conv_transpose(dy, w, dtype=np.longdouble, **window)
+    sizes = reference.conv_transpose(np.abs(dy), np.abs(w), dtype=np.longdouble, **window)
+    terms = w.shape[0] // geometry.groups * prod(w.shape[2:])
+    return error_of_sum(wr.conv_transpose(dy, w, **window), exact, sizes, terms)
+
+
 def check_conv_grad_bias(geometry: Geometry, dtype: np.dtype[Any]) -> tuple[float, float]:
     """An entry of db is a sum over images and positions."""
     _, _, dy, _ = operands(geometry, dtype)
@@ -266,4 +277,5 @@ OPERATIONS: dict[str, Callable[[Geometry, np.dtype[Any]], tuple[float, float]]] 
     "conv_grad_input": check_conv_grad_input,
     "conv_grad_weight": check_conv_grad_weight,
     "conv_grad_bias": check_conv_grad_bias,
+    "conv_transpose": check_conv_transpose,
 }

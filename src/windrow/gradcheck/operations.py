@@ -12,6 +12,7 @@ import numpy as np
 from .. import layers
 from ..bilinear import conv_double_backward, conv_jvp
 from ..convolution import conv, conv_backward, conv_grad_bias, conv_grad_input, conv_grad_weight
+from ..transposed import conv_transpose, conv_transpose_backward
 from ..unfolding import col2im, fold, im2col, unfold
 from .accept import Array
 from .checking import check
@@ -163,6 +164,22 @@ def _conv_grad_input(geometry: Geometry, dtype: np.dtype[Any], rng: np.random.Ge
     return Operation(forward, backward, (dy, w), _axes(geometry))
 
 
+def _conv_transpose(geometry: Geometry, dtype: np.dtype[Any], rng: np.random.Generator) -> Operation:
+    """Back from the shape of conv's result to that of its input."""
+    x_shape, w_shape, options = geometry
+    dy_shape = conv(np.zeros(x_shape), np.zeros(w_shape), **options).shape
+    x, w, b = _draw(rng, dtype, dy_shape, w_shape, (w_shape[1] * options.get("groups", 1),))
+
+    def forward(x: Array, w: Array, b: Array) -> Array:
+        return conv_transpose(x, w, b, output_size=x_shape[2:], **options)
+
+    def backward(dy: Array, x: Array, w: Array, b: Array) -> Any:
+        return conv_transpose_backward(dy, x, w, **options)
+
+    axes = SPATIAL[len(x_shape) - 2]
+    return Operation(forward, backward, (x, w, b), {"x": f"n c {axes}", "w": f"c k {axes}", "b": "k"})
+
+
 def _conv_grad_weight(geometry: Geometry, dtype: np.dtype[Any], rng: np.random.Generator) -> Operation:
     x, _, _, dy = _operands(geometry, dtype, rng)
 
@@ -307,6 +324,7 @@ OPERATIONS: dict[str, Callable[[Geometry, np.dtype[Any], np.random.Generator], O
     "conv_grad_input": _conv_grad_input,
     "conv_grad_weight": _conv_grad_weight,
     "conv_grad_bias": _conv_grad_bias,
+    "conv_transpose": _conv_transpose,
     "conv_jvp": _conv_jvp,
     "conv_double_backward": _conv_double_backward,
     "layers.conv_forward": _layer,

@@ -17,6 +17,12 @@ from windrow.reference.convolution import (
 from windrow.reference.layouts import arrange, restore
 from windrow.reference.patches import col2im, coverage, fold, im2col, unfold, window_indices, zero_pad
 from windrow.reference.sizes import Windows, windows
+from windrow.reference.transposed import (
+    conv_transpose,
+    conv_transpose_by_definition,
+    conv_transpose_grad_input,
+    conv_transpose_grad_weight,
+)
 
 __all__ = [
     "Windows",
@@ -29,6 +35,10 @@ __all__ = [
     "conv_grad_input_by_definition",
     "conv_grad_weight",
     "conv_grad_weight_by_definition",
+    "conv_transpose",
+    "conv_transpose_by_definition",
+    "conv_transpose_grad_input",
+    "conv_transpose_grad_weight",
     "coverage",
     "fold",
     "im2col",
