@@ -102,11 +102,11 @@ def summed_by_boxes(target, dy, x, kernel, box_rows, together, slots):
     ("images", "height", "width", "box_rows", "together", "slots"),
     [
         (3, 5, 7, 5, 3, 1),  # all images are one unit of one chunk
-        (20, 5, 7, 5, 14, 1),  # at most 14 images of 35 pixels, then the other 6
-        (4, 14, 14, 14, 2, 1),  # two units of two images
-        (5, 14, 14, 14, 2, 2),  # 3 units, the last of one image, in two slots
-        (1, 28, 28, 14, 1, 1),  # two boxes of equal height, 4 chunks each
-        (5, 28, 28, 14, 1, 7),  # 10 boxes; 3,920 pixels give 7 slots of at least 512
+        (20, 5, 7, 5, 7, 1),  # at most 7 images of 35 pixels, then the other 6
+        (14, 8, 11, 8, 2, 2),  # 7 units of two images, in two slots
+        (4, 14, 14, 14, 1, 1),  # an image is a unit of two chunks
+        (1, 28, 28, 7, 1, 1),  # four boxes of equal height, two chunks each
+        (5, 28, 28, 7, 1, 7),  # 20 boxes; 3,920 pixels give 7 slots of at least 512
     ],
 )
 def test_weight_gradient_adds_boxes_of_pixels(

@@ -12,7 +12,7 @@ namespace {
 constexpr Index kStripElements =
     128 << 10;                        // of x in channels-last form: stays in a core's second-level cache
 constexpr Index kStripChannels = 64;  // channels of a strip
-constexpr Index kStripPixels = 4 * kChunk;        // reduction terms of one kernel call, as far as rows allow
+constexpr Index kStripPixels = 2 * kChunk;        // reduction terms of one kernel call: 128 KiB of float64
 constexpr Index kPartialElements = 512 << 10;     // sums that one piece of work holds
 constexpr Index kPartialBytes = Index{32} << 20;  // partial sums of one call
 constexpr Index kMostRowLanes = 256;              // taps times channels that are put side by side
@@ -43,6 +43,7 @@ struct Cut {
   Index strip_positions;           // input positions of the largest strip
   Index channels, channel_blocks;
   Index rows, row_blocks;
+  Index row_sums;     // of one row, each run of lanes in whole vectors
   bool rows_of_taps;  // the strip is copied once more, all taps of a pixel side by side
   Index slots;        // the pixel boxes of all images in order, cut into this many sums of their own
 };
@@ -110,13 +111,14 @@ Cut cut(const WeightGradient<T>& p, const Room& room, Index lanes) {
   c.images = product_of(c.pixel_boxes) == 1 ? std::min(room.pixels / box, limit / c.strip_positions) : 1;
   c.images = std::clamp<Index>(c.images, 1, std::max<Index>(1, p.images));
 
-  const Index sums_per_row = product_of(c.taps) * c.channels;
+  const Index entries = product_of(c.taps) * c.channels;
   const Index run = run_taps(p.axes, c.taps) * c.channels;
-  const Index vectors = sums_per_row / run * ceil_div(run, lanes);
+  const Index vectors = entries / run * ceil_div(run, lanes);
+  const Index fewest = ceil_div(entries, lanes);
   c.rows_of_taps =
-      sums_per_row <= kMostRowLanes &&
-      static_cast<double>(vectors) > kRowGain * static_cast<double>(ceil_div(sums_per_row, lanes));
-  c.rows = std::clamp<Index>(room.sums / sums_per_row, 1, std::max<Index>(1, p.rows));
+      entries <= kMostRowLanes && static_cast<double>(vectors) > kRowGain * static_cast<double>(fewest);
+  c.row_sums = (c.rows_of_taps ? fewest : vectors) * lanes;
+  c.rows = std::clamp<Index>(room.sums / c.row_sums, 1, std::max<Index>(1, p.rows));
   c.row_blocks = ceil_div(p.rows, c.rows);
 
   const Index units = units_of(p, c);
@@ -137,8 +139,7 @@ Index scratch_bytes(const Cut& c, const Target& target) {
   const Index pixels = product_of(c.pixels) * c.images;
   const Index rows = c.rows_of_taps ? pixels * product_of(c.taps) * c.channels : 0;
   const Index strip = c.strip_positions * c.images * c.channels + rows + 2 * tile.columns();
-  // Each run of lanes ends with a whole vector.
-  const Index sums = c.rows * product_of(c.taps) * (c.channels + tile.lanes);
+  const Index sums = c.rows * c.row_sums;
   return (strip + sums) * tile.bytes + pixels * Index{sizeof(Step)};
 }
 
