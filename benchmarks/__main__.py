@@ -1,4 +1,4 @@
-"""`python -m benchmarks conv | patches | overhead | limits | report`: see benchmarks/README.md."""
+"""`python -m benchmarks conv | patches | overhead | networks | limits | report`: see benchmarks/README.md."""
 
 import argparse
 import sys
@@ -56,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
     patches.add_argument("--operation", type=_list, default=["unfold", "fold"], help="unfold,fold")
     patches.add_argument("--layout", action="append", default=[], help="one layout; may be repeated")
     commands.add_parser("overhead", parents=[common], help="tiny calls, first call, import time")
+    commands.add_parser("networks", parents=[common], help="all convolutions of a network in sequence")
     commands.add_parser("limits", parents=[common], help="FMA peak, fill and read rates of this machine")
     report = commands.add_parser("report", help="Markdown and plot from a result file")
     report.add_argument("file", type=Path)

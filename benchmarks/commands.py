@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import layers, machine, overhead, patches, plot, race, results, summary, tables, timing
+from . import layers, machine, networks, overhead, patches, plot, race, results, summary, tables, timing
 from .peers import OURS
 
 WRITE_EVERY = 60.0  # seconds
@@ -74,10 +74,10 @@ def _progress(cell: dict[str, Any]) -> None:
         print(f"{cell['layer']:40} {cell.get('dtype', '')} skipped: {cell['skipped']}", flush=True)
         return
     what = cell.get("pass") or f"{cell.get('operation', '')} {cell.get('layout', '')}"
-    name = cell.get("layer") or cell.get("call")
+    name = cell.get("layer") or cell.get("call") or f"{cell['network']} {cell['work']}"
     times = sorted((entry["median"], who) for who, entry in cell["candidates"].items())
     best = "  ".join(f"{who} {tables.seconds(t)}" for t, who in times[:3])
-    value = race.ratio(cell)
+    value = cell["ratio"] if "ratio" in cell else race.ratio(cell)
     mark = "" if value is None else f"{value:5.2f} "
     print(f"{name:36} n={cell.get('n', '-')!s:4}{cell['dtype'][-2:]} {what:18} {mark} {best}", flush=True)
     for who, reason in cell["absent"].items():
@@ -155,6 +155,18 @@ def _show_overhead(document: dict[str, Any]) -> None:
         print(f"first call of a process: {tables.seconds(document['first_call'])}")
 
 
+def networks_command(options: Namespace) -> int:
+    chosen = [n for n in networks.networks() if not options.only or any(t in n.name for t in options.only)]
+    if not chosen:
+        raise SystemExit("--only: no network has such a name")
+    method, rivals, document = _start(options)
+    method = method._replace(budget=max(method.budget, 30.0), slow=50.0)
+    cells = networks.cells(chosen, rivals, options.dtype, options.threads, method)
+    _collect(options, document, cells)
+    tables.networks(document).show()
+    return 0
+
+
 def limits(options: Namespace) -> int:
     measured, reason = race.measured_limits(options.threads)
     if measured is None:
@@ -173,9 +185,14 @@ def limits(options: Namespace) -> int:
 
 def report(options: Namespace) -> int:
     document = results.read(options.file)
-    show = {"conv": _report_conv, "patches": _report_patches, "overhead": _report_overhead}
+    show = {
+        "conv": _report_conv,
+        "patches": _report_patches,
+        "overhead": _report_overhead,
+        "networks": _report_networks,
+    }
     sys.stdout.write(show[document["kind"]](document, options.full) + "\n")
-    if options.plot and document["kind"] != "overhead":
+    if options.plot and document["kind"] in ("conv", "patches"):
         {"conv": plot.conv, "patches": plot.patch}[document["kind"]](document, options.plot)
     return 0
 
@@ -205,10 +222,15 @@ def _report_overhead(document: dict[str, Any], full: bool) -> str:
     return f"{tables.machine(document)}\n\n{tables.overhead(document, '').markdown()}"
 
 
+def _report_networks(document: dict[str, Any], full: bool) -> str:
+    return f"{tables.machine(document)}\n\n{tables.networks(document, '').markdown()}"
+
+
 COMMANDS = {
     "conv": conv,
     "patches": patches_command,
     "overhead": overhead_command,
+    "networks": networks_command,
     "limits": limits,
     "report": report,
 }

@@ -208,6 +208,27 @@ def overhead(document: dict[str, Any], title: str = "Tiny calls (microseconds)")
     return table
 
 
+def networks(document: dict[str, Any], title: str = "Whole networks") -> Table:
+    """Every candidate's time for every network, and the ratio of the best peer to our better format."""
+    names = list(dict.fromkeys(name for cell in document["cells"] for name in cell["candidates"]))
+    table = Table(title, ["network", "work", "batch", "dtype", *names, "GFLOP/s", "ratio", "spread"], left=2)
+    for cell in document["cells"]:
+        entries = cell["candidates"]
+        ours = [entry for name, entry in entries.items() if name.split()[0] == OURS]
+        best = min(ours, key=lambda entry: entry["median"], default=None)
+        table.add(
+            cell["network"],
+            cell["work"],
+            str(cell["n"]),
+            cell["dtype"],
+            *(seconds(entries[name]["median"] if name in entries else None) for name in names),
+            giga(None if best is None else cell["flops"] / best["median"]),
+            figure(cell["ratio"]),
+            figure(None if best is None else best["spread"]),
+        )
+    return table
+
+
 def _by_library(candidates: dict[str, Any]) -> dict[str, float]:
     best: dict[str, float] = {}
     for name, entry in candidates.items():
