@@ -158,6 +158,9 @@ class Conv {
       const Operand<T> dw(out, w_shape_);
       if (!dw) return nb::none();
       const ArrayView<T> dw_out = dw.output();
+      if (max_workspace == 0 && !accumulate &&
+          small_.conv_grad_weight<T>(dy_in.input(), x_in.input(), dw_out, current_target()))
+        return std::move(out);
       run_released(max_workspace, [&](const RunContext& context) {
         conv_grad_weight<T>(shape_, dy_in.input(), x_in.input(), dw_out,
                             {.max_workspace = max_workspace, .accumulate = accumulate}, current_target(),

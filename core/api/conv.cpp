@@ -10,6 +10,7 @@
 #include "api/small_calls.hpp"
 #include "drivers/bias_gradient.hpp"
 #include "drivers/depthwise_gradient.hpp"
+#include "drivers/small_gradient.hpp"
 #include "drivers/small_product.hpp"
 #include "drivers/strip_product.hpp"
 #include "drivers/weight_gradient.hpp"
@@ -88,32 +89,6 @@ void run_product(const WindowProduct<T>& p, const CallOptions& options, const Ta
     run_window_product(p, plan.blocks, target, fitting);
   }
   context.asked = fitting.asked;  // a call may be millions of products
-}
-
-template <class T>
-WeightGradient<T> weight_gradient(const ConvShape& s, ArrayView<const T> dy, ArrayView<const T> x,
-                                  ArrayView<T> dw, bool accumulate) {
-  const auto spatial = [&](const Index* strides) {
-    return Extents(strides + 2, strides + 2 + static_cast<std::ptrdiff_t>(s.axes.size()));
-  };
-  return {.axes = s.axes,
-          .images = s.n,
-          .groups = s.groups,
-          .rows = s.k / s.groups,
-          .channels = s.c / s.groups,
-          .x = x.data,
-          .x_image = x.strides[0],
-          .x_channel = x.strides[1],
-          .x_stride = spatial(x.strides),
-          .dy = dy.data,
-          .dy_image = dy.strides[0],
-          .dy_channel = dy.strides[1],
-          .dy_stride = spatial(dy.strides),
-          .dw = dw.data,
-          .dw_row = dw.strides[0],
-          .dw_channel = dw.strides[1],
-          .dw_stride = spatial(dw.strides),
-          .accumulate = accumulate};
 }
 
 // Terms of an entry of y, or of that entry of dx which has most.
@@ -314,6 +289,14 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, const CallOptions& options, co
   if (pass == Pass::kGradWeight) {
     WeightGradient<T> problem = weight_gradient<T>(
         s, {nullptr, y_strides.data()}, {nullptr, x_strides.data()}, {nullptr, w_strides.data()}, false);
+    const std::optional<SmallGradientLayout> small = small_gradient_layout(problem, tile);
+    if (options.max_workspace == 0 && small && is_small<T>(s, pass, target)) {
+      plan.kernel = "small_gradient";
+      plan.pieces = plan.threads = 1;
+      plan.scratch_bytes = small->scratch;
+      plan.roundings = weight_gradient_cost(problem, target).roundings;
+      return plan;
+    }
     plan.threads = fit_weight_gradient(problem, options, target, threads);
     const bool depthwise = is_depthwise(problem, target);
     const auto cost =

@@ -1,5 +1,5 @@
-// The products over windows that a pass consists of: one for forward, one for each stride phase of the input
-// gradient. docs/architecture.md has the table.
+// What a pass consists of: one product over windows for forward, one for each stride phase of the input
+// gradient (docs/architecture.md has the table), one sum over pixels for the weight gradient.
 #pragma once
 
 #include <algorithm>
@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "api/conv.hpp"
+#include "drivers/weight_gradient.hpp"
 #include "drivers/window_product.hpp"
 
 namespace windrow {
@@ -144,6 +145,32 @@ void for_each_phase(const ConvShape& s, ArrayView<const T> dy, ArrayView<const T
     }
     if (i == static_cast<std::size_t>(-1)) return;
   }
+}
+
+template <class T>
+WeightGradient<T> weight_gradient(const ConvShape& s, ArrayView<const T> dy, ArrayView<const T> x,
+                                  ArrayView<T> dw, bool accumulate) {
+  const auto spatial = [&](const Index* strides) {
+    return Extents(strides + 2, strides + 2 + static_cast<std::ptrdiff_t>(s.axes.size()));
+  };
+  return {.axes = s.axes,
+          .images = s.n,
+          .groups = s.groups,
+          .rows = s.k / s.groups,
+          .channels = s.c / s.groups,
+          .x = x.data,
+          .x_image = x.strides[0],
+          .x_channel = x.strides[1],
+          .x_stride = spatial(x.strides),
+          .dy = dy.data,
+          .dy_image = dy.strides[0],
+          .dy_channel = dy.strides[1],
+          .dy_stride = spatial(dy.strides),
+          .dw = dw.data,
+          .dw_row = dw.strides[0],
+          .dw_channel = dw.strides[1],
+          .dw_stride = spatial(dw.strides),
+          .accumulate = accumulate};
 }
 
 }  // namespace windrow

@@ -1,10 +1,12 @@
 #include "api/small_calls.hpp"
 
 #include <algorithm>
+#include <memory>
 #include <optional>
 #include <vector>
 
 #include "api/products.hpp"
+#include "drivers/small_gradient.hpp"
 #include "drivers/small_product.hpp"
 
 namespace windrow {
@@ -24,7 +26,6 @@ bool all_products(const ConvShape& shape, Pass pass, ArrayView<const T> in, Arra
 
 // What can be said before any product is made.
 bool perhaps_small(const ConvShape& s, Pass pass) {
-  if (pass == Pass::kGradWeight) return false;
   constexpr Index kMost = 1 << 12;  // pixels or channels that a small problem may have
   Index phases = 1, pixels = 1;
   for (const WindowAxis& a : s.axes) {
@@ -39,21 +40,29 @@ bool perhaps_small(const ConvShape& s, Pass pass) {
 }
 
 template <class T>
+std::optional<SmallGradientLayout> layout_of(const WeightGradient<T>& p, const Target& target) {
+  return small_gradient_layout(p, tile_of<T>(target));
+}
+
+template <class T>
 std::optional<SmallLayout> layout_of(const WindowProduct<T>& p, const Target& target) {
   return small_layout(p.grid, p.rows, p.channels, p.groups, tile_of<T>(target));
 }
 
 // All strides that plans depend on, one after another.
 template <class T>
-bool has_strides(const std::vector<Index>& strides, std::size_t rank, const ArrayView<const T>& in,
-                 const ArrayView<const T>& w, const ArrayView<T>& out) {
+bool has_strides(const std::vector<Index>& strides, std::size_t rank, const ArrayView<const T>& first,
+                 const ArrayView<const T>& second, const ArrayView<T>& out) {
   const Index* kept = strides.data();
-  return std::equal(kept, kept + rank, in.strides) && std::equal(kept + rank, kept + 2 * rank, w.strides) &&
+  return std::equal(kept, kept + rank, first.strides) &&
+         std::equal(kept + rank, kept + 2 * rank, second.strides) &&
          std::equal(kept + 2 * rank, kept + 3 * rank, out.strides);
 }
 
 }  // namespace
 
+// What is kept for one target and one combination of strides; neither products nor a gradient where the pass
+// is not small.
 template <class T>
 struct SmallCalls::Kept {
   struct Part {
@@ -62,11 +71,39 @@ struct SmallCalls::Kept {
   };
   const Target* target;
   std::vector<Index> strides;
-  std::vector<Part> parts;  // none: the problem is not small
+  std::vector<Part> parts;
+  std::optional<SmallGradient<T>> gradient;
+
+  Kept(const ConvShape& shape, Pass pass, ArrayView<const T> first, ArrayView<const T> second,
+       ArrayView<T> out, const Target& current)
+      : target(&current) {
+    const std::size_t rank = shape.axes.size() + 2;
+    for (const Index* these : {first.strides, second.strides, static_cast<const Index*>(out.strides)})
+      strides.insert(strides.end(), these, these + rank);
+    if (pass == Pass::kGradWeight) {
+      const WeightGradient<T> p = weight_gradient(shape, first, second, out, false);
+      if (const auto layout = layout_of(p, current)) gradient.emplace(p, *layout, current);
+      return;
+    }
+    const bool small = all_products<T>(shape, pass, first, second, out, [&](const WindowProduct<T>& p) {
+      const auto layout = layout_of(p, current);
+      if (layout) parts.push_back({SmallProduct<T>(p, *layout, current), p.target - out.data});
+      return layout.has_value();
+    });
+    if (!small) parts.clear();
+  }
+
+  bool run(const T* first, const T* second, BiasView<const T> b, T* out) const {
+    if (gradient) gradient->run(second, first, out);
+    for (const Part& part : parts) part.product.run(first, second, b.data, b.stride, out + part.target);
+    return gradient || !parts.empty();
+  }
 };
 
 SmallCalls::SmallCalls(const ConvShape& shape)
-    : shape_(shape), perhaps_{perhaps_small(shape, Pass::kForward), perhaps_small(shape, Pass::kGradInput)} {}
+    : shape_(shape),
+      perhaps_{perhaps_small(shape, Pass::kForward), perhaps_small(shape, Pass::kGradInput),
+               perhaps_small(shape, Pass::kGradWeight)} {}
 
 SmallCalls::~SmallCalls() {
   for (auto& slots : floats_)
@@ -77,7 +114,7 @@ SmallCalls::~SmallCalls() {
 
 template <class T>
 SmallCalls::Slots<T>& SmallCalls::slots(Pass pass) {
-  const int which = pass == Pass::kForward ? 0 : 1;
+  const auto which = static_cast<std::size_t>(pass);
   if constexpr (sizeof(T) == sizeof(float)) {
     return floats_[which];
   } else {
@@ -86,34 +123,18 @@ SmallCalls::Slots<T>& SmallCalls::slots(Pass pass) {
 }
 
 template <class T>
-bool SmallCalls::run(Pass pass, ArrayView<const T> in, ArrayView<const T> w, BiasView<const T> b,
+bool SmallCalls::run(Pass pass, ArrayView<const T> first, ArrayView<const T> second, BiasView<const T> b,
                      ArrayView<T> out, const Target& target) {
-  const std::size_t rank = shape_.axes.size() + 2;
-  const auto run_kept = [&](const Kept<T>& kept) {
-    for (const auto& part : kept.parts)
-      part.product.run(in.data, w.data, b.data, b.stride, out.data + part.target);
-    return !kept.parts.empty();
-  };
+  if (!perhaps_[static_cast<std::size_t>(pass)]) return false;
   for (std::atomic<Kept<T>*>& slot : slots<T>(pass).kept) {
     Kept<T>* kept = slot.load(std::memory_order_acquire);
     if (!kept) {
-      auto fresh = new Kept<T>{&target, {}, {}};
-      for (const Index* strides : {in.strides, w.strides, static_cast<const Index*>(out.strides)})
-        fresh->strides.insert(fresh->strides.end(), strides, strides + rank);
-      const bool small = all_products<T>(shape_, pass, in, w, out, [&](const WindowProduct<T>& p) {
-        const std::optional<SmallLayout> layout = layout_of(p, target);
-        if (layout) fresh->parts.push_back({SmallProduct<T>(p, *layout, target), p.target - out.data});
-        return layout.has_value();
-      });
-      if (!small) fresh->parts.clear();
+      auto fresh = std::make_unique<Kept<T>>(shape_, pass, first, second, out, target);
       // Another thread may have been faster.
-      if (slot.compare_exchange_strong(kept, fresh, std::memory_order_acq_rel)) {
-        kept = fresh;
-      } else {
-        delete fresh;
-      }
+      if (slot.compare_exchange_strong(kept, fresh.get(), std::memory_order_acq_rel)) kept = fresh.release();
     }
-    if (kept->target == &target && has_strides(kept->strides, rank, in, w, out)) return run_kept(*kept);
+    if (kept->target == &target && has_strides(kept->strides, shape_.axes.size() + 2, first, second, out))
+      return kept->run(first.data, second.data, b, out.data);
   }
   return false;
 }
@@ -121,19 +142,31 @@ bool SmallCalls::run(Pass pass, ArrayView<const T> in, ArrayView<const T> w, Bia
 template <class T>
 bool SmallCalls::conv(ArrayView<const T> x, ArrayView<const T> w, BiasView<const T> b, ArrayView<T> y,
                       const Target& target) {
-  return perhaps_[0] && run<T>(Pass::kForward, x, w, b, y, target);
+  return run<T>(Pass::kForward, x, w, b, y, target);
 }
 
 template <class T>
 bool SmallCalls::conv_grad_input(ArrayView<const T> dy, ArrayView<const T> w, ArrayView<T> dx,
                                  const Target& target) {
-  return perhaps_[1] && run<T>(Pass::kGradInput, dy, w, {}, dx, target);
+  return run<T>(Pass::kGradInput, dy, w, {}, dx, target);
+}
+
+template <class T>
+bool SmallCalls::conv_grad_weight(ArrayView<const T> dy, ArrayView<const T> x, ArrayView<T> dw,
+                                  const Target& target) {
+  return run<T>(Pass::kGradWeight, dy, x, {}, dw, target);
 }
 
 template <class T>
 bool is_small(const ConvShape& shape, Pass pass, const Target& target) {
   if (!perhaps_small(shape, pass)) return false;
   const std::vector<Index> strides(shape.axes.size() + 2, 1);
+  if (pass == Pass::kGradWeight) {
+    return layout_of(weight_gradient<T>(shape, {nullptr, strides.data()}, {nullptr, strides.data()},
+                                        {nullptr, strides.data()}, false),
+                     target)
+        .has_value();
+  }
   return all_products<T>(shape, pass, {nullptr, strides.data()}, {nullptr, strides.data()},
                          {nullptr, strides.data()},
                          [&](const WindowProduct<T>& p) { return layout_of(p, target).has_value(); });
@@ -144,6 +177,8 @@ bool is_small(const ConvShape& shape, Pass pass, const Target& target) {
                                  const Target&);                                                          \
   template bool SmallCalls::conv_grad_input(ArrayView<const T>, ArrayView<const T>, ArrayView<T>,         \
                                             const Target&);                                               \
+  template bool SmallCalls::conv_grad_weight(ArrayView<const T>, ArrayView<const T>, ArrayView<T>,        \
+                                             const Target&);                                              \
   template bool is_small<T>(const ConvShape&, Pass, const Target&);
 WINDROW_INSTANTIATE(float)
 WINDROW_INSTANTIATE(double)
