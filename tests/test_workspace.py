@@ -1,7 +1,7 @@
 """Promise 6: scratch memory of any problem stays within 8 MiB a thread, and 32 MiB of partial sums a call.
 
-`explain` tells it without arrays, so that the problems can be far larger than this machine; other tests see that
-calls take no more than `explain` says.
+`explain` tells it without arrays, so that the problems can be far larger than this machine; other tests see
+that calls take no more than `explain` says.
 """
 
 import hypothesis.strategies as st
