@@ -85,6 +85,15 @@ def test_explain_says_so(dtype, operation, x_shape, w_shape, options, small):
     assert not kernel(operation, x_shape, w_shape, dtype, max_workspace=ROOM, **options).startswith("small_")
 
 
+def test_a_small_weight_gradient_is_one_unit_of_the_plan():
+    """Beyond a unit's pixels another sum begins: the small driver, which knows one, must leave it alone."""
+    rng = np.random.default_rng(8)
+    for pixels in range(240, 300):
+        x, dy = rng.standard_normal((1, 2, pixels)), rng.standard_normal((1, 3, pixels))
+        general = wr.conv_grad_weight(dy, x, (3, 2, 1), max_workspace=ROOM)
+        np.testing.assert_array_equal(bits(wr.conv_grad_weight(dy, x, (3, 2, 1))), bits(general))
+
+
 def test_depthwise_weights_have_a_plan_of_their_own():
     told = kernel("conv_grad_weight", (4, 3, 5, 5), (3, 1, 3, 3), np.float32, padding=1, groups=3)
     assert told == "depthwise_gradient"

@@ -8,7 +8,6 @@ namespace windrow {
 namespace {
 
 constexpr Index kMostStrip = 2048;    // elements of a group's strip
-constexpr Index kMostPixels = 512;    // of all images: a unit of the plan has no more
 constexpr Index kMostTaps = 512;      // of all channels of a group
 constexpr double kMostFlops = 400e3;  // lanes that nobody wants included
 
@@ -25,20 +24,21 @@ bool advance(Extents& index, const Extents& extent) {
 
 template <class T>
 std::optional<SmallGradientLayout> small_gradient_layout(const WeightGradient<T>& p, const Tile& tile) {
+  // All pixels of all images must be one unit of the plan.
   if (p.images < 1 || p.channels < 1 || p.rows < 1 || p.groups < 1) return std::nullopt;
   if (p.channels == 1 && p.groups > 1) return std::nullopt;  // depthwise has a plan of its own
   SmallGradientLayout l;
   l.image = p.channels;
   Index pixels = p.images, taps = p.channels;
-  if (pixels > kMostPixels || taps > kMostTaps) return std::nullopt;
+  if (pixels > kStripPixels || taps > kMostTaps) return std::nullopt;
   for (const WindowAxis& a : p.axes) {
-    if (a.out < 1 || a.out > kMostPixels || a.kernel > kMostTaps) return std::nullopt;
+    if (a.out < 1 || a.out > kStripPixels || a.kernel > kMostTaps) return std::nullopt;
     if (a.stride > kMostStrip || a.dilation > kMostStrip) return std::nullopt;
     l.strip.push_back((a.out - 1) * a.stride + (a.kernel - 1) * a.dilation + 1);
     pixels *= a.out;
     taps *= a.kernel;
     l.image *= l.strip.back();
-    if (pixels > kMostPixels || taps > kMostTaps || l.image * p.images > kMostStrip) return std::nullopt;
+    if (pixels > kStripPixels || taps > kMostTaps || l.image * p.images > kMostStrip) return std::nullopt;
   }
   const WindowAxis& last = p.axes.back();
   l.run_taps = last.dilation == 1 ? last.kernel : 1;

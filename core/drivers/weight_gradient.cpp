@@ -12,7 +12,6 @@ namespace {
 constexpr Index kStripElements =
     128 << 10;                        // of x in channels-last form: stays in a core's second-level cache
 constexpr Index kStripChannels = 64;  // channels of a strip
-constexpr Index kStripPixels = 2 * kChunk;        // reduction terms of one kernel call: 128 KiB of float64
 constexpr Index kPartialElements = 512 << 10;     // sums that one piece of work holds
 constexpr Index kPartialBytes = Index{32} << 20;  // partial sums of one call
 constexpr Index kMostRowLanes = 256;              // taps times channels that are put side by side

@@ -14,6 +14,9 @@
 
 namespace windrow {
 
+// Pixels of a unit of the numerics plan, at most: reduction terms of one kernel call, 128 KiB of float64.
+inline constexpr Index kStripPixels = 2 * kChunk;
+
 template <class T>
 struct WeightGradient {
   std::vector<WindowAxis> axes;
