@@ -170,7 +170,8 @@ class Conv {
     });
   }
 
-  nb::dict plan(const std::string& operation, bool is_double, int threads, Index max_workspace) const {
+  nb::dict plan(const std::string& operation, bool is_double, bool channels_last, int threads,
+                Index max_workspace) const {
     const Pass pass = operation == "conv"              ? Pass::kForward
                       : operation == "conv_grad_input" ? Pass::kGradInput
                                                        : Pass::kGradWeight;
@@ -178,8 +179,8 @@ class Conv {
     const CallOptions options{.max_workspace = max_workspace};
     PassPlan p{};
     try {
-      p = is_double ? plan_pass<double>(shape_, pass, options, target, threads)
-                    : plan_pass<float>(shape_, pass, options, target, threads);
+      p = is_double ? plan_pass<double>(shape_, pass, channels_last, options, target, threads)
+                    : plan_pass<float>(shape_, pass, channels_last, options, target, threads);
     } catch (const WorkspaceTooSmall& small) {
       raise_too_small(small, max_workspace);
     }
@@ -374,8 +375,8 @@ void bind_conv(nb::module_& m) {
            nb::arg("out").none(), nb::arg("max_workspace"))
       .def("grad_weight", &Conv::grad_weight, nb::arg("dy").none(), nb::arg("x").none(),
            nb::arg("out").none(), nb::arg("accumulate"), nb::arg("max_workspace"))
-      .def("plan", &Conv::plan, nb::arg("operation"), nb::arg("is_double"), nb::arg("threads"),
-           nb::arg("max_workspace"));
+      .def("plan", &Conv::plan, nb::arg("operation"), nb::arg("is_double"), nb::arg("channels_last"),
+           nb::arg("threads"), nb::arg("max_workspace"));
   m.def("known_conv", &known_conv, nb::arg("x").none(), nb::arg("w").none(), nb::arg("b").none(),
         nb::arg("stride").none(), nb::arg("padding").none(), nb::arg("dilation").none(),
         nb::arg("groups").none(), nb::arg("out").none());

@@ -10,6 +10,7 @@
 #include "api/small_calls.hpp"
 #include "drivers/bias_gradient.hpp"
 #include "drivers/depthwise_gradient.hpp"
+#include "drivers/filter_product.hpp"
 #include "drivers/small_gradient.hpp"
 #include "drivers/small_product.hpp"
 #include "drivers/strip_product.hpp"
@@ -52,8 +53,9 @@ int threads_with_room(Index scratch, const CallOptions& options, int threads) {
   return static_cast<int>(std::min<Index>(threads, options.max_workspace / scratch));
 }
 
-// How a product over windows will run: one of the two drivers with its blocks.
+// How a product over windows will run: one of the three drivers with its blocks.
 struct ProductPlan {
+  std::optional<FilterBlocks> filters;
   std::optional<StripBlocks> strips;
   ProductBlocks blocks;
   Index scratch = 0;  // of one thread
@@ -72,6 +74,11 @@ ProductPlan plan_product(const WindowProduct<T>& p, const CallOptions& options, 
   plan.scratch = product_scratch(plan.blocks, tile);
   // Asked before the strips, so that the least workspace does not depend on what is faster.
   plan.threads = threads_with_room(plan.scratch, options, threads);
+  plan.filters = choose_filters(p.grid, size, p.channels, p.target_row, tile, most);
+  if (plan.filters) {
+    plan.scratch = filter_scratch(p.grid, p.channels, *plan.filters, tile);
+    return plan;
+  }
   plan.strips = choose_strips(p.grid, size, p.channels, tile, most);
   if (plan.strips) plan.scratch = strip_scratch(p.grid, p.channels, *plan.strips, tile);
   return plan;
@@ -83,7 +90,9 @@ void run_product(const WindowProduct<T>& p, const CallOptions& options, const Ta
   const ProductPlan plan = plan_product(p, options, target, context.threads);
   RunContext fitting = context;
   fitting.threads = plan.threads;
-  if (plan.strips) {
+  if (plan.filters) {
+    run_filter_product(p, *plan.filters, target, fitting);
+  } else if (plan.strips) {
     run_strip_product(p, *plan.strips, target, fitting);
   } else {
     run_window_product(p, plan.blocks, target, fitting);
@@ -163,6 +172,15 @@ Extents c_strides(Index b, const Extents& spatial) {
   Extents strides(spatial.size() + 2, 1);
   for (std::size_t i = spatial.size() + 1; i-- > 0;)
     strides[i] = strides[i + 1] * (i == 0 ? b : spatial[i - 1]);
+  return strides;
+}
+
+// The same with the second axis innermost in memory.
+Extents channels_last_strides(Index b, const Extents& spatial) {
+  Extents strides(spatial.size() + 2, 1);
+  Index all = b;
+  for (std::size_t i = spatial.size(); i-- > 0; all *= spatial[i]) strides[2 + i] = all;
+  strides[0] = all;
   return strides;
 }
 
@@ -261,16 +279,16 @@ void conv_grad_bias(const ConvShape& s, ArrayView<const T> dy, BiasView<T> db, c
 }
 
 template <class T>
-PassPlan plan_pass(const ConvShape& s, Pass pass, const CallOptions& options, const Target& target,
-                   int threads) {
+PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const CallOptions& options,
+                   const Target& target, int threads) {
   Extents in, out, taps;
   for (const WindowAxis& a : s.axes) {
     in.push_back(a.size);
     out.push_back(a.out);
     taps.push_back(a.kernel);
   }
-  const Extents x_strides = c_strides(s.c, in);
-  const Extents y_strides = c_strides(s.k, out);
+  const Extents x_strides = channels_last ? channels_last_strides(s.c, in) : c_strides(s.c, in);
+  const Extents y_strides = channels_last ? channels_last_strides(s.k, out) : c_strides(s.k, out);
   const Extents w_strides = c_strides(s.c / s.groups, taps);
   const Tile tile = tile_of<T>(target);
   PassPlan plan{.algorithm = "direct",
@@ -327,7 +345,14 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, const CallOptions& options, co
     const ProductPlan product = plan_product(p, options, target, threads);
     plan.scratch_bytes = std::max(plan.scratch_bytes, product.scratch);
     plan.threads = std::min(plan.threads, product.threads);
-    if (product.strips) {
+    if (product.filters) {
+      const FilterBlocks& blocks = *product.filters;
+      plan.kernel = "filter_product";
+      plan.block_k = kChunk;
+      plan.block_pixels = std::max(plan.block_pixels, blocks.rows * blocks.columns * blocks.units);
+      plan.block_rows = std::max(plan.block_rows, std::min(blocks.filters, size.rows));
+      plan.pieces += filter_pieces(p.grid, size.rows, blocks) * size.groups;
+    } else if (product.strips) {
       const StripBlocks& strips = *product.strips;
       const PixelAxis& last = p.grid.axes.back();
       plan.kernel = "strip_product";
@@ -365,7 +390,7 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, const CallOptions& options, co
                                  const CallOptions&, const Target&, const RunContext&);                      \
   template void conv_grad_bias(const ConvShape&, ArrayView<const T>, BiasView<T>, const CallOptions&,        \
                                const RunContext&);                                                           \
-  template PassPlan plan_pass<T>(const ConvShape&, Pass, const CallOptions&, const Target&, int);
+  template PassPlan plan_pass<T>(const ConvShape&, Pass, bool, const CallOptions&, const Target&, int);
 WINDROW_INSTANTIATE(float)
 WINDROW_INSTANTIATE(double)
 #undef WINDROW_INSTANTIATE

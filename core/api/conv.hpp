@@ -81,8 +81,9 @@ struct PassPlan {
   Index roundings;      // the result is right within roundings * eps * the same sum of magnitudes
 };
 enum class Pass { kForward, kGradInput, kGradWeight };
+// For arrays in C order, or channels-last ones.
 template <class T>
-PassPlan plan_pass(const ConvShape& shape, Pass pass, const CallOptions& options, const Target& target,
-                   int threads);
+PassPlan plan_pass(const ConvShape& shape, Pass pass, bool channels_last, const CallOptions& options,
+                   const Target& target, int threads);
 
 }  // namespace windrow

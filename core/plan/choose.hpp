@@ -3,6 +3,7 @@
 
 #include <optional>
 
+#include "drivers/filter_product.hpp"
 #include "drivers/strip_product.hpp"
 #include "drivers/window_product.hpp"
 
@@ -18,6 +19,10 @@ struct ProductSize {
 // Blocks for drivers/strip_product if that is faster than packing, by a count of cycles, and fits.
 std::optional<StripBlocks> choose_strips(const PixelGrid& grid, const ProductSize& size, Index channels,
                                          const Tile& tile, Index most_scratch);
+
+// Blocks for drivers/filter_product if the target's rows lie side by side and fill its lanes, and they fit.
+std::optional<FilterBlocks> choose_filters(const PixelGrid& grid, const ProductSize& size, Index channels,
+                                           Index target_row, const Tile& tile, Index most_scratch);
 
 ProductBlocks choose_blocks(const ProductSize& size, const Tile& tile, Index most_scratch);
 

@@ -103,7 +103,9 @@ def explain(
         shape_argument("w_shape", w_shape),
         stride, padding, dilation, groups, x_name="x_shape", w_name="w_shape",
     )  # fmt: skip
-    core = prepared(geometry).plan(operation, kind == np.float64, count, limit)
+    core = prepared(geometry).plan(
+        operation, kind == np.float64, memory_format == "channels_last", count, limit
+    )
     size = {
         name: kind.itemsize * int(np.prod(shape, dtype=object))
         for name, shape in [("x", geometry.x_shape), ("w", geometry.w_shape), ("y", geometry.y_shape)]

@@ -1,0 +1,29 @@
+// The product over windows with lanes along the filters: the two operands of the micro-kernel change places.
+// Rows of a tile are pixels, whose windows are read from a channels-last strip, or in place; its columns are
+// rows of the result, whose factors are packed into panels. It serves targets whose filters lie side by side:
+// channels-last arrays. Same plan of sums as drivers/window_product, so the same bits.
+#pragma once
+
+#include "drivers/window_product.hpp"
+
+namespace windrow {
+
+// How the work is cut. One unit is some rows and columns of pixels of one image.
+struct FilterBlocks {
+  Index rows = 0, columns = 0;  // pixels of one unit
+  Index units = 0;              // of one piece of work
+  Index filters = 0;            // result rows of one piece, a multiple of NR unless they are all
+};
+
+template <class T>
+void run_filter_product(const WindowProduct<T>& problem, const FilterBlocks& blocks, const Target& target,
+                        const RunContext& context);
+
+// What a cut makes of one group: pieces of work, elements of the strips of one piece, and bytes of scratch
+// that one thread takes.
+Index filter_pieces(const PixelGrid& grid, Index rows, const FilterBlocks& blocks);
+Index filter_strip_elements(const PixelGrid& grid, Index channels, const FilterBlocks& blocks,
+                            const Tile& tile);
+Index filter_scratch(const PixelGrid& grid, Index channels, const FilterBlocks& blocks, const Tile& tile);
+
+}  // namespace windrow

@@ -1,0 +1,71 @@
+// Strips in channels-last form: what a block of pixels sees of the source, copied once and padded with zeros,
+// all channels of a position side by side. Every tap then lies at a constant offset from every pixel, and
+// neighbouring pixels lie at a constant distance. Where no window leaves the image the source itself is such
+// a strip, whatever its strides.
+//
+// A strip holds [outer taps][row][column][channel]; axes are seen as in pack/strips.hpp.
+#pragma once
+
+#include "kernels/contract.hpp"
+#include "pack/panels.hpp"
+
+namespace windrow {
+
+// Pixels of one image, at one position of the outer axes.
+struct PixelBlock {
+  Extents outer;  // position along each outer axis
+  Index image = 0, row = 0, rows = 0, column = 0, columns = 0;
+  Index target = 0;  // offset of the first one
+};
+
+// The same pixels with the axes joined, images included, over whose ends they go on at the same distance in
+// source and target: as under a 1x1 window on channels-last arrays.
+PixelGrid joined_pixels(PixelGrid grid);
+
+class PixelStrips {
+ public:
+  // Blocks of at most `rows` by `columns` pixels; `line` elements make a cache line.
+  PixelStrips(const PixelGrid& grid, Index rows, Index columns, Index channels, Index line);
+
+  Index blocks() const { return blocks_; }
+  PixelBlock block(Index index) const;
+  Index elements() const { return slice_ * slices_; }  // of one block
+  bool in_place() const { return in_place_; }          // no window leaves the image
+
+  // Offsets in a strip: from pixel to pixel along both axes, and from a pixel's place to what a tap reads.
+  Index pixel_step() const { return last_.step * pitch_; }
+  Index row_step() const { return row_axis_.step * width_ * pitch_; }
+  Index tap_offset(Index tap) const;
+
+  // The same in the source itself, where the block's first pixel is at `source_place`.
+  Index source_place(const PixelBlock& block) const;
+  Index source_pixel_step() const { return last_.step * last_.source_stride; }
+  Index source_row_step() const { return row_axis_.step * row_axis_.source_stride; }
+  Index source_tap_offset(Index tap) const;
+
+  const PixelAxis& last() const { return last_; }
+  const PixelAxis& row_axis() const { return row_axis_; }
+
+  // Copies what a block sees, of `channels` that lie `source_channel` apart.
+  template <class T>
+  void fill(const KernelTable<T>& kernels, const PixelBlock& block, const T* source, Index source_channel,
+            T* strip) const;
+
+ private:
+  template <class T>
+  void copy_run(const KernelTable<T>& kernels, const T* source, Index source_channel, Index count,
+                T* strip) const;
+
+  std::vector<PixelAxis> axes_;  // the outer ones
+  PixelAxis row_axis_, last_;    // a grid of one axis has a single row
+  Index images_, source_image_, target_image_;
+  Index rows_, columns_, channels_;
+  Index outer_ = 1, slices_ = 1;
+  Index row_blocks_ = 0, column_blocks_ = 0, blocks_ = 0;
+  Index first_row_ = 0, first_column_ = 0;  // the smallest tap of each axis
+  Index height_ = 0, width_ = 0;            // of a strip, in positions
+  Index pitch_ = 0, slice_ = 0;             // elements of one position, of one combination of outer taps
+  bool in_place_ = true;
+};
+
+}  // namespace windrow

@@ -1,0 +1,160 @@
+"""Lanes along the filters, for channels-last results: the bits of the other drivers."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, event, given, settings
+
+import windrow as wr
+from tests.problems import channels_last, problems, scrambled
+
+ROOM = 2**40  # any limit at all keeps a call away from the driver of small problems
+
+per_target = settings(
+    max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+dtypes = st.sampled_from([np.float32, np.float64])
+THREE_BY_THREE = ((2, 20, 9, 11), (40, 20, 3, 3), {"padding": 1})
+# Shapes whose 256 or more terms are several chunks, and whose filters leave vectors and panels half empty.
+LAYERS = [
+    THREE_BY_THREE,
+    ((3, 130, 7, 7), (50, 130, 1, 1), {}),
+    ((2, 24, 13, 13), (33, 24, 3, 3), {"stride": 2, "padding": 1}),
+    ((1, 64, 15, 15), (16, 64, 1, 1), {"stride": 2}),
+    ((2, 3, 21, 20), (64, 3, 7, 7), {"stride": 2, "padding": 3}),
+    ((1, 64, 10, 10), (96, 32, 3, 3), {"groups": 2, "dilation": 2}),
+    ((1, 16, 600), (17, 16, 3), {"padding": ((2, 0),)}),
+    ((1, 12, 4, 5, 6), (20, 12, 3, 3, 2), {"padding": 1}),
+]
+
+
+def bits(array):
+    return np.ascontiguousarray(array).view(f"u{array.itemsize}")
+
+
+def kernel(operation, x_shape, w_shape, dtype, **options):
+    options.setdefault("memory_format", "channels_last")
+    return wr.explain(operation, x_shape, w_shape, dtype=dtype, max_workspace=ROOM, **options)["kernel"]
+
+
+def operands(x_shape, w_shape, options, dtype, rng):
+    x, w = (rng.standard_normal(shape).astype(dtype) for shape in (x_shape, w_shape))
+    b = rng.standard_normal(w_shape[0]).astype(dtype)
+    dy = rng.standard_normal(wr.conv(x, w, **options).shape).astype(dtype)
+    return x, w, b, dy
+
+
+def check_bits(x, w, b, dy, options, rng):
+    """Every mixture of formats of the operands, into a channels-last result."""
+    y = wr.conv(x, w, b, max_workspace=ROOM, **options)
+    dx = wr.conv_grad_input(dy, w, x.shape, max_workspace=ROOM, **options)
+    start = rng.standard_normal(x.shape).astype(x.dtype)
+    added = wr.conv_grad_input(
+        dy, w, x.shape, max_workspace=ROOM, out=start.copy(), accumulate=True, **options
+    )
+    for change in (channels_last, lambda a: a, lambda a: scrambled(rng, a)):
+        out_y, out_dx = channels_last(np.full_like(y, np.nan)), channels_last(np.full_like(dx, np.nan))
+        wr.conv(change(x), change(w), np.repeat(b, 2)[::2], max_workspace=ROOM, out=out_y, **options)
+        np.testing.assert_array_equal(bits(out_y), bits(y))
+        wr.conv_grad_input(change(dy), change(w), x.shape, max_workspace=ROOM, out=out_dx, **options)
+        np.testing.assert_array_equal(bits(out_dx), bits(dx))
+        out_dx = channels_last(start.copy())
+        wr.conv_grad_input(
+            change(dy), change(w), x.shape, max_workspace=ROOM, out=out_dx, accumulate=True, **options
+        )
+        np.testing.assert_array_equal(bits(out_dx), bits(added))
+
+
+@per_target
+@given(problem=problems(max_channels=40), dtype=dtypes, seed=st.integers(0, 2**32 - 1))
+def test_has_the_bits_of_channels_first(target, problem, dtype, seed):
+    rng = np.random.default_rng(seed)
+    event(kernel("conv", problem.x_shape, problem.w_shape, dtype, **problem.options))
+    check_bits(*operands(*problem, dtype, rng), problem.options, rng)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("x_shape", "w_shape", "options"), LAYERS)
+def test_has_the_bits_of_channels_first_on_layers(target, x_shape, w_shape, options, dtype):
+    rng = np.random.default_rng(3)
+    assert kernel("conv", x_shape, w_shape, dtype, **options) == "filter_product"
+    check_bits(*operands(x_shape, w_shape, options, dtype, rng), options, rng)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("x_shape", "w_shape", "options"), LAYERS[:3])
+def test_same_bits_for_threads_and_batch(target, x_shape, w_shape, options, dtype):
+    x_shape = (7, x_shape[1], 40, 41)  # several pieces of work
+    x, w, b, dy = operands(x_shape, w_shape, options, dtype, np.random.default_rng(4))
+    x, dy = channels_last(x), channels_last(dy)
+    assert wr.explain("conv", x.shape, w.shape, dtype=dtype, memory_format="channels_last", **options)[
+        "pieces"
+    ] > 1  # fmt: skip
+    with wr.num_threads(1):
+        y = wr.conv(x, w, b, **options)
+        dx = wr.conv_grad_input(dy, w, x.shape, **options)
+    for threads in (2, 5):
+        with wr.num_threads(threads):
+            np.testing.assert_array_equal(bits(wr.conv(x, w, b, **options)), bits(y))
+            np.testing.assert_array_equal(bits(wr.conv_grad_input(dy, w, x.shape, **options)), bits(dx))
+    np.testing.assert_array_equal(bits(wr.conv(x[3:4], w, b, **options)), bits(y[3:4]))
+    alone = wr.conv_grad_input(dy[3:4], w, x[3:4].shape, **options)
+    np.testing.assert_array_equal(bits(alone), bits(dx[3:4]))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_non_finite_values_stay_where_they_belong(target, dtype):
+    """A filter's lane, a pixel's row and a padded position are nobody else's."""
+    x_shape, w_shape, options = THREE_BY_THREE
+    x, w, b, _ = operands(x_shape, w_shape, options, dtype, np.random.default_rng(5))
+    x[0, 3, 4, 5], w[7, 0, 0, 0] = np.nan, np.inf
+    y = wr.conv(channels_last(x), w, b, max_workspace=ROOM, **options)
+    finite = np.ones(y.shape, bool)
+    finite[0, :, 3:6, 4:7] = False
+    finite[:, 7] = False  # Inf times something, or times the 0 of the padding
+    np.testing.assert_array_equal(np.isfinite(y), finite)
+    np.testing.assert_array_equal(
+        np.isnan(y[1, 7]), np.pad(np.zeros((8, 10), bool), ((1, 0), (1, 0)), constant_values=True)
+    )
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "format", "expected"),
+    [
+        ((1, 64, 56, 56), (64, 64, 3, 3), "channels_last", True),
+        ((1, 64, 56, 56), (64, 64, 3, 3), "channels_first", False),
+        ((1, 64, 56, 56), (64, 1, 3, 3), "channels_last", False),
+        ((1, 64, 56, 56), (3, 64, 3, 3), "channels_last", False),
+    ],
+)
+def test_explain_says_so(x_shape, w_shape, format, expected):
+    options = {"groups": x_shape[1] // w_shape[1], "padding": 1, "memory_format": format}
+    assert (kernel("conv", x_shape, w_shape, np.float32, **options) == "filter_product") is expected
+
+
+@pytest.mark.parametrize("operation", ["conv", "conv_grad_input"])
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "padding"),
+    [
+        ((8, 64, 224, 224), (32, 64, 3, 3), 1),
+        ((1, 512, 14, 14), (512, 512, 3, 3), 1),
+        ((1, 4096, 300), (64, 4096, 31), 15),
+        ((1, 64, 40, 40, 40), (64, 64, 5, 5, 5), 2),
+    ],
+)
+def test_workspace_is_bounded(operation, x_shape, w_shape, padding):
+    plan = wr.explain(operation, x_shape, w_shape, padding=padding, memory_format="channels_last", threads=1)
+    assert plan["kernel"] == "filter_product"
+    assert plan["workspace_bytes"] <= 8 << 20
+
+
+def test_less_workspace_than_it_wants_is_another_driver():
+    x_shape, w_shape, options = THREE_BY_THREE
+    x, w, b, _ = operands(x_shape, w_shape, options, np.float32, np.random.default_rng(6))
+    options = options | {"max_workspace": 40_000}
+    plan = wr.explain("conv", x_shape, w_shape, memory_format="channels_last", threads=1, **options)
+    assert plan["kernel"] != "filter_product"
+    with wr.num_threads(1):
+        np.testing.assert_array_equal(
+            bits(wr.conv(channels_last(x), w, b, **options)), bits(wr.conv(x, w, b, padding=1))
+        )
