@@ -18,7 +18,7 @@ void pad_generic(const windrow::Pad<T>& p) {
   }
 }
 
-#if defined(__AVX512F__)
+#ifdef WINDROW_MASKED
 
 template <class T, bool kEven>
 void pad_masked(const windrow::Pad<T>& p) {
@@ -33,8 +33,8 @@ void pad_masked(const windrow::Pad<T>& p) {
     for (std::ptrdiff_t j = 0; j < p.width; j += kLanes) {
       const auto mask =
           static_cast<typename Masked::Of<T>>(lanes_below(p.high - j) & ~lanes_below(p.low - j));
-      const typename S::V v = kEven ? Masked::load_even(S::zero(), mask, source + 2 * j)
-                                    : Masked::load(S::zero(), mask, source + j);
+      const typename S::V v =
+          kEven ? Masked::load_even(mask, source + 2 * j) : Masked::load(mask, source + j);
       S::store(target + j, v);
       __builtin_prefetch(source + (kEven ? 2 : 1) * j + p.ahead, 0, 2);
       if (kEven) __builtin_prefetch(source + 2 * j + kLanes + p.ahead, 0, 2);

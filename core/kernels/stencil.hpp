@@ -1,9 +1,8 @@
 // Sums of shifted rows: what is left of a product whose result has a single row, as in depthwise convolution.
 #pragma once
 
-#include <type_traits>
-
 #include "kernels/contract.hpp"
+#include "kernels/masked.hpp"
 #include "kernels/simd.hpp"
 
 namespace {
@@ -12,15 +11,38 @@ namespace {
 template <class T>
 struct FirstLanes {
   using S = Simd<T>;
+#ifdef WINDROW_MASKED
+  static auto mask(std::ptrdiff_t count) { return static_cast<Masked::Of<T>>((1u << count) - 1); }
+  static typename S::V load(const T* p, std::ptrdiff_t count) { return Masked::load(mask(count), p); }
 #if defined(__AVX512F__)
-  static auto mask(std::ptrdiff_t count) {
-    using M = std::conditional_t<sizeof(T) == 4, __mmask16, __mmask8>;
-    return static_cast<M>((1u << count) - 1);
-  }
-  static __m512 load(const float* p, std::ptrdiff_t count) { return _mm512_maskz_loadu_ps(mask(count), p); }
-  static __m512d load(const double* p, std::ptrdiff_t count) { return _mm512_maskz_loadu_pd(mask(count), p); }
   static void store(float* p, __m512 v, std::ptrdiff_t count) { _mm512_mask_storeu_ps(p, mask(count), v); }
   static void store(double* p, __m512d v, std::ptrdiff_t count) { _mm512_mask_storeu_pd(p, mask(count), v); }
+#else
+  // In halves: the masked stores of AVX2 take dozens of operations on some processors.
+  static void store(float* p, __m256 v, std::ptrdiff_t count) {
+    __m128 rest = _mm256_castps256_ps128(v);
+    if (count & 4) {
+      _mm_storeu_ps(p, rest);
+      rest = _mm256_extractf128_ps(v, 1);
+      p += 4;
+    }
+    if (count & 2) {
+      _mm_storel_pi(reinterpret_cast<__m64*>(p), rest);
+      rest = _mm_movehl_ps(rest, rest);
+      p += 2;
+    }
+    if (count & 1) _mm_store_ss(p, rest);
+  }
+  static void store(double* p, __m256d v, std::ptrdiff_t count) {
+    __m128d rest = _mm256_castpd256_pd128(v);
+    if (count & 2) {
+      _mm_storeu_pd(p, rest);
+      rest = _mm256_extractf128_pd(v, 1);
+      p += 2;
+    }
+    if (count & 1) _mm_store_sd(p, rest);
+  }
+#endif
 #else
   static typename S::V load(const T* p, std::ptrdiff_t count) {
     T lanes[S::kLanes] = {};
