@@ -50,6 +50,7 @@ NB_MODULE(windrow_core, m) {
   bind_conv(m);
   bind_prepared(m);
   bind_patches(m);
+  bind_pool(m);
   nb::module_ testing = m.def_submodule("_testing");
   bind_testing(testing);
 }

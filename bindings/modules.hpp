@@ -8,6 +8,7 @@ namespace windrow::python {
 void bind_conv(nanobind::module_& m);
 void bind_prepared(nanobind::module_& m);
 void bind_patches(nanobind::module_& m);
+void bind_pool(nanobind::module_& m);
 void bind_testing(nanobind::module_& m);
 void bind_kernels(nanobind::module_& m);  // of bind_testing
 

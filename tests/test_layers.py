@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+import windrow as wr
+from tests.errors import raises
 from windrow import layers, reference
 
 
@@ -93,3 +95,67 @@ def test_wrong_dout(problem, dout, error, text):
     with pytest.raises(error) as raised:
         layers.conv_backward(dout, cache)
     assert str(raised.value) == text
+
+
+def test_max_pool_layer_with_the_parameters_of_the_course():
+    x = np.random.default_rng(0).standard_normal((2, 3, 8, 6))
+    param = {"pool_height": 3, "pool_width": 2, "stride": 2}
+    out, cache = layers.max_pool_forward(x, param)
+    expected, indices = reference.max_pool_with_indices(x, (3, 2), stride=2)
+    np.testing.assert_array_equal(out, expected)
+    dout = np.random.default_rng(1).standard_normal(out.shape)
+    dx = layers.max_pool_backward(dout, cache)
+    np.testing.assert_array_equal(dx, reference.max_pool_backward(dout, indices, x.shape))
+
+
+def test_avg_pool_layer():
+    x = np.random.default_rng(0).integers(-4, 5, (2, 3, 9)).astype(float)
+    param = {"kernel_size": 3, "pad": 1, "count_include_pad": False}
+    out, cache = layers.avg_pool_forward(x, param)
+    np.testing.assert_array_equal(out, wr.avg_pool(x, 3, padding=1, count_include_pad=False))
+    dx = layers.avg_pool_backward(out, cache)
+    expected = wr.avg_pool_backward(out, x.shape, 3, padding=1, count_include_pad=False)
+    np.testing.assert_array_equal(dx, expected)
+
+
+def test_transposed_layer():
+    rng = np.random.default_rng(0)
+    x, w, b = (rng.integers(-4, 5, shape).astype(float) for shape in [(2, 4, 5, 3), (4, 2, 3, 3), (4,)])
+    param = {"stride": 2, "pad": 1, "output_padding": 1, "groups": 2}
+    out, cache = layers.conv_transpose_forward(x, w, b, param)
+    options = {"stride": 2, "padding": 1, "groups": 2}
+    np.testing.assert_array_equal(out, wr.conv_transpose(x, w, b, output_padding=1, **options))
+    gradients = layers.conv_transpose_backward(out, cache)
+    expected = wr.conv_transpose_backward(out, x, w, **options)
+    for got, wanted in zip(gradients, expected, strict=True):
+        np.testing.assert_array_equal(got, wanted)
+    out, cache = layers.conv_transpose_forward(x, w, None, param)
+    assert layers.conv_transpose_backward(out, cache)[2] is None
+
+
+def test_wrong_parameter_dictionaries():
+    x = np.ones((1, 1, 4, 4))
+    raises(TypeError, "pool_param: expected a dict, got int: 2", layers.max_pool_forward, x, 2)
+    raises(
+        ValueError,
+        "pool_param: expected 'pool_height' and 'pool_width', or else 'kernel_size', got ['pool_height']",
+        layers.max_pool_forward,
+        x,
+        {"pool_height": 2},
+    )
+    raises(
+        ValueError,
+        "pool_param: expected some of 'pool_height', 'pool_width', 'kernel_size', 'stride', 'pad', "
+        "'dilation', 'ceil_mode', got 'strides'",
+        layers.max_pool_forward,
+        x,
+        {"kernel_size": 2, "strides": 2},
+    )
+    cache = layers.max_pool_forward(x, {"kernel_size": 2})[1]
+    raises(
+        ValueError,
+        "dout: expected shape (1, 1, 2, 2), got (1, 1, 2, 3)",
+        layers.max_pool_backward,
+        np.ones((1, 1, 2, 3)),
+        cache,
+    )

@@ -17,6 +17,16 @@ from .convolution import (
     conv_grad_weight,
 )
 from .plan import Plan, explain
+from .pooling import (
+    MaxPooled,
+    avg_pool,
+    avg_pool_backward,
+    max_pool,
+    max_pool_backward,
+    max_pool_with_indices,
+    max_unpool,
+    max_unpool_backward,
+)
 from .prepared import PreparedConv, prepare_conv
 from .tiling import Patches, patches
 from .transposed import conv_transpose, conv_transpose_backward
@@ -24,10 +34,13 @@ from .unfolding import col2im, fold, im2col, unfold
 
 __all__ = [
     "ConvGradients",
+    "MaxPooled",
     "Patches",
     "Plan",
     "PreparedConv",
     "__version__",
+    "avg_pool",
+    "avg_pool_backward",
     "col2im",
     "conv",
     "conv_backward",
@@ -43,6 +56,11 @@ __all__ = [
     "get_num_threads",
     "im2col",
     "layers",
+    "max_pool",
+    "max_pool_backward",
+    "max_pool_with_indices",
+    "max_unpool",
+    "max_unpool_backward",
     "num_threads",
     "patches",
     "prepare_conv",

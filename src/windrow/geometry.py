@@ -20,6 +20,7 @@ from .arguments import (
     int_argument,
     output_size_argument,
     plural,
+    show,
     window_options,
 )
 
@@ -71,6 +72,24 @@ class PatchGeometry(NamedTuple):
         return self.n * self.c * self.windows.taps * self.windows.positions
 
 
+class PoolGeometry(NamedTuple):
+    """The problem of pooling."""
+
+    n: int
+    c: int
+    windows: Windows
+
+    @property
+    def x_shape(self) -> Shape:
+        """Shape of the input."""
+        return (self.n, self.c, *self.windows.size)
+
+    @property
+    def y_shape(self) -> Shape:
+        """Shape of the output."""
+        return (self.n, self.c, *self.windows.output_size)
+
+
 class ConvGeometry(NamedTuple):
     """The problem of conv and its gradients."""
 
@@ -111,13 +130,29 @@ def patch_geometry(
 
     `x_shape` is a tuple of ints: an array's shape, or what `shape_argument` made of the user's.
     """
-    kernel = axis_ints("kernel_size", kernel_size)
-    if isinstance(kernel, tuple) and len(kernel) in (len(x_shape), len(x_shape) - 1) and kernel:
-        _wrong_axes(x_name, x_shape, len(kernel), f"for the {len(kernel)}-D kernel_size {kernel}")
-    if len(x_shape) < 3:
-        _wrong_axes(x_name, x_shape, 1, "or more")
-    options = window_options(kernel, stride, padding, dilation, len(x_shape) - 2)
-    return _patch(x_shape, options, x_name)
+    return _patch(x_shape, _kernel_options(x_shape, kernel_size, stride, padding, dilation, x_name), x_name)
+
+
+def pool_geometry(
+    x_shape: Shape,
+    kernel_size: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    ceil_mode: Any,
+    *,
+    x_name: str = "x",
+) -> PoolGeometry:
+    """Geometry of pooling; a stride of None is the kernel's size."""
+    if type(ceil_mode) is not bool:
+        raise TypeError(f"ceil_mode: expected a bool, got {type(ceil_mode).__name__}: {show(ceil_mode)}")
+    if stride is None:
+        stride = kernel_size
+    options = _kernel_options(x_shape, kernel_size, stride, padding, dilation, x_name)
+    windows = _windows(x_shape[2:], options, "kernel_size", ceil_mode)
+    geometry = PoolGeometry(x_shape[0], x_shape[1], windows)
+    check_count("padding", "a result", geometry.y_shape)
+    return geometry
 
 
 def fold_windows(output_size: Any, kernel_size: Any, stride: Any, padding: Any, dilation: Any) -> Windows:
@@ -230,6 +265,18 @@ def check_exact(windows: Windows) -> None:
             )
 
 
+def _kernel_options(
+    x_shape: Shape, kernel_size: Any, stride: Any, padding: Any, dilation: Any, x_name: str
+) -> Options:
+    """Canonical options of windows whose size is an argument, for images of this shape."""
+    kernel = axis_ints("kernel_size", kernel_size)
+    if isinstance(kernel, tuple) and len(kernel) in (len(x_shape), len(x_shape) - 1) and kernel:
+        _wrong_axes(x_name, x_shape, len(kernel), f"for the {len(kernel)}-D kernel_size {kernel}")
+    if len(x_shape) < 3:
+        _wrong_axes(x_name, x_shape, 1, "or more")
+    return window_options(kernel, stride, padding, dilation, len(x_shape) - 2)
+
+
 # Canonical arguments to geometry, cached
 
 
@@ -329,7 +376,7 @@ def _transposed(
 
 
 @lru_cache(CACHED)
-def _windows(size: Shape, options: Options, kernel_name: str) -> Windows:
+def _windows(size: Shape, options: Options, kernel_name: str, ceil_mode: bool = False) -> Windows:
     pairs: list[tuple[int, int]] = []
     output: list[int] = []
     for axis, length in enumerate(size):
@@ -343,15 +390,18 @@ def _windows(size: Shape, options: Options, kernel_name: str) -> Windows:
                 f"padding: expected padded sizes of at most {MAX_PADDED}, "
                 f"got {padded} on spatial axis {axis}: {whole}"
             )
+        count = (padded - span + (stride - 1 if ceil_mode else 0)) // stride + 1
+        if ceil_mode and (count - 1) * stride >= length + before:
+            count -= 1  # the last one would begin in the padding after the image
         # An empty axis has no windows under "same", which asks for ceil(size / stride) of them: no error.
-        if padded < span and (length or options.padding not in ("same", "same_lower")):
+        if count < 1 and (length or options.padding not in ("same", "same_lower")):
             window = f"{span} (kernel {kernel}, dilation {dilation})"
             raise ValueError(
                 f"{kernel_name}: expected a window of at most {padded} on spatial axis {axis} ({whole}), "
                 f"got {window}: {span - padded} too large"
             )
         pairs.append((before, after))
-        output.append((padded - span) // stride + 1)
+        output.append(count)
     return Windows(size, options.kernel_size, options.stride, options.dilation, tuple(pairs), tuple(output))
 
 

@@ -1,11 +1,12 @@
-"""A convolution layer that remembers what its gradient needs, as courses on neural networks write it."""
+"""Layers that remember what their gradients need, as courses on neural networks write them."""
 
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import convolution
-from .arguments import Shape
+from . import convolution, pooling, transposed
+from .arguments import Shape, show
 from .arrays import Array, as_operand, common_float
 from .geometry import check_exact, check_shape, conv_geometry
 
@@ -121,3 +122,174 @@ def conv_backward(dout: Any, cache: ConvCache) -> tuple[Array, Array, Array | No
     assert dx is not None
     assert dw is not None
     return dx, dw, None if db is None else np.reshape(db, bias_shape)
+
+
+class TransposedCache(NamedTuple):
+    """What `conv_transpose_forward` keeps: the arrays themselves."""
+
+    x: Array
+    w: Array
+    has_bias: bool
+    options: dict[str, Any]
+
+
+class MaxPoolCache(NamedTuple):
+    """What `max_pool_forward` keeps: where the maxima came from."""
+
+    indices: Array
+    x_shape: Shape
+
+
+class AvgPoolCache(NamedTuple):
+    """What `avg_pool_forward` keeps."""
+
+    x_shape: Shape
+    options: dict[str, Any]
+
+
+def conv_transpose_forward(
+    x: Any, w: Any, b: Any, conv_param: Mapping[str, Any]
+) -> tuple[Array, TransposedCache]:
+    """`windrow.conv_transpose`, and what its gradients need.
+
+    >>> x, w = np.array([[[1.0, 10.0]]]), np.array([[[1.0, 2.0, 3.0]]])
+    >>> out, cache = conv_transpose_forward(x, w, None, {"stride": 2, "pad": 0})
+    >>> out
+    array([[[ 1.,  2., 13., 20., 30.]]])
+
+    Parameters
+    ----------
+    x, w, b
+        As `windrow.conv_transpose` takes them; b may be None.
+    conv_param : dict
+        "stride", "pad", "output_padding", "output_size", "dilation" and "groups", all optional, as
+        `windrow.conv_transpose` takes them ("pad" is its padding).
+
+    Returns
+    -------
+    out, cache
+        The cache refers to x and w: do not change them in between.
+    """
+    names = ("stride", "pad", "output_padding", "output_size", "dilation", "groups")
+    options = _options("conv_param", conv_param, names)
+    x, w = as_operand("x", x), as_operand("w", w)
+    out = transposed.conv_transpose(x, w, b, **options)
+    options.pop("output_padding", None)
+    options.pop("output_size", None)
+    return out, TransposedCache(x, w, b is not None, options)
+
+
+def conv_transpose_backward(dout: Any, cache: TransposedCache) -> tuple[Array, Array, Array | None]:
+    """Gradients of `conv_transpose_forward` for x, w and b, given the gradient for its result.
+
+    >>> x, w = np.array([[[1.0, 10.0]]]), np.array([[[1.0, 2.0, 3.0]]])
+    >>> out, cache = conv_transpose_forward(x, w, np.zeros(1), {"stride": 2})
+    >>> conv_transpose_backward(np.ones_like(out), cache)
+    (array([[[6., 6.]]]), array([[[11., 11., 11.]]]), array([5.]))
+    """
+    x, w, has_bias, options = cache
+    needs = ("x", "w", "b") if has_bias else ("x", "w")
+    dx, dw, db = transposed.conv_transpose_backward(dout, x, w, needs=needs, **options)
+    assert dx is not None
+    assert dw is not None
+    return dx, dw, db
+
+
+def max_pool_forward(x: Any, pool_param: Mapping[str, Any]) -> tuple[Array, MaxPoolCache]:
+    """`windrow.max_pool`, and what its gradient needs.
+
+    >>> x = np.arange(16.0).reshape(1, 1, 4, 4)
+    >>> out, cache = max_pool_forward(x, {"pool_height": 2, "pool_width": 2, "stride": 2})
+    >>> out
+    array([[[[ 5.,  7.],
+             [13., 15.]]]])
+
+    Parameters
+    ----------
+    x : (N, C, spatial...) float32 or float64
+    pool_param : dict
+        "pool_height" and "pool_width", or "kernel_size" for any number of axes; and, optional, "stride",
+        "pad", "dilation" and "ceil_mode", as `windrow.max_pool` takes them ("pad" is its padding).
+
+    Returns
+    -------
+    out, cache
+    """
+    kernel, options = _pool_options(pool_param, ("stride", "pad", "dilation", "ceil_mode"))
+    x = as_operand("x", x)
+    out, indices = pooling.max_pool_with_indices(x, kernel, **options)
+    return out, MaxPoolCache(indices, x.shape)
+
+
+def max_pool_backward(dout: Any, cache: MaxPoolCache) -> Array:
+    """Gradient of `max_pool_forward` for x, given the gradient for its result.
+
+    >>> out, cache = max_pool_forward(np.array([[[1.0, 2.0, 4.0, 3.0]]]), {"kernel_size": 2})
+    >>> max_pool_backward(np.array([[[5.0, 7.0]]]), cache)
+    array([[[0., 5., 7., 0.]]])
+    """
+    indices, x_shape = cache
+    dout = as_operand("dout", dout)
+    check_shape("dout", dout.shape, indices.shape)
+    return pooling.max_pool_backward(dout, indices, x_shape)
+
+
+def avg_pool_forward(x: Any, pool_param: Mapping[str, Any]) -> tuple[Array, AvgPoolCache]:
+    """`windrow.avg_pool`, and what its gradient needs.
+
+    >>> x = np.arange(16.0).reshape(1, 1, 4, 4)
+    >>> avg_pool_forward(x, {"pool_height": 2, "pool_width": 2, "stride": 2})[0]
+    array([[[[ 2.5,  4.5],
+             [10.5, 12.5]]]])
+
+    Parameters
+    ----------
+    x, pool_param
+        As `max_pool_forward` takes them; pool_param may have "count_include_pad" too.
+
+    Returns
+    -------
+    out, cache
+    """
+    names = ("stride", "pad", "dilation", "ceil_mode", "count_include_pad")
+    kernel, options = _pool_options(pool_param, names)
+    x = as_operand("x", x)
+    out = pooling.avg_pool(x, kernel, **options)
+    return out, AvgPoolCache(x.shape, {"kernel_size": kernel, **options})
+
+
+def avg_pool_backward(dout: Any, cache: AvgPoolCache) -> Array:
+    """Gradient of `avg_pool_forward` for x, given the gradient for its result.
+
+    >>> out, cache = avg_pool_forward(np.ones((1, 1, 4)), {"kernel_size": 2})
+    >>> avg_pool_backward(np.array([[[2.0, 4.0]]]), cache)
+    array([[[1., 1., 2., 2.]]])
+    """
+    x_shape, options = cache
+    return pooling.avg_pool_backward(dout, x_shape, **options)
+
+
+def _options(name: str, given: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """The options of a parameter dictionary, under the names of windrow's own functions."""
+    if not isinstance(given, Mapping):
+        raise TypeError(f"{name}: expected a dict, got {type(given).__name__}: {show(given)}")
+    unknown = [key for key in given if key not in names]
+    if unknown:
+        raise ValueError(f"{name}: expected some of {', '.join(map(repr, names))}, got {show(unknown[0])}")
+    return {"padding" if key == "pad" else key: value for key, value in given.items()}
+
+
+def _pool_options(pool_param: Mapping[str, Any], names: tuple[str, ...]) -> tuple[Any, dict[str, Any]]:
+    """The window's size and the options of a pooling's parameter dictionary."""
+    sizes = ("pool_height", "pool_width", "kernel_size")
+    options = _options("pool_param", pool_param, (*sizes, *names))
+    height, width, kernel = (options.pop(name, None) for name in sizes)
+    both = height is not None and width is not None
+    if kernel is None and both:
+        return (height, width), options
+    if kernel is None or height is not None or width is not None:
+        raise ValueError(
+            "pool_param: expected 'pool_height' and 'pool_width', or else 'kernel_size', "
+            f"got {show(sorted(pool_param))}"
+        )
+    return kernel, options

@@ -262,6 +262,23 @@ def check_conv_transpose(geometry: Geometry, dtype: np.dtype[Any]) -> tuple[floa
     return error_of_sum(wr.conv_transpose(dy, w, **window), exact, sizes, terms)
 
 
+def check_max_pool(geometry: Geometry, dtype: np.dtype[Any]) -> tuple[float, float]:
+    """Maxima and where they came from are exact."""
+    x, w, _, window = operands(geometry, dtype)
+    y, indices = wr.max_pool_with_indices(x, w.shape[2:], **window)
+    expected, places = reference.max_pool_with_indices(x, w.shape[2:], **window)
+    same = np.array_equal(y, expected) and np.array_equal(indices, places)
+    return (0.0 if same else np.inf), 0.0
+
+
+def check_avg_pool(geometry: Geometry, dtype: np.dtype[Any]) -> tuple[float, float]:
+    """A mean is a sum over the taps of a window, divided once."""
+    x, w, _, window = operands(geometry, dtype)
+    exact = reference.avg_pool(x, w.shape[2:], dtype=np.longdouble, **window)
+    sizes = reference.avg_pool(np.abs(x), w.shape[2:], dtype=np.longdouble, **window)
+    return error_of_sum(wr.avg_pool(x, w.shape[2:], **window), exact, sizes, prod(w.shape[2:]))
+
+
 def check_conv_grad_bias(geometry: Geometry, dtype: np.dtype[Any]) -> tuple[float, float]:
     """An entry of db is a sum over images and positions."""
     _, _, dy, _ = operands(geometry, dtype)
@@ -278,4 +295,6 @@ OPERATIONS: dict[str, Callable[[Geometry, np.dtype[Any]], tuple[float, float]]] 
     "conv_grad_weight": check_conv_grad_weight,
     "conv_grad_bias": check_conv_grad_bias,
     "conv_transpose": check_conv_transpose,
+    "max_pool": check_max_pool,
+    "avg_pool": check_avg_pool,
 }

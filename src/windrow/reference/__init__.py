@@ -2,7 +2,8 @@
 
 It is slow on purpose, assumes valid arguments and shares no code with the fast path. Begin with ``sizes``
 (where windows lie), then ``patches`` (taking windows out and putting them back, three ways), ``layouts`` (in
-which order), and ``convolution`` (the layer and its gradients, by definition and tap by tap).
+which order), ``convolution`` (the layer and its gradients, by definition and tap by tap), ``transposed``
+(transposed convolution, likewise), and ``pooling``.
 """
 
 from windrow.reference.convolution import (
@@ -16,6 +17,15 @@ from windrow.reference.convolution import (
 )
 from windrow.reference.layouts import arrange, restore
 from windrow.reference.patches import col2im, coverage, fold, im2col, unfold, window_indices, zero_pad
+from windrow.reference.pooling import (
+    avg_pool,
+    avg_pool_backward,
+    max_pool_backward,
+    max_pool_with_indices,
+    max_unpool,
+    pool_windows,
+    window_counts,
+)
 from windrow.reference.sizes import Windows, windows
 from windrow.reference.transposed import (
     conv_transpose,
@@ -27,6 +37,8 @@ from windrow.reference.transposed import (
 __all__ = [
     "Windows",
     "arrange",
+    "avg_pool",
+    "avg_pool_backward",
     "col2im",
     "conv",
     "conv_by_definition",
@@ -42,8 +54,13 @@ __all__ = [
     "coverage",
     "fold",
     "im2col",
+    "max_pool_backward",
+    "max_pool_with_indices",
+    "max_unpool",
+    "pool_windows",
     "restore",
     "unfold",
+    "window_counts",
     "window_indices",
     "windows",
     "zero_pad",

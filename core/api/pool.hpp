@@ -1,0 +1,33 @@
+// Pooling and its backward passes. The caller has checked every shape.
+#pragma once
+
+#include "api/conv.hpp"
+
+namespace windrow {
+
+struct PoolShape {
+  Index n = 0, c = 0;
+  std::vector<WindowAxis> axes;
+};
+
+struct IndexView {
+  std::int64_t* data = nullptr;  // null: not wanted
+  const Index* strides = nullptr;
+};
+
+// y = the greatest value of each window, and which it was.
+template <class T>
+void max_pool(const PoolShape& shape, ArrayView<const T> x, ArrayView<T> y, IndexView indices,
+              const RunContext& context);
+
+// y = the sum of each window, divided by `divisor`.
+template <class T>
+void sum_pool(const PoolShape& shape, ArrayView<const T> x, ArrayView<T> y, T divisor,
+              const RunContext& context);
+
+// dx = the sum over the windows that see a pixel of dy there, divided by `divisor`: the adjoint of sum_pool.
+template <class T>
+void sum_pool_backward(const PoolShape& shape, ArrayView<const T> dy, ArrayView<T> dx, T divisor,
+                       const RunContext& context);
+
+}  // namespace windrow

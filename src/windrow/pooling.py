@@ -1,0 +1,470 @@
+"""Pooling and its way back, on the compiled core.
+
+As in `windrow.convolution`, the fast lane looks the raw arguments up and calls the core; whatever the core
+does not take as it is goes through the checks first.
+"""
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import _core
+from ._core import exact
+from .arguments import axis_counts, shape_argument, show
+from .arrays import (
+    Array,
+    as_operand,
+    check_out,
+    common_float,
+    empty_images,
+    is_channels_last,
+    is_native,
+    native,
+)
+from .convolution import _into
+from .geometry import CACHED, PoolGeometry, Windows, check_shape, pool_geometry
+
+
+class MaxPooled(NamedTuple):
+    """The maxima of windows, and the row-major numbers of the pixels that they came from."""
+
+    y: Array
+    indices: Array
+
+
+class _Problem(NamedTuple):
+    geometry: PoolGeometry
+    core: _core.Pool
+
+
+_problems: dict[tuple[Any, ...], _Problem] = {}  # by the raw arguments, exact types only
+_counts: dict[tuple[Windows, bool], tuple[float, Array | None]] = {}
+
+_ADD, _PUT, _TAKE = range(3)  # core/drivers/pool.hpp: ScatterKind
+
+
+def max_pool(
+    x: Any,
+    kernel_size: Any,
+    *,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    out: Array | None = None,
+) -> Array:
+    """Take the greatest value of every window.
+
+    ``y[n, c, l] = max over k of x[n, c, l * stride + k * dilation - before]``, over pixels inside the image
+    only: padding is never the maximum, not even where all pixels are -inf. A window with a NaN gives NaN, one
+    without a pixel -inf. Of zeros of both signs the first one stays.
+
+    Parameters
+    ----------
+    x : array (N, C, spatial...), float32 or float64
+        Images. Any strides; a channels-last array makes y channels-last.
+    kernel_size : int or one int per spatial axis
+    stride : int or one int per spatial axis, optional
+        The kernel's size unless given.
+    padding : int, one int or one (before, after) pair per spatial axis, "valid", "same" or "same_lower"
+    dilation : int or one int per spatial axis
+    ceil_mode : bool
+        One more window at the far side where pixels are left over. It may hang over the padding, but must
+        begin inside the image or the padding before it.
+    out : array (N, C, output...), optional
+        Written and returned; any strides, no memory shared with x.
+
+    Returns
+    -------
+    array (N, C, output...), in the memory format of x.
+
+    Raises
+    ------
+    TypeError, ValueError
+        Naming the argument, what was expected and what came; nothing is written then.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import windrow as wr
+    >>> wr.max_pool(np.arange(16.0).reshape(1, 1, 4, 4), 2)
+    array([[[[ 5.,  7.],
+             [13., 15.]]]])
+    """
+    options = (kernel_size, stride, padding, dilation, ceil_mode)
+    if out is None:
+        known = _known(getattr(x, "shape", None), options)
+        y = None if known is None else known.core.max(x, None, None)
+        if y is not None:
+            return y
+    x = as_operand("x", x)
+    dtype = common_float({"x": x})
+    geometry, core = _prepared(x.shape, options, "x")
+    target = None if out is None else check_out(out, geometry.y_shape, dtype, {"x": x})
+    plain = native(x)
+    return _into(out, target, lambda to: core.max(plain, to, None))
+
+
+def max_pool_with_indices(
+    x: Any,
+    kernel_size: Any,
+    *,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> MaxPooled:
+    """Take the greatest value of every window, and tell which pixel it was.
+
+    As `max_pool`; the first of equal values counts, taps in row-major order, and the first NaN.
+
+    Parameters
+    ----------
+    x, kernel_size, stride, padding, dilation, ceil_mode
+        As `max_pool` takes them.
+
+    Returns
+    -------
+    named tuple ``(y, indices)`` of arrays (N, C, output...), in the memory format of x. An index is int64:
+    the row-major number of the pixel in its image and channel, or -1 for a window without a pixel.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import windrow as wr
+    >>> wr.max_pool_with_indices(np.array([[[1.0, 3.0, 3.0, 2.0]]]), 2)
+    MaxPooled(y=array([[[3., 3.]]]), indices=array([[[1, 2]]]))
+    """
+    options = (kernel_size, stride, padding, dilation, ceil_mode)
+    x = as_operand("x", x)
+    dtype = common_float({"x": x})
+    geometry, core = _prepared(x.shape, options, "x")
+    last = is_channels_last(x)
+    y = empty_images("y", geometry.y_shape, dtype, channels_last=last)
+    indices = empty_images("indices", geometry.y_shape, np.dtype(np.int64), channels_last=last)
+    core.max(native(x), y, indices)
+    return MaxPooled(y, indices)
+
+
+def max_pool_backward(dy: Any, indices: Any, x_shape: Sequence[int], *, out: Array | None = None) -> Array:
+    """Gradient of `max_pool` for its input: each dy goes to the pixel that was the maximum.
+
+    ``dx[n, c, i] = sum of dy[n, c, l] over the l with indices[n, c, l] = i``, in the order of l.
+
+    Parameters
+    ----------
+    dy : array (N, C, output...), float32 or float64
+        Gradient of the result; a channels-last dy makes dx channels-last.
+    indices : array of ints, of dy's shape
+        From `max_pool_with_indices`; nothing goes anywhere from -1.
+    x_shape : sequence of int
+        Shape of the input.
+    out : array of shape x_shape, optional
+        Written and returned.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import windrow as wr
+    >>> y, indices = wr.max_pool_with_indices(np.array([[[1.0, 3.0, 3.0, 5.0]]]), 2, stride=1)
+    >>> wr.max_pool_backward(np.array([[[1.0, 10.0, 100.0]]]), indices, (1, 1, 4))
+    array([[[  0.,  11.,   0., 100.]]])
+    """
+    dy, indices = as_operand("dy", dy), _as_indices(indices)
+    dtype = common_float({"dy": dy})
+    x_shape = shape_argument("x_shape", x_shape)
+    if len(x_shape) < 3:
+        raise ValueError(f"x_shape: expected at least 3 axes (N, C and a spatial axis), got {x_shape}")
+    if dy.ndim != len(x_shape) or dy.shape[:2] != x_shape[:2]:
+        n, c = x_shape[:2]
+        spatial = len(x_shape) - 2
+        raise ValueError(f"dy: expected shape ({n}, {c}) and {spatial} spatial axes, got {dy.shape}")
+    return _spread("dx", dy, indices, x_shape, dtype, _ADD, out, {"dy": dy, "indices": indices})
+
+
+def max_unpool(x: Any, indices: Any, output_size: Any, *, out: Array | None = None) -> Array:
+    """Put every value where its index says, and zeros elsewhere.
+
+    ``y[n, c, indices[n, c, l]] = x[n, c, l]``; where an index comes several times the last value stays, and
+    nothing goes anywhere from -1.
+
+    Parameters
+    ----------
+    x : array (N, C, spatial...), float32 or float64
+        A channels-last x makes y channels-last.
+    indices : array of ints, of x's shape
+        As from `max_pool_with_indices`: row-major numbers of places in the result.
+    output_size : int or one int per spatial axis
+    out : array (N, C, output_size...), optional
+        Written and returned.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import windrow as wr
+    >>> wr.max_unpool(np.array([[[5.0, 7.0]]]), np.array([[[1, 2]]]), 4)
+    array([[[0., 5., 7., 0.]]])
+    """
+    x, indices = as_operand("x", x), _as_indices(indices)
+    dtype = common_float({"x": x})
+    if x.ndim < 3:
+        raise ValueError(f"x: expected at least 3 axes (N, C and a spatial axis), got {x.ndim}: {x.shape}")
+    size = axis_counts("output_size", output_size, x.ndim - 2, 0)
+    shape = shape_argument("output_size", (*x.shape[:2], *size))
+    return _spread("y", x, indices, shape, dtype, _PUT, out, {"x": x, "indices": indices})
+
+
+def max_unpool_backward(dy: Any, indices: Any) -> Array:
+    """Gradient of `max_unpool` for its input: ``dx[n, c, l] = dy[n, c, indices[n, c, l]]``.
+
+    Parameters
+    ----------
+    dy : array (N, C, output_size...), float32 or float64
+    indices : array of ints (N, C, spatial...)
+        As `max_unpool` took them, each place once; the gradient is 0 where the index is -1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import windrow as wr
+    >>> wr.max_unpool_backward(np.array([[[1.0, 2.0, 3.0, 4.0]]]), np.array([[[1, 2]]]))
+    array([[[2., 3.]]])
+    """
+    dy, indices = as_operand("dy", dy), _as_indices(indices)
+    dtype = common_float({"dy": dy})
+    if dy.ndim < 3:
+        raise ValueError(f"dy: expected at least 3 axes (N, C and a spatial axis), got {dy.ndim}: {dy.shape}")
+    if indices.ndim != dy.ndim or indices.shape[:2] != dy.shape[:2]:
+        expected = f"{dy.shape[:2]} and {dy.ndim - 2} spatial axes"
+        raise ValueError(f"indices: expected shape {expected}, got {indices.shape}")
+    dx = empty_images("dx", indices.shape, dtype, channels_last=is_channels_last(dy))
+    if _core.scatter(_flat(dx), _flat(indices), _flat(native(dy)), _TAKE) != 1:
+        _refuse_indices(indices, dy.shape)
+    return dx
+
+
+def avg_pool(
+    x: Any,
+    kernel_size: Any,
+    *,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    out: Array | None = None,
+) -> Array:
+    """Take the mean of every window.
+
+    ``y[n, c, l] = (sum over k of x[n, c, l * stride + k * dilation - before]) / count[l]``, over pixels
+    inside the image only. A window without a pixel gives 0.
+
+    Parameters
+    ----------
+    x, kernel_size, stride, padding, dilation, ceil_mode, out
+        As `max_pool` takes them.
+    count_include_pad : bool
+        Whether padding counts: the count is the taps of the window inside the padded image, or else those
+        inside the image.
+
+    Returns
+    -------
+    array (N, C, output...), in the memory format of x.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import windrow as wr
+    >>> x = np.array([[[1.0, 3.0, 5.0]]])
+    >>> wr.avg_pool(x, 2, padding=1)
+    array([[[0.5, 4. ]]])
+    >>> wr.avg_pool(x, 2, padding=1, count_include_pad=False)
+    array([[[1., 4.]]])
+    """
+    options = (kernel_size, stride, padding, dilation, ceil_mode)
+    if out is None and type(count_include_pad) is bool:
+        known = _known(getattr(x, "shape", None), options)
+        if known is not None:
+            divisor, counts = _divisors(known.geometry.windows, count_include_pad)
+            y = known.core.sum(x, None, divisor)
+            if y is not None:
+                return _divided(y, counts)
+    x = as_operand("x", x)
+    dtype = common_float({"x": x})
+    geometry, core = _prepared(x.shape, options, "x")
+    divisor, counts = _divisors(geometry.windows, _checked_bool("count_include_pad", count_include_pad))
+    target = None if out is None else check_out(out, geometry.y_shape, dtype, {"x": x})
+    plain = native(x)
+
+    def compute(to: Array | None) -> Array | None:
+        y = core.sum(plain, to, divisor)
+        return None if y is None else _divided(y, counts)
+
+    return _into(out, target, compute)
+
+
+def avg_pool_backward(
+    dy: Any,
+    x_shape: Sequence[int],
+    kernel_size: Any,
+    *,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+    out: Array | None = None,
+) -> Array:
+    """Gradient of `avg_pool` for its input: each dy / count goes to all pixels of its window.
+
+    Parameters
+    ----------
+    dy : array (N, C, output...), float32 or float64
+        Gradient of the result; a channels-last dy makes dx channels-last.
+    x_shape : sequence of int
+        Shape of the input.
+    kernel_size, stride, padding, dilation, ceil_mode, count_include_pad
+        As `avg_pool` took them.
+    out : array of shape x_shape, optional
+        Written and returned.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import windrow as wr
+    >>> wr.avg_pool_backward(np.array([[[2.0, 4.0]]]), (1, 1, 3), 2, stride=1)
+    array([[[1., 3., 2.]]])
+    """
+    dy = as_operand("dy", dy)
+    dtype = common_float({"dy": dy})
+    x_shape = shape_argument("x_shape", x_shape)
+    options = (kernel_size, stride, padding, dilation, ceil_mode)
+    geometry, core = _prepared(x_shape, options, "x_shape")
+    check_shape("dy", dy.shape, geometry.y_shape)
+    divisor, counts = _divisors(geometry.windows, _checked_bool("count_include_pad", count_include_pad))
+    target = None if out is None else check_out(out, geometry.x_shape, dtype, {"dy": dy})
+    shares = native(dy)
+    if counts is not None:
+        shares = shares / counts.astype(dtype)
+    return _into(out, target, lambda to: core.sum_backward(shares, to, divisor))
+
+
+# From arguments to prepared problems
+
+
+def _known(x_shape: Any, options: tuple[Any, ...]) -> _Problem | None:
+    """The problem prepared for these raw arguments, if they have come before."""
+    kernel_size, stride, padding, dilation, ceil_mode = options
+    if stride is None:
+        stride = kernel_size
+    if type(ceil_mode) is not bool or not exact(x_shape, kernel_size, stride, padding, dilation):
+        return None
+    return _problems.get((x_shape, kernel_size, stride, padding, dilation, ceil_mode))
+
+
+def _prepared(x_shape: tuple[int, ...], options: tuple[Any, ...], x_name: str) -> _Problem:
+    """The core's form of a problem, checked, and kept where the raw arguments may be a key."""
+    kernel_size, stride, padding, dilation, ceil_mode = options
+    known = _known(x_shape, options)
+    if known is not None:
+        return known
+    geometry = pool_geometry(x_shape, kernel_size, stride, padding, dilation, ceil_mode, x_name=x_name)
+    windows = geometry.windows
+    core = _core.Pool(
+        geometry.n, geometry.c, windows.size, windows.kernel_size, windows.stride, windows.dilation,
+        [pair[0] for pair in windows.padding], windows.output_size,
+    )  # fmt: skip
+    problem = _Problem(geometry, core)
+    if stride is None:
+        stride = kernel_size
+    if exact(x_shape, kernel_size, stride, padding, dilation):
+        while len(_problems) >= CACHED:
+            # The oldest; another thread may have been faster.
+            _problems.pop(next(iter(_problems)), None)
+        _problems[(x_shape, kernel_size, stride, padding, dilation, ceil_mode)] = problem
+    return problem
+
+
+def _divisors(windows: Windows, include_pad: bool) -> tuple[float, Array | None]:
+    """What sums are divided by: one number for all windows, or 1 and an array (1, 1, output...)."""
+    found = _counts.get((windows, include_pad))
+    if found is None:
+        counts = np.ones((1, 1) + (1,) * windows.rank)
+        for axis, (size, kernel, stride, dilation, (before, after), output) in enumerate(zip(*windows)):
+            start = np.arange(output) * stride - before
+            end = np.minimum(-((start - size - (after if include_pad else 0)) // dilation), kernel)
+            first = 0 if include_pad else np.maximum(-(start // dilation), 0)
+            shape = [1] * (2 + windows.rank)
+            shape[2 + axis] = output
+            counts = counts * np.maximum(end - first, 0).reshape(shape)
+        counts = np.maximum(counts, 1)
+        one = float(counts.flat[0]) if counts.size else 1.0
+        found = (one, None) if np.all(counts == one) else (1.0, counts)
+        while len(_counts) >= CACHED:
+            _counts.pop(next(iter(_counts)), None)
+        _counts[(windows, include_pad)] = found
+    return found
+
+
+def _divided(y: Array, counts: Array | None) -> Array:
+    if counts is not None:
+        y /= counts.astype(y.dtype)
+    return y
+
+
+def _checked_bool(name: str, value: Any) -> bool:
+    if not isinstance(value, (bool, np.bool_)):
+        raise TypeError(f"{name}: expected a bool, got {type(value).__name__}: {show(value)}")
+    return bool(value)
+
+
+# Places that indices name
+
+
+def _as_indices(value: Any) -> Array:
+    indices = as_operand("indices", value)
+    if indices.dtype.kind not in "iu":
+        raise TypeError(f"indices: expected ints, got {indices.dtype}")
+    return indices if indices.dtype == np.int64 and is_native(indices) else indices.astype(np.int64)
+
+
+def _flat(array: Array) -> Array:
+    """Spatial axes as one: a view of an array in either memory format, a copy of others."""
+    return array.reshape(*array.shape[:2], prod(array.shape[2:]))
+
+
+def _refuse_indices(indices: Array, shape: tuple[int, ...]) -> None:
+    size = prod(shape[2:])
+    wrong = indices[(indices < -1) | (indices >= size)]
+    if wrong.size:
+        raise ValueError(f"indices: expected -1 to {size - 1} for shape {shape}, got {wrong[0]}")
+
+
+def _spread(
+    name: str,
+    values: Array,
+    indices: Array,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    kind: int,
+    out: Array | None,
+    inputs: dict[str, Array | None],
+) -> Array:
+    """Add or put values where their indices say, in a new image or in `out`."""
+    check_shape("indices", indices.shape, values.shape)
+    target = None
+    if out is not None:
+        target = check_out(out, shape, dtype, inputs)
+        _refuse_indices(indices, shape)  # before anything is written
+    image = target
+    if image is None or not is_native(image) or not np.may_share_memory(image, _flat(image)):
+        image = empty_images(name, shape, dtype, channels_last=is_channels_last(values))
+    if _core.scatter(_flat(native(values)), _flat(indices), _flat(image), kind) != 1:
+        _refuse_indices(indices, shape)
+    if out is None:
+        return image
+    if target is not None and image is not target:
+        target[...] = image
+    return out
