@@ -1,4 +1,4 @@
-"""`python -m benchmarks conv | patches | overhead | networks | limits | report`: see benchmarks/README.md."""
+"""`python -m benchmarks conv | patches | pool | overhead | networks | limits | report`: see README.md."""
 
 import argparse
 import sys
@@ -55,6 +55,7 @@ def parser() -> argparse.ArgumentParser:
     patches = commands.add_parser("patches", parents=[common], help="unfold and fold")
     patches.add_argument("--operation", type=_list, default=["unfold", "fold"], help="unfold,fold")
     patches.add_argument("--layout", action="append", default=[], help="one layout; may be repeated")
+    commands.add_parser("pool", parents=[common], help="maxima and means of windows, forward and backward")
     commands.add_parser("overhead", parents=[common], help="tiny calls, first call, import time")
     commands.add_parser("networks", parents=[common], help="all convolutions of a network in sequence")
     commands.add_parser("limits", parents=[common], help="FMA peak, fill and read rates of this machine")

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from . import layers, machine, networks, overhead, patches, plot, race, results, summary, tables, timing
+from . import layers, machine, networks, overhead, patches, plot, pool, race, results, summary, tables, timing
 from .peers import OURS
 
 WRITE_EVERY = 60.0  # seconds
@@ -132,6 +132,15 @@ def patches_command(options: Namespace) -> int:
     return 0
 
 
+def pool_command(options: Namespace) -> int:
+    method, rivals, document = _start(options)
+    measured = _limits(options, document)
+    cells = pool.run(options.dtype, options.only, list(rivals), method, measured)
+    _collect(options, document, cells)
+    tables.pool_cells(document).show()
+    return 0
+
+
 def overhead_command(options: Namespace) -> int:
     method, rivals, document = _start(options)
     method = method._replace(slow=50.0)
@@ -188,6 +197,7 @@ def report(options: Namespace) -> int:
     show = {
         "conv": _report_conv,
         "patches": _report_patches,
+        "pool": _report_pool,
         "overhead": _report_overhead,
         "networks": _report_networks,
     }
@@ -218,6 +228,10 @@ def _report_patches(document: dict[str, Any], full: bool) -> str:
     return "\n\n".join(parts)
 
 
+def _report_pool(document: dict[str, Any], full: bool) -> str:
+    return f"{tables.machine(document)}\n\n{tables.pool_cells(document).markdown()}"
+
+
 def _report_overhead(document: dict[str, Any], full: bool) -> str:
     return f"{tables.machine(document)}\n\n{tables.overhead(document, '').markdown()}"
 
@@ -229,6 +243,7 @@ def _report_networks(document: dict[str, Any], full: bool) -> str:
 COMMANDS = {
     "conv": conv,
     "patches": patches_command,
+    "pool": pool_command,
     "overhead": overhead_command,
     "networks": networks_command,
     "limits": limits,

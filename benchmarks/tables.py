@@ -155,6 +155,22 @@ def patch_cells(document: dict[str, Any]) -> Table:
     return table
 
 
+def pool_cells(document: dict[str, Any]) -> Table:
+    """Every pooling; the score is the memory's time over ours."""
+    columns = ["case", "dtype", "operation", "format", "ours", "score", "best peer", "peer", "ratio"]
+    table = Table("Pooling", columns, left=4)
+    for cell in document["cells"]:
+        medians = {name: entry["median"] for name, entry in cell["candidates"].items()}
+        rivals = {name: value for name, value in medians.items() if name != OURS}
+        peer = min(rivals, key=rivals.__getitem__, default=None)
+        table.add(
+            cell["layer"].partition("/")[2], cell["dtype"], cell["operation"], cell["layout"],
+            seconds(medians.get(OURS)), figure(cell["score"]), peer or MISSING,
+            seconds(rivals[peer]) if peer else MISSING, figure(cell["ratio"]),
+        )  # fmt: skip
+    return table
+
+
 def patch_means(document: dict[str, Any]) -> Table:
     """Geometric means of scores and ratios, by operation and layout, without the cases under 64 KiB."""
     table = Table(

@@ -12,7 +12,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import layers, limits, overhead, patches, results, summary, tables, timing  # noqa: E402
+from benchmarks import layers, limits, overhead, patches, pool, results, summary, tables, timing  # noqa: E402
 from benchmarks.peers import MODULES, numpy_views  # noqa: E402
 from benchmarks.problem import Check, make  # noqa: E402
 
@@ -283,8 +283,8 @@ def test_import_times_are_measured():
     assert "wave" in got["new_stdlib_modules"]
 
 
-def race(tmp_path, *arguments):
-    command = [sys.executable, "-m", "benchmarks", *arguments, "--quick", "--rounds", "2", "--peers", "numpy"]
+def race(tmp_path, *arguments, peers="numpy"):
+    command = [sys.executable, "-m", "benchmarks", *arguments, "--quick", "--rounds", "2", "--peers", peers]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -327,6 +327,18 @@ def test_smoke_patches_and_overhead(tmp_path):
     assert all(list(cell["candidates"]) for cell in document["cells"])
     said = race(tmp_path, "overhead", "--dtype", "float32", "--out", str(out))
     assert "conv dw 4x3x5x5" in said
+
+
+def test_smoke_pool(tmp_path):
+    out = tmp_path / "result.json"
+    options = ("--only", "avg 2x2 s2 64x56", "--dtype", "float32", "--out", str(out))
+    said = race(tmp_path, "pool", *options, peers="windrow")
+    document = results.read(out)
+    assert [(cell["operation"], cell["layout"]) for cell in document["cells"]] == [
+        (operation, memory_format) for memory_format in pool.FORMATS for operation in ("y", "dx")
+    ]
+    assert all(list(cell["candidates"]) == ["windrow"] for cell in document["cells"])
+    assert "avg 2x2 s2 64x56x56" in said
 
 
 def test_unknown_choices_are_named():

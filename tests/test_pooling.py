@@ -376,3 +376,21 @@ def test_inputs_are_not_written():
     wr.max_pool_backward(y, indices, x.shape)
     wr.avg_pool_backward(y, x.shape, 3, padding=1, count_include_pad=False)
     wr.max_unpool_backward(x, indices)
+
+
+def test_numerical_gradients():
+    rng = np.random.default_rng(0)
+    # No two values are nearer to each other than the steps of the differences.
+    x = rng.permutation(2 * 3 * 7 * 6).reshape(2, 3, 7, 6) / 10.0
+    options = {"stride": 2, "padding": ((1, 0), (0, 1)), "ceil_mode": True}
+
+    def max_backward(dy, x):
+        return wr.max_pool_backward(dy, wr.max_pool_with_indices(x, 3, **options).indices, x.shape)
+
+    def avg_backward(dy, x):
+        return wr.avg_pool_backward(dy, x.shape, 3, count_include_pad=False, **options)
+
+    wr.gradcheck.assert_gradients(lambda x: wr.max_pool(x, 3, **options), max_backward, (x,))
+    wr.gradcheck.assert_gradients(
+        lambda x: wr.avg_pool(x, 3, count_include_pad=False, **options), avg_backward, (x,)
+    )
