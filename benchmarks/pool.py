@@ -120,7 +120,9 @@ def cell(
     read, written = (y.nbytes + moved, x.nbytes) if operation == "dx" else (x.nbytes, y.nbytes + moved)
     meter = None
     if measured is not None:
-        meter = Meter(measured, dtype, *((x.copy(), y) if operation == "dx" else (y.copy(), x)))
+        # Buffers of these sizes: the limits want arrays without gaps, in C order.
+        buffers = np.full(x.shape, 1.5, dtype), np.full(y.shape, 1.5, dtype)
+        meter = Meter(measured, dtype, *(buffers if operation == "dx" else buffers[::-1]))
     busy = Busy()
     taken = timing.interleave(candidates, method, meter)
     result = {
