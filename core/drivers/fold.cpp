@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <numeric>
 
 #include "base/workspace.hpp"
 #include "drivers/fold_numbers.hpp"
@@ -42,7 +43,11 @@ class Folder {
     parts_ = parts;
     size_[0] = shape_.n;
     size_[1] = shape_.c;
-    for (int i = 0; i < rank_; ++i) size_[at(2 + i)] = shape_.axes[at(i)].size;
+    for (int i = 0; i < rank_; ++i) {
+      const WindowAxis& axis = shape_.axes[at(i)];
+      size_[at(2 + i)] = axis.size;
+      tap_step_[at(i)] = axis.stride / std::gcd(axis.stride, axis.dilation);
+    }
     choose_order();
     choose_block();
     choose_rows();
@@ -156,14 +161,14 @@ class Folder {
     char* totals;
     char* turned;
     ImageVector pixels_end;  // start + count
-    RowTap* row_taps;        // of the row axis, from the last to the first
-    Index row_tap_count;
+    RowTap* row_taps;        // of the row axis: phase by phase, each from the last to the first
+    Index* phase_first;      // where in row_taps each phase begins; at the end, how many there are
   };
 
   // A tap of the axis along which rows of sums lie, and where its positions meet the row: element `first` of
   // the row (of the tap's phase) takes position `low`.
   struct RowTap {
-    Index tap, phase, low, first, end;
+    Index tap, low, first, end;
   };
 
   // The sources of one row of sums, handed to the kernel when the list is full and at the end.
@@ -268,21 +273,24 @@ class Folder {
 
   // The taps of spatial axis i (-1: none) along rows.
   void list_row_taps(Work& w, int i, Scratch& scratch) const {
-    w.row_tap_count = 0;
     if (i < 0) return;
     const WindowAxis& axis = shape_.axes[at(i)];
     const Range all = all_taps(w, i);
     w.row_taps = scratch.take<RowTap>(all.size());
+    w.phase_first = scratch.take<Index>(phases_ + 1);
+    std::fill_n(w.phase_first, phases_ + 1, Index{0});
+    const auto phase_of = [&](Index k) { return k * axis.dilation % phases_; };
+    for (Index k = all.low; k < all.high; ++k)
+      if (positions(w, i, k).size() > 0) ++w.phase_first[phase_of(k)];
+    for (Index phase = 1; phase <= phases_; ++phase) w.phase_first[phase] += w.phase_first[phase - 1];
+    // Each phase is filled from its end.
     const Index base = padded(w, i).low / axis.stride;
-    for (Index k = all.high; k-- > all.low;) {
+    for (Index k = all.low; k < all.high; ++k) {
       const Range l = positions(w, i, k);
       const Index shift = k * axis.dilation / axis.stride - base;
       if (l.size() > 0)
-        w.row_taps[w.row_tap_count++] = {.tap = k,
-                                         .phase = k * axis.dilation % axis.stride,
-                                         .low = l.low,
-                                         .first = l.low + shift,
-                                         .end = l.high + shift};
+        w.row_taps[--w.phase_first[phase_of(k)]] = {
+            .tap = k, .low = l.low, .first = l.low + shift, .end = l.high + shift};
     }
   }
 
@@ -317,8 +325,11 @@ class Folder {
     const WindowAxis& axis = shape_.axes[at(i)];
     const auto visit = [&](Index u) {
       const Index q = start + u + axis.before;
-      points.range[at(i)] = {std::max<Index>(0, -floor_div((axis.out - 1) * axis.stride - q, axis.dilation)),
-                             std::min(axis.kernel, q / axis.dilation + 1)};
+      Range& taps = points.range[at(i)];
+      taps = {std::max<Index>(0, -floor_div((axis.out - 1) * axis.stride - q, axis.dilation)),
+              std::min(axis.kernel, q / axis.dilation + 1)};
+      // From the last tap that falls on a position.
+      while (taps.size() > 0 && (q - (taps.high - 1) * axis.dilation) % axis.stride != 0) --taps.high;
       points.position[at(i)] = q;
       gather(w, a + 1, cols, totals + u * stride, points, sources);
     };
@@ -360,14 +371,13 @@ class Folder {
   void add_sources(const Work& w, int i, const char* cols, Index phase, Points& points,
                    Sources& sources) const {
     if (i >= rank_) {
-      const RowTap row = row_ < 0 ? RowTap{0, 0, 0, 0, 1} : w.row_taps[points.position[at(row_)]];
+      const RowTap row = row_ < 0 ? RowTap{0, 0, 0, 1} : w.row_taps[points.position[at(row_)]];
       return add_source(sources, cols, row.first * unit(w), row.end * unit(w), weight(points));
     }
     const Index tap_stride = p_.cols_strides[shape_.tap(i)], stride = p_.cols_strides[shape_.position(i)];
     if (i == row_) {
-      for (Index j = 0; j < w.row_tap_count; ++j) {
+      for (Index j = w.phase_first[phase]; j < w.phase_first[phase + 1]; ++j) {
         const RowTap& row = w.row_taps[j];
-        if (row.phase != phase) continue;
         points.tap[at(i)] = row.tap;
         points.position[at(i)] = j;
         add_sources(w, i + 1, cols + row.tap * tap_stride + row.low * stride, phase, points, sources);
@@ -376,11 +386,13 @@ class Folder {
     }
     const WindowAxis& axis = shape_.axes[at(i)];
     const Range taps = points.range[at(i)];
-    for (Index k = taps.high; k-- > taps.low;) {
-      const Index reach = points.position[at(i)] - k * axis.dilation;
-      if (reach % axis.stride != 0) continue;
+    if (taps.size() <= 0) return;
+    // Taps `apart` fall on positions `on` further along.
+    const Index apart = tap_step_[at(i)], on = apart * axis.dilation / axis.stride;
+    Index l = (points.position[at(i)] - (taps.high - 1) * axis.dilation) / axis.stride;
+    for (Index k = taps.high - 1; k >= taps.low; k -= apart, l += on) {
       points.tap[at(i)] = k;
-      add_sources(w, i + 1, cols + k * tap_stride + reach / axis.stride * stride, phase, points, sources);
+      add_sources(w, i + 1, cols + k * tap_stride + l * stride, phase, points, sources);
     }
   }
 
@@ -505,9 +517,8 @@ class Folder {
                         .count = 0,
                         .source_row = stride[1],
                         .resume = true};
-        for (Index j = 0; j < w.row_tap_count; ++j) {
+        for (Index j = w.phase_first[phase]; j < w.phase_first[phase + 1]; ++j) {
           const RowTap& tap = w.row_taps[j];
-          if (tap.phase != phase) continue;
           points.tap[at(last_)] = tap.tap;
           add_source(sources,
                      source + n * stride[0] + (tap.tap - points.range[at(last_)].low) * stride[2 + last_] +
@@ -580,6 +591,7 @@ class Folder {
   int rank_, last_;               // of the spatial axes; the last one's number
   Index item_, total_, parts_;    // bytes of an element of the columns, of a sum; numbers in one
   ImageVector size_{}, block_{};  // of the image; of a box of pixels
+  ImageVector tap_step_{};        // by spatial axis: taps so far apart fall on one pixel
   std::array<int, 2 + kMaxSpatial> order_{};
   int inner_ = 0;
   Index phases_ = 1;

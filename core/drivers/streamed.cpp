@@ -47,7 +47,7 @@ void Streamed::close() {
 void Streamed::write(GatherRuns runs) {
   if (runs.target != line_ + end_) begin(runs.target);
   flush_lines();
-  if (runs.bytes >= kLine || (first_ == 0 && runs.bytes >= 12)) {
+  if (runs.bytes >= kernels_.stream_runs_least && (first_ == 0 || runs.bytes >= kLine)) {
     if (first_ > 0) {
       // The line that began elsewhere: the first run leads out of it.
       GatherRuns one = runs;
@@ -61,7 +61,7 @@ void Streamed::write(GatherRuns runs) {
         --one.count;
         write_lines(one);
       }
-      runs.source += runs.step;
+      ++runs.steps;
       --runs.repeats;
     }
     if (runs.repeats > 0) write_lines(runs);
@@ -71,7 +71,7 @@ void Streamed::write(GatherRuns runs) {
   while (runs.repeats > 0) {
     if (round > kBuffer - kLine) {
       write_round(runs);
-      runs.source += runs.step;
+      ++runs.steps;
       --runs.repeats;
       continue;
     }
@@ -81,7 +81,7 @@ void Streamed::write(GatherRuns runs) {
     some.repeats = std::min((kBuffer - end_) / round, runs.repeats);
     kernels_.gather_runs(some);
     end_ += some.repeats * round;
-    runs.source += some.repeats * runs.step;
+    runs.steps += some.repeats;
     runs.repeats -= some.repeats;
   }
 }
@@ -102,7 +102,7 @@ void Streamed::write_round(GatherRuns runs) {
 }
 
 void Streamed::write_first(const GatherRuns& run) {
-  const char* source = run.source + run.offsets[0];
+  const char* source = run.source + run.steps[0] + run.offsets[0];
   const Index some = std::min(run.bytes, kLine - end_);
   std::memcpy(buffer_ + end_, source, static_cast<std::size_t>(some));
   end_ += some;
@@ -113,8 +113,8 @@ void Streamed::write_first(const GatherRuns& run) {
                .offsets = &none,
                .count = 1,
                .bytes = run.bytes - some,
-               .repeats = 1,
-               .step = 0});
+               .steps = &none,
+               .repeats = 1});
 }
 
 void Streamed::write_lines(GatherRuns runs) {

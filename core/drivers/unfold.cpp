@@ -192,8 +192,8 @@ class Unfolder {
                     .offsets = nullptr,
                     .count = 1,
                     .bytes = p_.item,
-                    .repeats = 1,
-                    .step = 0};
+                    .steps = nullptr,
+                    .repeats = 1};
     int next = 0;
     while (next < n && !walks[next].table && walks[next].target == runs.bytes &&
            walks[next].source == runs.bytes)
@@ -212,11 +212,12 @@ class Unfolder {
     }
     runs.offsets = table;
     Index stretch = runs.count * runs.bytes;
-    if (last < n && !walks[last].table && walks[last].target == stretch) {
-      runs.repeats = walks[last].count;
-      runs.step = walks[last].source;
-      stretch *= walks[last++].count;
-    }
+    const bool repeated = last < n && walks[last].target == stretch;
+    if (repeated) runs.repeats = walks[last].count;
+    auto* steps = scratch.take<std::ptrdiff_t>(runs.repeats);
+    for (Index r = 0; r < runs.repeats; ++r) steps[r] = repeated ? walks[last].source_at(r) : 0;
+    runs.steps = steps;
+    if (repeated) stretch *= walks[last++].count;
     // Short stretches, with other memory between them, are better left to the caches.
     write_rest(walks + last, n - last, runs, stretch >= kStreamedStretch ? stream : nullptr);
   }
@@ -227,7 +228,7 @@ class Unfolder {
     if (n == 1 && !outer.table && runs.repeats * runs.count * runs.bytes == p_.item) {
       // Columns without contiguous runs.
       return kernels_.move({.target = runs.target,
-                            .source = runs.source + runs.offsets[0],
+                            .source = runs.source + runs.steps[0] + runs.offsets[0],
                             .target_row = 0,
                             .target_column = outer.target,
                             .source_row = 0,

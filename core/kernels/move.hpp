@@ -8,6 +8,7 @@
 
 #include "kernels/patch_contract.hpp"
 #include "kernels/transpose.hpp"
+#include "kernels/widest.hpp"
 
 namespace {
 
@@ -57,6 +58,68 @@ void move_bytes(const windrow::Move& m) {
                        m.source + i * m.source_row + j * m.source_column, static_cast<std::size_t>(m.item));
 }
 
+// Every second element: two rows become one (zip), or one row two (unzip). What a window's stride of 2 does
+// to the pixels of a row.
+template <class T>
+struct Pair {
+  using V __attribute__((vector_size(16))) = T;
+  static constexpr std::ptrdiff_t kLanes = 16 / static_cast<std::ptrdiff_t>(sizeof(T));
+  static V load(const char* p) {
+    V v;
+    __builtin_memcpy(&v, p, sizeof v);
+    return v;
+  }
+  static void store(char* p, V v) { __builtin_memcpy(p, &v, sizeof v); }
+  static V low(V a, V b) {
+    if constexpr (kLanes == 4) return __builtin_shufflevector(a, b, 0, 4, 1, 5);
+    if constexpr (kLanes == 2) return __builtin_shufflevector(a, b, 0, 2);
+  }
+  static V high(V a, V b) {
+    if constexpr (kLanes == 4) return __builtin_shufflevector(a, b, 2, 6, 3, 7);
+    if constexpr (kLanes == 2) return __builtin_shufflevector(a, b, 1, 3);
+  }
+  static V even(V a, V b) {
+    if constexpr (kLanes == 4) return __builtin_shufflevector(a, b, 0, 2, 4, 6);
+    if constexpr (kLanes == 2) return __builtin_shufflevector(a, b, 0, 2);
+  }
+  static V odd(V a, V b) {
+    if constexpr (kLanes == 4) return __builtin_shufflevector(a, b, 1, 3, 5, 7);
+    if constexpr (kLanes == 2) return __builtin_shufflevector(a, b, 1, 3);
+  }
+};
+
+template <class T>
+void zip(char* target, const char* first, const char* second, std::ptrdiff_t count) {
+  using P = Pair<T>;
+  constexpr auto kItem = static_cast<std::ptrdiff_t>(sizeof(T));
+  std::ptrdiff_t i = 0;
+  for (; i + P::kLanes <= count; i += P::kLanes) {
+    const auto a = P::load(first + i * kItem), b = P::load(second + i * kItem);
+    P::store(target + 2 * i * kItem, P::low(a, b));
+    P::store(target + 2 * i * kItem + 16, P::high(a, b));
+  }
+  for (; i < count; ++i) {
+    store_item(target + 2 * i * kItem, load_item<T>(first + i * kItem));
+    store_item(target + (2 * i + 1) * kItem, load_item<T>(second + i * kItem));
+  }
+}
+
+template <class T>
+void unzip(char* first, char* second, const char* source, std::ptrdiff_t count) {
+  using P = Pair<T>;
+  constexpr auto kItem = static_cast<std::ptrdiff_t>(sizeof(T));
+  std::ptrdiff_t i = 0;
+  for (; i + P::kLanes <= count; i += P::kLanes) {
+    const auto a = P::load(source + 2 * i * kItem), b = P::load(source + 2 * i * kItem + 16);
+    P::store(first + i * kItem, P::even(a, b));
+    P::store(second + i * kItem, P::odd(a, b));
+  }
+  for (; i < count; ++i) {
+    store_item(first + i * kItem, load_item<T>(source + 2 * i * kItem));
+    store_item(second + i * kItem, load_item<T>(source + (2 * i + 1) * kItem));
+  }
+}
+
 // Turns a block over in registers if it can be seen as an array of T; false if not.
 template <class T>
 bool turn(const windrow::Move& m) {
@@ -65,6 +128,14 @@ bool turn(const windrow::Move& m) {
   if (m.target_column != kItem || m.source_row != kItem || place % sizeof(T) != 0 ||
       m.target_row % kItem != 0 || m.source_column % kItem != 0)
     return false;
+  if (m.rows == 2 && m.source_column == 2 * kItem) {
+    unzip<T>(m.target, m.target + m.target_row, m.source, m.columns);
+    return true;
+  }
+  if (m.columns == 2 && m.target_row == 2 * kItem) {
+    zip<T>(m.target, m.source, m.source + m.source_column, m.rows);
+    return true;
+  }
   // A line's worth of columns at a time: as many streams of the source, each read along, and what comes in
   // their place next is fetched meanwhile.
   constexpr std::ptrdiff_t kColumns = 64 / kItem, kRows = 4 * kColumns;
@@ -117,10 +188,13 @@ void move(const windrow::Move& m) {
 // One element, or several side by side, as one register where the target has one so wide.
 template <int kBytes>
 inline void copy_wide(char* target, const char* source) {
-  using V __attribute__((vector_size(kBytes))) = unsigned char;
-  V v;
-  __builtin_memcpy(&v, source, kBytes);
-  __builtin_memcpy(target, &v, kBytes);
+  constexpr int kPart = kBytes < kWidest ? kBytes : kWidest;
+  using V __attribute__((vector_size(kPart))) = unsigned char;
+  for (int i = 0; i < kBytes; i += kPart) {
+    V v;
+    __builtin_memcpy(&v, source + i, kPart);
+    __builtin_memcpy(target + i, &v, kPart);
+  }
 }
 
 // Runs of at most kWide bytes: each is written whole and wide, and the next one covers the excess. The last
@@ -131,9 +205,9 @@ void gather_wide(const windrow::GatherRuns& g) {
   const std::ptrdiff_t* offsets = g.offsets;
   // The last run that may be wide: its excess still ends inside the target.
   const char* const last = g.target + g.repeats * count * bytes - kWide;
-  const char* source = g.source;
   char* target = g.target;
-  for (std::ptrdiff_t r = 0; r < g.repeats; ++r, source += g.step) {
+  for (std::ptrdiff_t r = 0; r < g.repeats; ++r) {
+    const char* source = g.source + g.steps[r];
     std::ptrdiff_t j = 0;
     for (; j + 4 <= count && target + 3 * bytes <= last; j += 4, target += 4 * bytes) {
       copy_wide<kWide>(target, source + offsets[j]);
@@ -158,7 +232,7 @@ void gather_long(const windrow::GatherRuns& g) {
   char* target = g.target;
   for (std::ptrdiff_t r = 0; r < g.repeats; ++r) {
     for (std::ptrdiff_t j = 0; j < g.count; ++j, target += bytes) {
-      const char* source = g.source + r * g.step + g.offsets[j];
+      const char* source = g.source + g.steps[r] + g.offsets[j];
       for (std::ptrdiff_t i = 0; i + kWide < bytes; i += kWide) copy_wide<kWide>(target + i, source + i);
       copy_wide<kWide>(target + bytes - kWide, source + bytes - kWide);
     }
@@ -184,6 +258,15 @@ void stream(char* target, const char* source, std::ptrdiff_t bytes) {
 }
 void stream_end() { _mm_sfence(); }
 
+#elif defined(__AVX2__) && !defined(WINDROW_GENERIC)
+
+void stream(char* target, const char* source, std::ptrdiff_t bytes) {
+  for (std::ptrdiff_t i = 0; i < bytes; i += 32)
+    _mm256_stream_si256(reinterpret_cast<__m256i*>(target + i),
+                        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(source + i)));
+}
+void stream_end() { _mm_sfence(); }
+
 #elif defined(__SSE2__)
 
 void stream(char* target, const char* source, std::ptrdiff_t bytes) {
@@ -203,6 +286,8 @@ void stream_end() {}
 #endif
 
 #if defined(__AVX512BW__) && !defined(WINDROW_GENERIC)
+
+constexpr std::ptrdiff_t kStreamRunsLeast = 12;
 
 // The line that is being put together stays in a register: no store is narrower than a line or crosses one.
 struct OpenLine {
@@ -260,12 +345,12 @@ std::ptrdiff_t stream_short(const windrow::GatherRuns& g, char* line, std::ptrdi
   OpenLine open{_mm512_load_si512(line), fill, g.target};
   const std::ptrdiff_t* offset = g.offsets;
   const std::ptrdiff_t* const last = g.offsets + g.count;
-  const char* source = g.source;
+  const std::ptrdiff_t* step = g.steps;
   const auto next = [&] {
-    const char* run = source + *offset;
+    const char* run = g.source + *step + *offset;
     if (++offset == last) {
       offset = g.offsets;
-      source += g.step;
+      ++step;
     }
     return run;
   };
@@ -275,7 +360,7 @@ std::ptrdiff_t stream_short(const windrow::GatherRuns& g, char* line, std::ptrdi
     const char* sources[kRuns + 1];
     for (; runs >= kRuns; runs -= kRuns, open.target += kRuns * kBytes) {
       if (last - offset > kRuns) {
-        for (int i = 0; i < kRuns; ++i) sources[i] = source + offset[i];
+        for (int i = 0; i < kRuns; ++i) sources[i] = g.source + *step + offset[i];
         offset += kRuns;
       } else {
         for (int i = 0; i < kRuns; ++i) sources[i] = next();
@@ -307,18 +392,20 @@ std::ptrdiff_t stream_runs(const windrow::GatherRuns& g, char* line, std::ptrdif
   }
   OpenLine open{_mm512_load_si512(line), fill, g.target};
   for (std::ptrdiff_t r = 0; r < g.repeats; ++r)
-    for (std::ptrdiff_t j = 0; j < g.count; ++j) open.add(g.source + r * g.step + g.offsets[j], g.bytes);
+    for (std::ptrdiff_t j = 0; j < g.count; ++j) open.add(g.source + g.steps[r] + g.offsets[j], g.bytes);
   _mm512_store_si512(line, open.bytes);
   return open.fill;
 }
 
 #else
 
+constexpr std::ptrdiff_t kStreamRunsLeast = 256;
+
 std::ptrdiff_t stream_runs(const windrow::GatherRuns& g, char* line, std::ptrdiff_t fill) {
   char* target = g.target;
   for (std::ptrdiff_t r = 0; r < g.repeats; ++r) {
     for (std::ptrdiff_t j = 0; j < g.count; ++j) {
-      const char* source = g.source + r * g.step + g.offsets[j];
+      const char* source = g.source + g.steps[r] + g.offsets[j];
       std::ptrdiff_t i = g.bytes < 64 - fill ? g.bytes : 64 - fill;
       __builtin_memcpy(line + fill, source, static_cast<std::size_t>(i));
       fill += i;

@@ -20,14 +20,15 @@ struct Move {
 };
 
 // `repeats` times `count` runs of `bytes` bytes, all one after another at target; run j of repeat r is read
-// from source + r * step + offsets[j]. Up to kOverread bytes after each source run may be read (they are the
+// from source + steps[r] + offsets[j]. Up to kOverread bytes after each source run may be read (they are the
 // caller's own scratch memory); nothing is written after the last run.
 struct GatherRuns {
   char* target;
   const char* source;
   const std::ptrdiff_t* offsets;
   std::ptrdiff_t count, bytes;
-  std::ptrdiff_t repeats, step;
+  const std::ptrdiff_t* steps;
+  std::ptrdiff_t repeats;
 };
 inline constexpr std::ptrdiff_t kOverread = 64;
 
@@ -60,6 +61,9 @@ struct PatchKernels {
   // `fill` bytes (< 64) that belong before the first run. Whole lines are streamed; what is left of the last
   // one is put into `line`. Returns how much that is.
   std::ptrdiff_t (*stream_runs)(const GatherRuns&, char* line, std::ptrdiff_t fill);
+  // Bytes. Shorter runs are put together faster by gather_runs, in memory that stays in the first-level
+  // cache.
+  std::ptrdiff_t stream_runs_least;
   // Copies whole cache lines past the caches: target aligned to 64 bytes, bytes a multiple of 64.
   void (*stream)(char* target, const char* source, std::ptrdiff_t bytes);
   void (*stream_end)();  // after the last stream of a piece, before another thread may read

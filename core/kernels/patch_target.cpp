@@ -23,6 +23,7 @@ constexpr windrow::PatchKernels kKernels = {
     .move = move,
     .gather_runs = gather_runs,
     .stream_runs = stream_runs,
+    .stream_runs_least = kStreamRunsLeast,
     .stream = stream,
     .stream_end = stream_end,
     .sum_rows =

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "kernels/patch_contract.hpp"
+#include "kernels/widest.hpp"
 
 namespace {
 
@@ -89,7 +90,6 @@ constexpr T neutral() {
   return T{0};
 }
 
-// 64 bytes, or 32 or 16 for short rows; where the target is narrower it takes several registers.
 template <class T, int kBytes>
 struct VectorOf {
   using Type __attribute__((vector_size(kBytes))) = T;
@@ -97,20 +97,19 @@ struct VectorOf {
 template <class T, int kBytes>
 using Vector = typename VectorOf<T, kBytes>::Type;
 
-// Bytes. There are more sources than the hardware follows, and each goes on where its row ends.
-constexpr std::ptrdiff_t kAhead = 4096;
-
-// kVectors vectors of totals from x on, where every source has them, into v.
+// kVectors vectors of totals from x on, where every source has them, into v. So many sources are read along
+// at once that nothing needs to be fetched ahead.
 template <class T, class Op, int kBytes, int kVectors>
 inline void sum_block(const windrow::SumRows& s, std::ptrdiff_t row, std::ptrdiff_t x, Vector<T, kBytes>* v) {
   using V = Vector<T, kBytes>;
   constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(T));
   const char* total = s.total + row * s.total_row + x * kSize;
+  V sum[kVectors];
   for (int i = 0; i < kVectors; ++i) {
     if (s.resume) {
-      __builtin_memcpy(&v[i], total + i * kBytes, kBytes);
+      __builtin_memcpy(&sum[i], total + i * kBytes, kBytes);
     } else {
-      v[i] = V{} + neutral<T, Op>();
+      sum[i] = V{} + neutral<T, Op>();
     }
   }
   const std::ptrdiff_t offset = row * s.source_row + x * kSize;
@@ -120,36 +119,40 @@ inline void sum_block(const windrow::SumRows& s, std::ptrdiff_t row, std::ptrdif
     for (int i = 0; i < kVectors; ++i) {
       V value;
       __builtin_memcpy(&value, source + i * kBytes, kBytes);
-      __builtin_prefetch(source + i * kBytes + kAhead, 0, 2);
-      Op::apply(v[i], value, weight);
+      Op::apply(sum[i], value, weight);
     }
   }
+  for (int i = 0; i < kVectors; ++i) v[i] = sum[i];
 }
 
-// A row from first to end, where every source is; at least one vector long.
-template <class T, class Op, int kBytes>
+// A row from first to end, where every source is, in blocks of kVectors vectors; at least one block long.
+template <class T, class Op, int kBytes, int kVectors>
+inline void sum_blocks(const windrow::SumRows& s, std::ptrdiff_t row, std::ptrdiff_t first,
+                       std::ptrdiff_t end) {
+  constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(T));
+  constexpr std::ptrdiff_t kBlock = kVectors * kBytes / kSize;
+  char* total = s.total + row * s.total_row;
+  // The last block lies over the ones before it: it is made from what is there before they are written.
+  Vector<T, kBytes> last[kVectors], v[kVectors];
+  sum_block<T, Op, kBytes, kVectors>(s, row, end - kBlock, last);
+  for (std::ptrdiff_t x = first; x + kBlock < end; x += kBlock) {
+    sum_block<T, Op, kBytes, kVectors>(s, row, x, v);
+    __builtin_memcpy(total + x * kSize, v, sizeof v);
+  }
+  __builtin_memcpy(total + (end - kBlock) * kSize, last, sizeof last);
+}
+
+template <class T, class Op>
 inline void sum_vectors(const windrow::SumRows& s, std::ptrdiff_t row, std::ptrdiff_t first,
                         std::ptrdiff_t end) {
-  constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(T));
-  constexpr std::ptrdiff_t kLanes = kBytes / kSize;
-  char* total = s.total + row * s.total_row;
-  // The last vector lies over the ones before it: it is made from what is there before they are written.
-  Vector<T, kBytes> last, v[8];
-  sum_block<T, Op, kBytes, 1>(s, row, end - kLanes, &last);
-  std::ptrdiff_t x = first;
-  for (; x + 8 * kLanes <= end; x += 8 * kLanes) {
-    sum_block<T, Op, kBytes, 8>(s, row, x, v);
-    __builtin_memcpy(total + x * kSize, v, 8 * kBytes);
-  }
-  for (; x + 4 * kLanes <= end; x += 4 * kLanes) {
-    sum_block<T, Op, kBytes, 4>(s, row, x, v);
-    __builtin_memcpy(total + x * kSize, v, 4 * kBytes);
-  }
-  for (; x + kLanes < end; x += kLanes) {
-    sum_block<T, Op, kBytes, 1>(s, row, x, v);
-    __builtin_memcpy(total + x * kSize, v, kBytes);
-  }
-  __builtin_memcpy(total + (end - kLanes) * kSize, &last, kBytes);
+  const std::ptrdiff_t bytes = (end - first) * static_cast<std::ptrdiff_t>(sizeof(T));
+  if (bytes >= 8 * kWidest) return sum_blocks<T, Op, kWidest, 8>(s, row, first, end);
+  if (bytes >= 4 * kWidest) return sum_blocks<T, Op, kWidest, 4>(s, row, first, end);
+  if (bytes >= 2 * kWidest) return sum_blocks<T, Op, kWidest, 2>(s, row, first, end);
+  if (bytes >= kWidest) return sum_blocks<T, Op, kWidest, 1>(s, row, first, end);
+  if constexpr (kWidest > 32)
+    if (bytes >= 32) return sum_blocks<T, Op, 32, 1>(s, row, first, end);
+  return sum_blocks<T, Op, 16, 1>(s, row, first, end);
 }
 
 // Totals one by one, where not every source has them.
@@ -188,13 +191,7 @@ void sum_rows(const windrow::SumRows& s) {
       continue;
     }
     sum_singly<T, In, Op>(s, row, 0, first);
-    if (bytes >= 64) {
-      sum_vectors<T, Op, 64>(s, row, first, end);
-    } else if (bytes >= 32) {
-      sum_vectors<T, Op, 32>(s, row, first, end);
-    } else {
-      sum_vectors<T, Op, 16>(s, row, first, end);
-    }
+    sum_vectors<T, Op>(s, row, first, end);
     sum_singly<T, In, Op>(s, row, end, s.length);
   }
 }

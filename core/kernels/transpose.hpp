@@ -204,6 +204,79 @@ void transpose(const windrow::Transpose<T>& t) {
   }
 }
 
+#elif defined(__AVX2__) && !defined(WINDROW_GENERIC)
+
+// Blocks of 8 x 8 or 4 x 4 in registers: rows come in by halves, so that only unpacking and shuffling within
+// 128 bits is left to do.
+inline __m256 halves(const float* low, const float* high) {
+  return _mm256_insertf128_ps(_mm256_castps128_ps256(_mm_loadu_ps(low)), _mm_loadu_ps(high), 1);
+}
+inline __m256d halves(const double* low, const double* high) {
+  return _mm256_insertf128_pd(_mm256_castpd128_pd256(_mm_loadu_pd(low)), _mm_loadu_pd(high), 1);
+}
+
+template <int kSize>
+inline void turn_block(float* target, std::ptrdiff_t target_row, const float* source,
+                       std::ptrdiff_t source_row);
+
+template <>
+inline void turn_block<8>(float* target, std::ptrdiff_t target_row, const float* source,
+                          std::ptrdiff_t source_row) {
+  for (int i = 0; i < 8; i += 4, source += 4, target += 4 * target_row) {
+    __m256 r[4];
+    for (int j = 0; j < 4; ++j) r[j] = halves(source + j * source_row, source + (4 + j) * source_row);
+    const __m256 a = _mm256_unpacklo_ps(r[0], r[1]), b = _mm256_unpacklo_ps(r[2], r[3]);
+    const __m256 c = _mm256_unpackhi_ps(r[0], r[1]), d = _mm256_unpackhi_ps(r[2], r[3]);
+    _mm256_storeu_ps(target, _mm256_shuffle_ps(a, b, 0x44));
+    _mm256_storeu_ps(target + target_row, _mm256_shuffle_ps(a, b, 0xee));
+    _mm256_storeu_ps(target + 2 * target_row, _mm256_shuffle_ps(c, d, 0x44));
+    _mm256_storeu_ps(target + 3 * target_row, _mm256_shuffle_ps(c, d, 0xee));
+  }
+}
+
+template <>
+inline void turn_block<4>(float* target, std::ptrdiff_t target_row, const float* source,
+                          std::ptrdiff_t source_row) {
+  __m128 r[4];
+  for (int j = 0; j < 4; ++j) r[j] = _mm_loadu_ps(source + j * source_row);
+  _MM_TRANSPOSE4_PS(r[0], r[1], r[2], r[3]);
+  for (int j = 0; j < 4; ++j) _mm_storeu_ps(target + j * target_row, r[j]);
+}
+
+template <int kSize>
+inline void turn_block(double* target, std::ptrdiff_t target_row, const double* source,
+                       std::ptrdiff_t source_row) {
+  static_assert(kSize == 4);
+  for (int i = 0; i < 4; i += 2, source += 2, target += 2 * target_row) {
+    const __m256d even = halves(source, source + 2 * source_row);
+    const __m256d odd = halves(source + source_row, source + 3 * source_row);
+    _mm256_storeu_pd(target, _mm256_unpacklo_pd(even, odd));
+    _mm256_storeu_pd(target + target_row, _mm256_unpackhi_pd(even, odd));
+  }
+}
+
+// The last blocks lie over the ones before them: there are at least kSize rows and columns.
+template <int kSize, class T>
+void transpose_blocks(const windrow::Transpose<T>& t) {
+  for (std::ptrdiff_t i = 0; i < t.rows; i += kSize) {
+    const std::ptrdiff_t i0 = i + kSize <= t.rows ? i : t.rows - kSize;
+    for (std::ptrdiff_t j = 0; j < t.columns; j += kSize) {
+      const std::ptrdiff_t j0 = j + kSize <= t.columns ? j : t.columns - kSize;
+      turn_block<kSize>(t.target + i0 * t.target_row + j0, t.target_row, t.source + j0 * t.source_row + i0,
+                        t.source_row);
+    }
+  }
+}
+
+template <class T>
+void transpose(const windrow::Transpose<T>& t) {
+  const std::ptrdiff_t least = t.rows < t.columns ? t.rows : t.columns;
+  if constexpr (sizeof(T) == 4)
+    if (least >= 8) return transpose_blocks<8>(t);
+  if (least >= 4) return transpose_blocks<4>(t);
+  transpose_generic(t);
+}
+
 #else
 
 template <class T>
