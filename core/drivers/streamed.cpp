@@ -47,7 +47,7 @@ void Streamed::close() {
 void Streamed::write(GatherRuns runs) {
   if (runs.target != line_ + end_) begin(runs.target);
   flush_lines();
-  if (runs.bytes >= kernels_.stream_runs_least && (first_ == 0 || runs.bytes >= kLine)) {
+  if (kernels_.streams(runs.bytes, end_) && (first_ == 0 || runs.bytes >= kLine)) {
     if (first_ > 0) {
       // The line that began elsewhere: the first run leads out of it.
       GatherRuns one = runs;

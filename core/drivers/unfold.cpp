@@ -143,7 +143,7 @@ class Unfolder {
     }
     box.arrange(order_.data(), p_.item);
     Scratch scratch;
-    char* packed = scratch.take<char>(box.bytes + kOverread);
+    char* packed = scratch.take<char>(kOverread + box.bytes + kOverread) + kOverread;
     if (padded) fill_run(packed, p_.fill, p_.item, box.bytes);
     pack(kernels_, box, size_, p_.x, p_.x_strides, packed);
     write(box, first, count, packed, scratch, stream);

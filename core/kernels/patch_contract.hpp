@@ -20,8 +20,8 @@ struct Move {
 };
 
 // `repeats` times `count` runs of `bytes` bytes, all one after another at target; run j of repeat r is read
-// from source + steps[r] + offsets[j]. Up to kOverread bytes after each source run may be read (they are the
-// caller's own scratch memory); nothing is written after the last run.
+// from source + steps[r] + offsets[j]. Up to kOverread bytes before and after each source run may be read
+// (they are the caller's own scratch memory); nothing is written after the last run.
 struct GatherRuns {
   char* target;
   const char* source;
@@ -57,13 +57,13 @@ enum Number { kI8, kI16, kI32, kI64, kU8, kU16, kU32, kU64, kF16, kF32, kF64, kN
 struct PatchKernels {
   void (*move)(const Move&);
   void (*gather_runs)(const GatherRuns&);
-  // gather_runs past the caches: target is aligned to 64 bytes, and `line` (aligned, 64 bytes) holds the
-  // `fill` bytes (< 64) that belong before the first run. Whole lines are streamed; what is left of the last
-  // one is put into `line`. Returns how much that is.
+  // gather_runs past the caches: target is aligned to 64 bytes, and `line` (aligned, with room for 128 bytes)
+  // holds the `fill` bytes (< 64) that belong before the first run. Whole lines are streamed; what is left of
+  // the last one is put into `line`. Returns how much that is.
   std::ptrdiff_t (*stream_runs)(const GatherRuns&, char* line, std::ptrdiff_t fill);
-  // Bytes. Shorter runs are put together faster by gather_runs, in memory that stays in the first-level
-  // cache.
-  std::ptrdiff_t stream_runs_least;
+  // Whether that is the fast way for runs of so many bytes after such a fill. Others are put together by
+  // gather_runs in memory that stays in the first-level cache, and streamed from there.
+  bool (*streams)(std::ptrdiff_t bytes, std::ptrdiff_t fill);
   // Copies whole cache lines past the caches: target aligned to 64 bytes, bytes a multiple of 64.
   void (*stream)(char* target, const char* source, std::ptrdiff_t bytes);
   void (*stream_end)();  // after the last stream of a piece, before another thread may read

@@ -1,6 +1,7 @@
 // The kernels of unfold and fold for one target, compiled as target.cpp is.
 #include "kernels/move.hpp"
 #include "kernels/patch_contract.hpp"
+#include "kernels/stream.hpp"
 #include "kernels/sum_rows.hpp"
 
 namespace {
@@ -23,7 +24,7 @@ constexpr windrow::PatchKernels kKernels = {
     .move = move,
     .gather_runs = gather_runs,
     .stream_runs = stream_runs,
-    .stream_runs_least = kStreamRunsLeast,
+    .streams = streams,
     .stream = stream,
     .stream_end = stream_end,
     .sum_rows =
