@@ -49,6 +49,22 @@ struct SumRows {
   bool resume;
 };
 
+// Windows added to sums: for every r < repeats, j < count and x < length numbers, in this order,
+//   total[steps[r] + runs[j].total + x numbers] += source[r * source_step + runs[j].source + x numbers]
+// No total is -0, and the runs of one r do not share any. Up to kOverread bytes after a run of totals may be
+// read, and written as they are; what follows a run of the source may be read up to source_end.
+struct AddRun {
+  std::ptrdiff_t total, source;
+};
+struct AddRuns {
+  char* total;
+  const std::ptrdiff_t* steps;
+  const char *source, *source_end;
+  std::ptrdiff_t source_step, repeats;
+  const AddRun* runs;
+  std::ptrdiff_t count, length;
+};
+
 enum Reduction { kAdd, kWeighted, kMax, kMin, kReductions };
 
 // What a run consists of. Complex numbers are pairs of floats; integers wrap, so that adding needs no sign.
@@ -67,6 +83,7 @@ struct PatchKernels {
   // Copies whole cache lines past the caches: target aligned to 64 bytes, bytes a multiple of 64.
   void (*stream)(char* target, const char* source, std::ptrdiff_t bytes);
   void (*stream_end)();  // after the last stream of a piece, before another thread may read
+  void (*add_runs[kNumbers])(const AddRuns&);               // null but for float32 and float64
   void (*sum_rows[kReductions][kNumbers])(const SumRows&);  // float16 comes in, float32 is the total
 };
 

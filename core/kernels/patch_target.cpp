@@ -1,4 +1,5 @@
 // The kernels of unfold and fold for one target, compiled as target.cpp is.
+#include "kernels/add_runs.hpp"
 #include "kernels/move.hpp"
 #include "kernels/patch_contract.hpp"
 #include "kernels/stream.hpp"
@@ -27,6 +28,8 @@ constexpr windrow::PatchKernels kKernels = {
     .streams = streams,
     .stream = stream,
     .stream_end = stream_end,
+    .add_runs = {nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
+                 add_runs<float>, add_runs<double>},
     .sum_rows =
         {
             // Sums of signed integers are those of unsigned ones, which may wrap.

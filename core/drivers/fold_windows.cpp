@@ -1,0 +1,165 @@
+#include <algorithm>
+
+#include "drivers/fold_box.hpp"
+
+namespace windrow {
+namespace {
+
+// Bytes. Sums of the rows that windows are being added to stay in the caches.
+constexpr Index kTotals = Index{768} << 10;
+// Neighbouring windows add to the same sums: so many runs must lie between, or the loads wait for the stores.
+constexpr Index kRunsBetween = 24;
+
+// Columns whose last taps are runs: windows are read as they lie and added to their pixels run by run. The
+// sums of a box reach as far as its windows do on the last axis; on the others, taps that miss it are left
+// out.
+class WindowFold : FoldBoxes {
+ public:
+  WindowFold(const Fold& problem, const Target& target)
+      : FoldBoxes(problem, target),
+        add_runs_(kernels_.add_runs[problem.number]),
+        cols_end_(problem.cols + item_) {
+    for (int e = 0; e < shape_.column_axes(); ++e)
+      cols_end_ += std::max<Index>(0, (column_count(e) - 1) * p_.cols_strides[e]);
+  }
+
+  bool serves() const {
+    const WindowAxis& last = shape_.axes[at(last_)];
+    Index runs = shape_.c;
+    for (int i = 0; i < last_; ++i) runs *= std::min(shape_.axes[at(i)].kernel, shape_.axes[at(i)].size);
+    const bool apart = last.stride > (last.kernel - 1) * last.dilation;
+    return p_.reduction == kAdd && add_runs_ && last.kernel > 1 &&
+           p_.cols_strides[shape_.tap(last_)] == item_ && (apart || runs >= kRunsBetween);
+  }
+
+  void run(const RunContext& context) {
+    arrange_sums(shape_.axes[at(last_)].dilation);
+    choose_block();
+    for_each_box(context, [&](Work& w, Scratch& scratch) { run_box(w, scratch); });
+  }
+
+ private:
+  // What a box's windows have in common.
+  struct Windows {
+    Range row;                    // positions on the last axis
+    const std::ptrdiff_t* steps;  // where the sums of each begin
+    AddRun* runs;
+    Index count;
+    std::array<Range, kMaxSpatial> taps;  // that the runs were listed for
+  };
+
+  // Images, then rows are cut off first: windows stay whole.
+  void choose_block() {
+    const auto totals = [&] {
+      Index bytes = total_;
+      for (int a = 0; a < shape_.image_axes(); ++a) bytes *= block_[at(a)];
+      return bytes;
+    };
+    const auto halve = [&](int a, Index least) {
+      while (totals() > kTotals && block_[at(a)] > least) block_[at(a)] = ceil_div(block_[at(a)], 2);
+    };
+    halve(0, 1);
+    for (int i = 0; i < last_; ++i)
+      halve(2 + i, 2 * ((shape_.axes[at(i)].kernel - 1) * shape_.axes[at(i)].dilation + 1));
+    halve(1, 1);
+    for (int i = 0; i < rank_; ++i) halve(2 + i, 1);
+  }
+
+  void run_box(Work& w, Scratch& scratch) const {
+    const WindowAxis& last = shape_.axes[at(last_)];
+    Windows windows{
+        .row = all_positions(w, last_), .steps = nullptr, .runs = nullptr, .count = 0, .taps = {}};
+    const Range pixels{w.start[at(2 + last_)], w.end[at(2 + last_)]};
+    Range reach = pixels;
+    if (windows.row.size() > 0) {
+      reach.low = std::min(pixels.low, windows.row.low * last.stride - last.before);
+      reach.high = std::max(pixels.high, (windows.row.high - 1) * last.stride - last.before +
+                                             (last.kernel - 1) * last.dilation + 1);
+    }
+    w.sums.start[at(2 + last_)] = reach.low;
+    w.sums.count[at(2 + last_)] = reach.size();
+    w.sums.phases = phases_;
+    w.sums.arrange(order_.data(), total_);
+    w.totals = scratch.take<char>(w.sums.bytes + kOverread);
+    start_totals(p_.number, p_.reduction, w.totals, numbers(w));
+    if (windows.row.size() > 0) {
+      auto* steps = scratch.take<std::ptrdiff_t>(windows.row.size());
+      for (Index r = 0; r < windows.row.size(); ++r)
+        steps[r] = w.sums.offset(2 + last_, (windows.row.low + r) * last.stride - last.before - reach.low);
+      windows.steps = steps;
+      Index most = w.end[1] - w.start[1];
+      for (int i = 0; i < last_; ++i) most *= shape_.axes[at(i)].kernel;
+      windows.runs = scratch.take<AddRun>(most);
+      const char* cols = p_.cols + windows.row.low * p_.cols_strides[shape_.position(last_)];
+      Points points;
+      for (Index n = w.start[0]; n < w.end[0]; ++n)
+        add_rows(w, windows, 0, cols + n * p_.cols_strides[0], w.totals + (n - w.start[0]) * w.sums.stride[0],
+                 points);
+    }
+    finish(w, scratch);
+  }
+
+  // Window positions of all axes but the last, in their order.
+  void add_rows(const Work& w, Windows& windows, int i, const char* cols, char* totals,
+                Points& points) const {
+    if (i == last_) {
+      list_runs(w, windows, points);
+      add_runs_({.total = totals,
+                 .steps = windows.steps,
+                 .source = cols + w.start[1] * p_.cols_strides[1],
+                 .source_end = cols_end_,
+                 .source_step = p_.cols_strides[shape_.position(last_)],
+                 .repeats = windows.row.size(),
+                 .runs = windows.runs,
+                 .count = windows.count,
+                 .length = shape_.axes[at(last_)].kernel * parts_});
+      return;
+    }
+    const WindowAxis& axis = shape_.axes[at(i)];
+    const Range all = all_positions(w, i);
+    for (Index l = all.low; l < all.high; ++l) {
+      points.range[at(i)] = taps(w, i, l);
+      if (points.range[at(i)].size() <= 0) continue;
+      add_rows(w, windows, i + 1, cols + l * p_.cols_strides[shape_.position(i)],
+               totals + (l * axis.stride - padded(w, i).low) * w.sums.stride[at(2 + i)], points);
+    }
+  }
+
+  // The runs of a window: one per channel and tap of all axes but the last.
+  void list_runs(const Work& w, Windows& windows, const Points& points) const {
+    bool same = windows.count > 0;
+    for (int i = 0; i < last_; ++i)
+      same = same && windows.taps[at(i)].low == points.range[at(i)].low &&
+             windows.taps[at(i)].high == points.range[at(i)].high;
+    if (same) return;
+    windows.count = 0;
+    for (int i = 0; i < last_; ++i) windows.taps[at(i)] = points.range[at(i)];
+    for (Index c = 0; c < w.end[1] - w.start[1]; ++c)
+      list_taps(w, windows, 0, {.total = c * w.sums.stride[1], .source = c * p_.cols_strides[1]});
+  }
+
+  void list_taps(const Work& w, Windows& windows, int i, AddRun run) const {
+    if (i == last_) {
+      windows.runs[windows.count++] = run;
+      return;
+    }
+    for (Index k = windows.taps[at(i)].low; k < windows.taps[at(i)].high; ++k)
+      list_taps(w, windows, i + 1,
+                {.total = run.total + k * shape_.axes[at(i)].dilation * w.sums.stride[at(2 + i)],
+                 .source = run.source + k * p_.cols_strides[shape_.tap(i)]});
+  }
+
+  void (*add_runs_)(const AddRuns&);
+  const char* cols_end_;  // after the columns' last element in memory
+};
+
+}  // namespace
+
+bool fold_windows(const Fold& problem, const Target& target, const RunContext& context) {
+  WindowFold fold(problem, target);
+  if (!fold.serves()) return false;
+  fold.run(context);
+  return true;
+}
+
+}  // namespace windrow
