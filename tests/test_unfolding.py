@@ -397,22 +397,57 @@ def test_columns_beyond_the_caches(target, layout, item, channels):
 
 
 @pytest.mark.parametrize("item", ["f4", "f8"])
-@pytest.mark.parametrize("width", [3, 5, 7])
+@pytest.mark.parametrize("width", [3, 4, 5, 6, 7, 8, 12, 16, 20])
 def test_short_runs_beyond_the_caches(item, width):
-    """Runs shorter than a cache line, as many at a time as fill whole lines."""
+    """Runs of about a cache line, as many at a time as fill whole lines, beginning at any of their bytes."""
     itemsize = np.dtype(item).itemsize
     height = (17 << 20) // (300 * 2 * 2 * width * itemsize) + 2
     x = random_bytes(np.random.default_rng(0), (1, 2, height, 299 + width), item)
     windows = np.lib.stride_tricks.sliding_window_view(x.view(f"u{itemsize}"), (2, width), axis=(2, 3))
     expected = np.ascontiguousarray(windows.transpose(0, 2, 3, 1, 4, 5)).tobytes()
     memory = np.full(len(expected) + 200, 77, np.uint8)
-    for start in (0, 4, 8, 40, 101):
+    for start in (0, 4, 8, 16, 32, 40, 48, 101):
         out = memory[start : start + len(expected)].view(item).reshape(-1, 2 * 2 * width)
         wr.unfold(x, (2, width), layout="(n l) (c k)", out=out)
         assert out.tobytes() == expected
         assert (memory[:start] == 77).all()
         assert (memory[start + len(expected) :] == 77).all()
         memory[:] = 77
+
+
+@pytest.mark.parametrize("item", ["f4", "f8", "c8", "c16"])
+@pytest.mark.parametrize(
+    ("shape", "kernel", "options"),
+    [
+        ((2, 40, 60, 60), 3, {"padding": 1}),
+        ((1, 9, 33, 4000), (3, 4), {}),
+        ((1, 16, 64, 50), 5, {"dilation": (1, 2), "padding": ((0, 3), (2, 1))}),
+        ((3, 8, 41, 45), (4, 3), {"stride": (2, 3), "dilation": (1, 4), "padding": 2}),
+        ((1, 8, 2**15), 9, {"dilation": 5, "padding": 4}),
+        ((1, 3, 96, 96), 16, {"stride": 16}),
+        ((2, 5, 9, 10, 40), (2, 3, 17), {"padding": 1}),
+    ],
+)
+def test_sums_of_windows_have_the_bits_of_any_other_order(target, shape, kernel, options, item):
+    """Columns whose windows are runs are summed in another way than those whose positions are."""
+    rng = np.random.default_rng(3)
+    plain = wr.unfold(np.zeros(shape, item), kernel, **options)
+    plain = random_bytes(rng, plain.shape, item)
+    real = plain.view(plain.real.dtype)
+    real[...] = rng.standard_normal(real.shape).astype(real.dtype)
+    odd = rng.integers(0, plain.size, 40)
+    plain.flat[odd] = np.tile(np.array([np.nan, np.inf, -0.0, 1e-320], item), 10)
+    expected = raw(wr.col2im(plain, shape, kernel, layout="n (c k) l", **options))
+    n, taps, places = plain.shape
+    windows = np.ascontiguousarray(plain.transpose(0, 2, 1)).reshape(n * places, taps)
+    # A row of gaps after each window, and nothing readable after the last one.
+    gaps = np.zeros((n * places, taps + 3), item)
+    gaps[:, :taps] = windows
+    for threads in (1, 3):
+        with wr.num_threads(threads):
+            for cols in (windows, gaps[:, :taps], gaps[::-1, :taps][::-1]):
+                got = wr.col2im(cols, shape, kernel, layout="(n l) (c k)", **options)
+                assert raw(got) == expected
 
 
 def test_the_fast_lane_gives_what_the_checks_give():

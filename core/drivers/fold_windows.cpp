@@ -8,7 +8,7 @@ namespace {
 // Bytes. Sums of the rows that windows are being added to stay in the caches.
 constexpr Index kTotals = Index{768} << 10;
 // Neighbouring windows add to the same sums: so many runs must lie between, or the loads wait for the stores.
-constexpr Index kRunsBetween = 24;
+constexpr Index kRunsBetween = 8;
 
 // Columns whose last taps are runs: windows are read as they lie and added to their pixels run by run. The
 // sums of a box reach as far as its windows do on the last axis; on the others, taps that miss it are left
