@@ -116,6 +116,47 @@ def test_explain(capsys):
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(plan.as_dict()))
 
 
+def test_explain_unfold_draws(capsys, tmp_path):
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / "columns.png"
+    command = ["explain", "unfold", "2x1x3x4", "2x2", "--layout", "(c k) (l n)", "--dtype", "float64"]
+    assert cli.main([*command, "--draw", str(picture)]) == 0
+    assert capsys.readouterr().out.splitlines() == [
+        "operation     unfold",
+        "layout        (c k) (l n)",
+        "x shape       (2, 1, 3, 4)",
+        "columns shape (4, 12)",
+        "output size   (2, 3)",
+        "bytes         384",
+        f"picture       {picture}",
+    ]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert cli.main([*command, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["columns_shape"] == [4, 12]
+    assert "picture" not in facts
+
+
+@pytest.mark.parametrize(
+    ("command", "complaint"),
+    [
+        (["unfold", "1x1x3x3", "4x4"], "kernel_size: "),
+        (
+            ["unfold", "1x1x64x64", "3x3", "--draw", "x.png"],
+            "shape: expected columns of at most 4000 elements",
+        ),
+        (["unfold", "1x1x3x3", "2x2", "--layout", "n c"], "layout: missing 'k', 'l'\n    n c\n       ^"),
+        (
+            ["conv", "1x1x3x3", "1x1x2x2", "--draw", "x.png"],
+            "--draw: expected the operation unfold, got conv",
+        ),
+    ],
+)
+def test_explain_unfold_refuses(capsys, command, complaint):
+    assert cli.main(["explain", *command]) == cli.MISUSED
+    assert f"windrow explain: {complaint}" in capsys.readouterr().err
+
+
 def test_explain_refuses_in_the_words_of_the_library(capsys):
     assert cli.main(["explain", "conv", "1x64x56x56", "32x16x3x3"]) == cli.MISUSED
     printed = capsys.readouterr()

@@ -4,7 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from windrow.drawing import draw_layout
+from windrow import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 IMAGES = ROOT / "docs" / "images"
@@ -12,12 +12,15 @@ IMAGES = ROOT / "docs" / "images"
 LAYOUTS = {"torch": "n (c k) l", "notebook": "(c k) (l n)", "rows": "(n l) (c k)"}
 
 
+def draw(*arguments: str) -> None:
+    if cli.main(["explain", "unfold", *arguments]) != 0:
+        raise SystemExit(1)
+
+
 def main() -> None:
     for name, layout in LAYOUTS.items():
-        figure = draw_layout((2, 1, 3, 4), 2, layout=layout)
-        figure.savefig(IMAGES / f"layout_{name}.png", dpi=80)
-    figure = draw_layout((1, 1, 4, 4), 3, stride=2, padding=1)
-    figure.savefig(IMAGES / "layout_padding.png", dpi=80)
+        draw("2x1x3x4", "2x2", "--layout", layout, "--draw", str(IMAGES / f"layout_{name}.png"))
+    draw("1x1x4x4", "3x3", "--stride", "2", "--padding", "1", "--draw", str(IMAGES / "layout_padding.png"))
     script = ROOT / "examples" / "denoise.py"
     subprocess.run([sys.executable, script, "--output", IMAGES / "denoise.png"], check=True)
 

@@ -27,8 +27,8 @@ class WindowFold : FoldBoxes {
     const WindowAxis& last = shape_.axes[at(last_)];
     Index runs = shape_.c;
     for (int i = 0; i < last_; ++i) runs *= std::min(shape_.axes[at(i)].kernel, shape_.axes[at(i)].size);
-    const bool apart = last.stride > (last.kernel - 1) * last.dilation;
-    return p_.reduction == kAdd && add_runs_ && last.kernel > 1 &&
+    const bool apart = last.stride > span();
+    return p_.reduction == kAdd && (1 + 2 * span()) * total_ <= kTotals && add_runs_ && last.kernel > 1 &&
            p_.cols_strides[shape_.tap(last_)] == item_ && (apart || runs >= kRunsBetween);
   }
 
@@ -48,11 +48,15 @@ class WindowFold : FoldBoxes {
     std::array<Range, kMaxSpatial> taps;  // that the runs were listed for
   };
 
-  // Images, then rows are cut off first: windows stay whole.
+  // From a window's first pixel to its last on the last axis.
+  Index span() const { return (shape_.axes[at(last_)].kernel - 1) * shape_.axes[at(last_)].dilation; }
+
+  // Images, then rows are cut off first: windows stay whole. Those that meet the box reach out of it on both
+  // sides.
   void choose_block() {
     const auto totals = [&] {
-      Index bytes = total_;
-      for (int a = 0; a < shape_.image_axes(); ++a) bytes *= block_[at(a)];
+      Index bytes = total_ * (block_[at(1 + rank_)] + 2 * span());
+      for (int a = 0; a <= rank_; ++a) bytes *= block_[at(a)];
       return bytes;
     };
     const auto halve = [&](int a, Index least) {
@@ -73,8 +77,7 @@ class WindowFold : FoldBoxes {
     Range reach = pixels;
     if (windows.row.size() > 0) {
       reach.low = std::min(pixels.low, windows.row.low * last.stride - last.before);
-      reach.high = std::max(pixels.high, (windows.row.high - 1) * last.stride - last.before +
-                                             (last.kernel - 1) * last.dilation + 1);
+      reach.high = std::max(pixels.high, (windows.row.high - 1) * last.stride - last.before + span() + 1);
     }
     w.sums.start[at(2 + last_)] = reach.low;
     w.sums.count[at(2 + last_)] = reach.size();
@@ -88,7 +91,8 @@ class WindowFold : FoldBoxes {
         steps[r] = w.sums.offset(2 + last_, (windows.row.low + r) * last.stride - last.before - reach.low);
       windows.steps = steps;
       Index most = w.end[1] - w.start[1];
-      for (int i = 0; i < last_; ++i) most *= shape_.axes[at(i)].kernel;
+      for (int i = 0; i < last_; ++i)  // taps on pixels of the box
+        most *= std::min(shape_.axes[at(i)].kernel, w.end[at(2 + i)] - w.start[at(2 + i)]);
       windows.runs = scratch.take<AddRun>(most);
       const char* cols = p_.cols + windows.row.low * p_.cols_strides[shape_.position(last_)];
       Points points;
@@ -103,6 +107,7 @@ class WindowFold : FoldBoxes {
   void add_rows(const Work& w, Windows& windows, int i, const char* cols, char* totals,
                 Points& points) const {
     if (i == last_) {
+      checkpoint();
       list_runs(w, windows, points);
       add_runs_({.total = totals,
                  .steps = windows.steps,

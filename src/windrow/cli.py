@@ -6,8 +6,11 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from math import prod
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 import windrow
 
@@ -18,6 +21,8 @@ examples:
   windrow info --json   version, compiler, targets, threads, for a program
   windrow explain conv 1x64x56x56 64x64x3x3 --padding 1
                         what would this layer do?
+  windrow explain unfold 2x1x3x4 2x2 --layout "(c k) (l n)" --draw columns.png
+                        which pixel goes where?
 """
 
 FAILED, MISUSED = 1, 2
@@ -81,9 +86,11 @@ def parser() -> argparse.ArgumentParser:
         description="What a call would do, without doing it: algorithm, kernel, blocks, FLOPs, bytes.",
         epilog="example: windrow explain conv 1x64x56x56 128x64x3x3 --stride 2 --padding 0:1,1:1",
     )
-    explain.add_argument("operation", help="conv, conv_grad_input or conv_grad_weight")
+    explain.add_argument("operation", help="conv, conv_grad_input, conv_grad_weight or unfold")
     explain.add_argument("x_shape", type=sizes, metavar="X", help="shape of x, such as 1x64x56x56")
-    explain.add_argument("w_shape", type=sizes, metavar="W", help="shape of w, such as 128x64x3x3")
+    explain.add_argument(
+        "w_shape", type=sizes, metavar="W", help="shape of w, such as 128x64x3x3; for unfold kernel_size"
+    )
     explain.add_argument("--dtype", default="float32", help="float32 or float64 (%(default)s)")
     explain.add_argument("--stride", type=int_or_sizes, default=1, metavar="N[,N]", help="(1)")
     explain.add_argument(
@@ -101,6 +108,10 @@ def parser() -> argparse.ArgumentParser:
     explain.add_argument("--algorithm", default="auto", help="auto or direct (%(default)s)")
     explain.add_argument("--max-workspace", type=positive, metavar="BYTES", help="(no limit)")
     explain.add_argument("--threads", type=positive, metavar="N", help="(all)")
+    explain.add_argument("--layout", metavar="L", help="of unfold: the order of the columns (n (c k) l)")
+    explain.add_argument(
+        "--draw", metavar="PATH", help="of unfold: a picture of where every pixel goes; needs matplotlib"
+    )
     explain.add_argument("--json", action="store_true", help="print as JSON")
     explain.set_defaults(run=run_explain)
     return top
@@ -158,6 +169,53 @@ def run_info(arguments: argparse.Namespace) -> int:
 
 def run_explain(arguments: argparse.Namespace) -> int:
     """What ``windrow.explain`` says; its refusals are misuse of the command."""
+    try:
+        if arguments.operation == "unfold":
+            return explain_unfold(arguments)
+        for name in ("layout", "draw"):
+            if getattr(arguments, name) is not None:
+                raise ValueError(f"--{name}: expected the operation unfold, got {arguments.operation}")
+        return explain_conv(arguments)
+    except (TypeError, ValueError) as error:
+        print(f"windrow explain: {error}", file=sys.stderr)
+        return MISUSED
+
+
+def explain_unfold(arguments: argparse.Namespace) -> int:
+    """The columns' shape and size, and with ``--draw`` a picture of them."""
+    from .geometry import patch_geometry  # noqa: PLC0415
+    from .layout import column_shape, parse_layout  # noqa: PLC0415
+
+    x_shape, kernel = arguments.x_shape, arguments.w_shape
+    windows = {name: getattr(arguments, name) for name in ("stride", "padding", "dilation")}
+    geometry = patch_geometry(x_shape, kernel, **windows, x_name="x_shape")
+    layout = parse_layout(arguments.layout or "n (c k) l", geometry.windows.rank)
+    shape = column_shape(layout, geometry)
+    facts = {
+        "operation": "unfold",
+        "layout": layout.spec,
+        "x_shape": x_shape,
+        "columns_shape": shape,
+        "output_size": geometry.windows.output_size,
+        "bytes": prod(shape) * np.dtype(arguments.dtype).itemsize,
+    }
+    if arguments.draw is not None:
+        from .drawing import draw_layout  # noqa: PLC0415
+
+        try:
+            figure = draw_layout(x_shape, kernel, **windows, layout=layout.spec)
+        except ImportError as error:
+            print(f"windrow explain: --draw: {error}; pip install matplotlib", file=sys.stderr)
+            return FAILED
+        figure.savefig(arguments.draw, dpi=80)
+        facts["picture"] = arguments.draw
+    lines = (f"{name.replace('_', ' '):14}{value}" for name, value in facts.items())
+    print(json.dumps(facts, indent=2) if arguments.json else "\n".join(lines))
+    return 0
+
+
+def explain_conv(arguments: argparse.Namespace) -> int:
+    """The plan of a convolution or of one of its gradients."""
     options = {
         name: getattr(arguments, name)
         for name in (
@@ -172,11 +230,7 @@ def run_explain(arguments: argparse.Namespace) -> int:
             "threads",
         )
     }
-    try:
-        plan = windrow.explain(arguments.operation, arguments.x_shape, arguments.w_shape, **options)
-    except (TypeError, ValueError) as error:
-        print(f"windrow explain: {error}", file=sys.stderr)
-        return MISUSED
+    plan = windrow.explain(arguments.operation, arguments.x_shape, arguments.w_shape, **options)
     print(json.dumps(plan.as_dict(), indent=2) if arguments.json else plan)
     return 0
 
