@@ -157,7 +157,7 @@ class GatheredFold : FoldBoxes {
     }
   }
 
-  ImageVector tap_step_{};     // by spatial axis: taps so far apart fall on one pixel
+  ImageVector tap_step_;       // by spatial axis: taps so far apart fall on one pixel
   int row_ = -1, group_ = -1;  // spatial axes: along rows of sums; of rows that have their taps in common
 };
 

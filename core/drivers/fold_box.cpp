@@ -17,8 +17,11 @@ FoldBoxes::FoldBoxes(const Fold& problem, const Target& target)
   size_[0] = shape_.n;
   size_[1] = shape_.c;
   for (int i = 0; i < rank_; ++i) size_[at(2 + i)] = shape_.axes[at(i)].size;
-  for (int a = 0; a < shape_.image_axes(); ++a) order_[at(a)] = a;
-  block_ = size_;
+  // Only the axes that there are: a tiny call would notice the rest.
+  for (int a = 0; a < shape_.image_axes(); ++a) {
+    order_[at(a)] = a;
+    block_[at(a)] = size_[at(a)];
+  }
 }
 
 Index FoldBoxes::column_count(int e) const {

@@ -145,11 +145,11 @@ class FoldBoxes {
   const Fold& p_;
   const PatchShape& shape_;
   const PatchKernels& kernels_;
-  int rank_, last_;                           // of the spatial axes; the last one's number
-  Index item_, total_, parts_;                // bytes of an element of the columns, of a sum; numbers in one
-  ImageVector size_{}, block_{};              // of the image; of a box of pixels
-  std::array<int, 2 + kMaxSpatial> order_{};  // of the sums' axes
-  int inner_ = 0;                             // the last of them
+  int rank_, last_;                         // of the spatial axes; the last one's number
+  Index item_, total_, parts_;              // bytes of an element of the columns, of a sum; numbers in one
+  ImageVector size_, block_;                // of the image; of a box of pixels
+  std::array<int, 2 + kMaxSpatial> order_;  // of the sums' axes
+  int inner_ = 0;                           // the last of them
   Index phases_ = 1;
 
  private:
