@@ -23,11 +23,14 @@ from typing import Any
 import numpy as np
 from onnx.reference.op_run import OpRun
 
-from . import convolution, transposed, unfolding
+from . import convolution, pooling, transposed, unfolding
 from .arguments import show
 from .arrays import Array
 
-__all__ = ["OPERATORS", "Col2Im", "Conv", "ConvInteger", "ConvTranspose", "QLinearConv"]
+__all__ = [
+    "OPERATORS", "AveragePool", "Col2Im", "Conv", "ConvInteger", "ConvTranspose", "GlobalAveragePool",
+    "GlobalMaxPool", "MaxPool", "MaxUnpool", "QLinearConv",
+]  # fmt: skip
 
 _MODES = {"SAME_UPPER": "same", "SAME_LOWER": "same_lower", "VALID": "valid"}
 
@@ -235,4 +238,108 @@ class QLinearConv(OpRun):
         return (np.clip(scaled, limits.min, limits.max).astype(y_zero_point.dtype),)
 
 
-OPERATORS = [Col2Im, Conv, ConvInteger, ConvTranspose, QLinearConv]
+def _pool_options(
+    x: Array, auto_pad: Any, ceil_mode: Any, dilations: Any, pads: Any, strides: Any
+) -> dict[str, Any]:
+    rank = x.ndim - 2
+    return {
+        "stride": _per_axis(strides, rank),
+        "padding": _sides(auto_pad, pads, rank),
+        "dilation": _per_axis(dilations, rank),
+        "ceil_mode": bool(ceil_mode),
+    }
+
+
+class MaxPool(OpRun):
+    """ONNX's MaxPool, with the indices if the node has a second output."""
+
+    def _run(
+        self,
+        x: Array,
+        auto_pad: str | None = None,
+        ceil_mode: Any = None,
+        dilations: Any = None,
+        kernel_shape: Any = None,
+        pads: Any = None,
+        storage_order: Any = None,
+        strides: Any = None,
+    ) -> tuple[Array, ...]:
+        options = _pool_options(x, auto_pad, ceil_mode, dilations, pads, strides)
+        [wide] = _computed(x)
+        if len(self.onnx_node.output) == 1:
+            return (pooling.max_pool(wide, tuple(kernel_shape), **options).astype(x.dtype, copy=False),)
+        y, indices = pooling.max_pool_with_indices(wide, tuple(kernel_shape), **options)
+        size = x.shape[2:]
+        if storage_order:
+            indices = np.ravel_multi_index(np.unravel_index(indices, size)[::-1], size[::-1])
+        planes = np.arange(x.shape[0] * x.shape[1]).reshape(*x.shape[:2], *(1 for _ in size))
+        return y.astype(x.dtype, copy=False), indices.astype(np.int64) + planes * int(np.prod(size))
+
+
+class MaxUnpool(OpRun):
+    """ONNX's MaxUnpool; what a larger output_shape adds at the ends is zero."""
+
+    def _run(
+        self,
+        X: Array,
+        indices: Array,
+        output_shape: Array | None = None,
+        kernel_shape: Any = None,
+        pads: Any = None,
+        strides: Any = None,
+    ) -> tuple[Array]:
+        rank = X.ndim - 2
+        steps, sides = _per_axis(strides, rank), _sides(None, pads, rank)
+        size = tuple(
+            (count - 1) * step + kernel - before - after
+            for count, step, kernel, (before, after) in zip(X.shape[2:], steps, kernel_shape, sides)
+        )
+        [wide] = _computed(X)
+        y = pooling.max_unpool(wide, indices % int(np.prod(size)), size).astype(X.dtype, copy=False)
+        if output_shape is None or tuple(output_shape) == y.shape:
+            return (y,)
+        whole = np.zeros(tuple(int(length) for length in output_shape), X.dtype)
+        whole[tuple(slice(length) for length in y.shape)] = y
+        return (whole,)
+
+
+class AveragePool(OpRun):
+    """ONNX's AveragePool."""
+
+    def _run(
+        self,
+        x: Array,
+        auto_pad: str | None = None,
+        ceil_mode: Any = None,
+        count_include_pad: Any = None,
+        dilations: Any = None,
+        kernel_shape: Any = None,
+        pads: Any = None,
+        strides: Any = None,
+    ) -> tuple[Array]:
+        options = _pool_options(x, auto_pad, ceil_mode, dilations, pads, strides)
+        [wide] = _computed(x)
+        y = pooling.avg_pool(wide, tuple(kernel_shape), count_include_pad=bool(count_include_pad), **options)
+        return (y.astype(x.dtype, copy=False),)
+
+
+class GlobalAveragePool(OpRun):
+    """ONNX's GlobalAveragePool."""
+
+    def _run(self, x: Array) -> tuple[Array]:
+        [wide] = _computed(x)
+        return (pooling.avg_pool(wide, x.shape[2:]).astype(x.dtype, copy=False),)
+
+
+class GlobalMaxPool(OpRun):
+    """ONNX's GlobalMaxPool."""
+
+    def _run(self, x: Array) -> tuple[Array]:
+        [wide] = _computed(x)
+        return (pooling.max_pool(wide, x.shape[2:]).astype(x.dtype, copy=False),)
+
+
+OPERATORS = [
+    AveragePool, Col2Im, Conv, ConvInteger, ConvTranspose, GlobalAveragePool, GlobalMaxPool, MaxPool,
+    MaxUnpool, QLinearConv,
+]  # fmt: skip
