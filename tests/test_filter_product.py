@@ -1,4 +1,4 @@
-"""Lanes along the filters, for channels-last results: the bits of the other drivers."""
+"""Lanes along the filters, for channels-last results and small images: the bits of the other drivers."""
 
 import hypothesis.strategies as st
 import numpy as np
@@ -118,9 +118,49 @@ def test_non_finite_values_stay_where_they_belong(target, dtype):
     )
 
 
+PASSES = "conv", "conv_grad_input"
+SMALL_IMAGES = [
+    ((2, 300, 7, 7), (50, 300, 1, 1), {}),
+    ((3, 20, 7, 7), (70, 20, 3, 3), {"padding": 1}),
+    ((2, 48, 14, 14), (64, 48, 3, 3), {"padding": 1, "stride": 2}),
+    ((1, 64, 14, 14), (64, 64, 1, 1), {"stride": 2}),
+    ((2, 96, 40), (128, 48, 5), {"groups": 2, "stride": 3}),
+    ((1, 48, 3, 4, 9), (50, 48, 1, 2, 2), {}),
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("x_shape", "w_shape", "options"), SMALL_IMAGES)
+def test_small_images_have_the_bits_of_channels_last(target, x_shape, w_shape, options, dtype):
+    """Sums that are turned over, into results of any strides; more than one piece of work."""
+    x_shape = (5 * x_shape[0], *x_shape[1:])
+    rng = np.random.default_rng(7)
+    x, w, b, dy = operands(x_shape, w_shape, options, dtype, rng)
+    first = {"memory_format": "channels_first", **options}
+    if dtype == np.float32:
+        assert "filter_product" in [kernel(op, x_shape, w_shape, dtype, **first) for op in PASSES]
+    y = wr.conv(channels_last(x), w, b, max_workspace=ROOM, **options)
+    dx = wr.conv_grad_input(channels_last(dy), w, x_shape, max_workspace=ROOM, **options)
+    check_bits(x, w, b, dy, options, rng)
+    for change in (np.copy, lambda a: scrambled(rng, a)):
+        out_y, out_dx = (
+            change(np.full_like(y, np.nan, order="C")),
+            change(np.full_like(dx, np.nan, order="C")),
+        )
+        for threads in (1, 3):
+            with wr.num_threads(threads):
+                wr.conv(change(x), w, b, max_workspace=ROOM, out=out_y, **options)
+                wr.conv_grad_input(change(dy), w, x_shape, max_workspace=ROOM, out=out_dx, **options)
+            np.testing.assert_array_equal(bits(out_y), bits(y))
+            np.testing.assert_array_equal(bits(out_dx), bits(dx))
+
+
 @pytest.mark.parametrize(
     ("x_shape", "w_shape", "format", "expected"),
     [
+        ((1, 64, 7, 7), (64, 64, 3, 3), "channels_first", False),
+        ((1, 64, 14, 14), (64, 64, 1, 1), "channels_first", True),
+        ((1, 64, 14, 14), (64, 64, 3, 3), "channels_first", False),
         ((1, 64, 56, 56), (64, 64, 3, 3), "channels_last", True),
         ((1, 64, 56, 56), (64, 64, 3, 3), "channels_first", False),
         ((1, 64, 56, 56), (64, 1, 3, 3), "channels_last", False),
@@ -128,7 +168,7 @@ def test_non_finite_values_stay_where_they_belong(target, dtype):
     ],
 )
 def test_explain_says_so(x_shape, w_shape, format, expected):
-    options = {"groups": x_shape[1] // w_shape[1], "padding": 1, "memory_format": format}
+    options = {"groups": x_shape[1] // w_shape[1], "padding": w_shape[2] // 2, "memory_format": format}
     assert (kernel("conv", x_shape, w_shape, np.float32, **options) == "filter_product") is expected
 
 

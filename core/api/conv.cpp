@@ -74,7 +74,11 @@ ProductPlan plan_product(const WindowProduct<T>& p, const CallOptions& options, 
   plan.scratch = product_scratch(plan.blocks, tile);
   // Asked before the strips, so that the least workspace does not depend on what is faster.
   plan.threads = threads_with_room(plan.scratch, options, threads);
-  plan.filters = choose_filters(p.grid, size, p.channels, p.target_row, tile, most);
+  const FilterStrides strides{.target_row = p.target_row,
+                              .factor_row = p.factor_row,
+                              .factor_channel = p.factor_channel,
+                              .accumulate = p.accumulate};
+  plan.filters = choose_filters(p.grid, size, p.channels, strides, tile, most);
   if (plan.filters) {
     plan.scratch = filter_scratch(p.grid, p.channels, *plan.filters, tile);
     return plan;

@@ -17,6 +17,12 @@ PixelStrips strips_of(const PixelGrid& grid, Index channels, const FilterBlocks&
   return {grid, blocks.rows, blocks.columns, channels, kLine / element};
 }
 
+// From pixel to pixel in the sums of one piece. Whole lines, but not so many that they share few sets of the
+// first-level cache.
+Index sums_row(const FilterBlocks& blocks, const Tile& tile) {
+  return blocks.turned ? blocks.filters + tile.columns() : tile.columns();
+}
+
 template <class T>
 class Driver {
  public:
@@ -25,6 +31,7 @@ class Driver {
         blocks_(blocks),
         kernels_(target.kernels<T>()),
         nr_(Index{kernels_.lanes} * kernels_.vectors),
+        sums_row_(sums_row(blocks, tile_of<T>(target))),
         strips_(strips_of(joined_pixels(problem.grid), problem.channels, blocks, sizeof(T))),
         taps_(problem.grid.taps()),
         terms_(problem.channels * taps_),
@@ -46,9 +53,9 @@ class Driver {
     const Index group = index / filter_blocks_ / unit_blocks_;
 
     Scratch scratch;
-    T* packed = scratch.take<T>(nr_ * kChunk);
+    T* packed = scratch.take<T>(round_up(filters, nr_) * kChunk);
     auto* steps = scratch.take<Step>(kChunk);
-    T* sums = scratch.take<T>(units * blocks_.rows * blocks_.columns * nr_);
+    T* sums = scratch.take<T>(units * blocks_.rows * blocks_.columns * sums_row_);
     T* strip = strips_.in_place() ? nullptr : scratch.take<T>(units * strips_.elements());
     const T* source = p_.source + group * p_.source_group;
     for (Index u = 0; strip && terms_ > 0 && u < units; ++u)
@@ -61,26 +68,22 @@ class Driver {
     do {  // once even where there are no terms: the result is then zero plus the bias
       const Index k1 = std::min(k0 + kChunk, terms_);
       set_steps(k0, k1, steps);
+      pack(k0, k1, filters, factor + filter0 * p_.factor_row, packed);
       for (Index m = filter0; m < filter0 + filters; m += nr_) {
         Panel panel{.first = m, .count = std::min(nr_, filter0 + filters - m), .k0 = k0, .k1 = k1};
         panel.bias = k1 == terms_ && p_.bias ? p_.bias + (group * p_.rows + m) * p_.bias_stride : nullptr;
-        pack(panel, factor + m * p_.factor_row, packed);
-        // Next come the next filters, or the first ones with the next terms.
-        if (m + nr_ < filter0 + filters) {
-          fetch(k0, k1, std::min(nr_, filter0 + filters - m - nr_), factor + (m + nr_) * p_.factor_row);
-        } else {
-          fetch(k1, std::min(k1 + kChunk, terms_), std::min(nr_, filters), factor + filter0 * p_.factor_row);
-        }
+        if (channels_follow_)
+          fetch(k1, std::min(k1 + kChunk, terms_), panel.count, factor + m * p_.factor_row);
         const Product<T> product{.a = nullptr,
                                  .a_row = pixel_step_,
-                                 .b = packed,
+                                 .b = packed + (m - filter0) * (k1 - k0),
                                  .step = steps,
                                  .c = nullptr,
                                  .c_row = 0,
                                  .k = k1 - k0,
                                  .accumulate = k0 > 0 || p_.accumulate,
                                  .bias = nullptr};
-        T* buffer = sums;
+        T* buffer = sums + (blocks_.turned ? m - filter0 : 0);
         for (Index u = 0; u < units; ++u) {
           const PixelBlock block = strips_.block(unit0 + u);
           const T* first = strip ? strip + u * strips_.elements() : source + strips_.source_place(block);
@@ -89,6 +92,11 @@ class Driver {
       }
       k0 = k1;
     } while (k0 < terms_);
+    for (Index u = 0; blocks_.turned && u < units; ++u) {
+      const PixelBlock block = strips_.block(unit0 + u);
+      store_turned(block, sums, filters, packed, target + block.target + filter0 * p_.target_row);
+      sums += block.rows * block.columns * sums_row_;
+    }
   }
 
  private:
@@ -107,45 +115,44 @@ class Driver {
     }
   }
 
-  // The factors of a panel's filters and terms: [term][filter], zeros past the last filter.
-  void pack(const Panel& panel, const T* factor, T* packed) const {
-    if (panel.count < nr_) std::fill_n(packed, (panel.k1 - panel.k0) * nr_, T{0});
-    for (Index k = panel.k0; k < panel.k1;) {
+  // The factors of some filters, for the terms [k0, k1): a panel [term][filter] for every NR of them, zeros
+  // past the last filter. Terms come first, filters of all panels within them, in the order of memory if the
+  // factors of neighbouring filters are neighbours.
+  void pack(Index k0, Index k1, Index filters, const T* factor, T* packed) const {
+    const Index panel = (k1 - k0) * nr_, tail = filters % nr_;
+    if (tail != 0) std::fill_n(packed + (filters - tail) / nr_ * panel, panel, T{0});
+    for (Index k = k0; k < k1;) {
       const Index channel = k / taps_, tap = k % taps_;
       const T* from = factor + channel * p_.factor_channel + tap_factor(tap);
       // Terms that lie side by side are turned over together, forwards or backwards.
-      const auto [terms, step] = neighbours(tap, panel.k1 - k);
-      if (p_.factor_row == 1) {
-        std::copy_n(from, panel.count, packed);
-        packed += nr_;
-        k += 1;
-        continue;
+      const auto [terms, step] = neighbours(tap, k1 - k);
+      const T* first = step > 0 ? from : from - (terms - 1);
+      for (Index m = 0; m < filters; m += nr_) {
+        T* target = packed + m / nr_ * panel + (k - k0) * nr_;
+        const Index count = std::min(nr_, filters - m);
+        if (terms == 1) {
+          kernels_.collect(
+              {.target = target, .source = from + m * p_.factor_row, .step = p_.factor_row, .count = count});
+          continue;
+        }
+        kernels_.transpose({.target = step > 0 ? target : target + (terms - 1) * nr_,
+                            .target_row = step * nr_,
+                            .source = first + m * p_.factor_row,
+                            .source_row = p_.factor_row,
+                            .rows = terms,
+                            .columns = count,
+                            .ahead = 0});
       }
-      kernels_.transpose({.target = step > 0 ? packed : packed + (terms - 1) * nr_,
-                          .target_row = step * nr_,
-                          .source = step > 0 ? from : from - (terms - 1),
-                          .source_row = p_.factor_row,
-                          .rows = terms,
-                          .columns = panel.count,
-                          .ahead = 0});
-      packed += terms * nr_;
       k += terms;
     }
   }
 
-  // Factors that are packed next come from memory while the kernel works: they lie on too many pages for the
-  // hardware to guess.
+  // Where every filter has terms of its own side by side, those of the next chunk lie on as many pages as
+  // there are filters, too many for the hardware to guess.
   void fetch(Index k0, Index k1, Index filters, const T* factor) const {
     constexpr Index kLine = 64 / sizeof(T);
-    const auto fetch_run = [](const T* from, Index count) {
-      for (Index i = 0; i < count; i += kLine) __builtin_prefetch(from + i, 0, 2);
-    };
-    if (channels_follow_) {
-      for (Index m = 0; m < filters; ++m) fetch_run(factor + m * p_.factor_row + k0, k1 - k0);
-    } else if (p_.factor_row > 0 && p_.factor_row <= kLine) {
-      for (Index channel = k0 / taps_; channel * taps_ < k1; ++channel)
-        fetch_run(factor + channel * p_.factor_channel, filters * p_.factor_row);
-    }
+    for (Index m = 0; m < filters; ++m)
+      for (Index k = k0; k < k1; k += kLine) __builtin_prefetch(factor + m * p_.factor_row + k, 0, 2);
   }
 
   Index tap_factor(Index tap) const { return p_.factor_tap[static_cast<std::size_t>(tap)]; }
@@ -167,7 +174,8 @@ class Driver {
   void run_block(Product<T> product, const Panel& panel, const PixelBlock& block, const T* first, T* target,
                  T*& buffer) const {
     const int vectors = static_cast<int>(ceil_div(panel.count, kernels_.lanes));
-    const bool whole = panel.count % kernels_.lanes == 0;
+    const bool in_place = !blocks_.turned && panel.count % kernels_.lanes == 0;
+    const bool copied = !blocks_.turned && !in_place;  // filters that fill no vector are summed in a buffer
     // Tiles of nearly equal size: small ones cannot hide the latency of their sums.
     const Index tiles = ceil_div(block.columns, kernels_.rows);
     const Index pixel = strips_.last().target_stride;
@@ -176,20 +184,58 @@ class Driver {
         const Index from = block.columns * t / tiles, to = block.columns * (t + 1) / tiles;
         T* result = target + r * strips_.row_axis().target_stride + from * pixel;
         product.a = first + r * row_step_ + from * pixel_step_;
-        // Filters that fill no vector are summed in a buffer.
-        product.c = whole ? result : buffer;
-        product.c_row = whole ? pixel : nr_;
-        if (!whole && p_.accumulate && panel.k0 == 0) {
+        product.c = in_place ? result : buffer;
+        product.c_row = in_place ? pixel : sums_row_;
+        if (copied && p_.accumulate && panel.k0 == 0) {
           for (Index i = 0; i < to - from; ++i)
-            std::copy_n(result + i * pixel, panel.count, buffer + i * nr_);
+            std::copy_n(result + i * pixel, panel.count, buffer + i * sums_row_);
         }
         kernels_.product(product, static_cast<int>(to - from), vectors);
         if (panel.bias) add_bias(product.c, product.c_row, to - from, panel);
-        if (!whole && panel.k1 == terms_) {
+        if (copied && panel.k1 == terms_) {
           for (Index i = 0; i < to - from; ++i)
-            std::copy_n(buffer + i * nr_, panel.count, result + i * pixel);
+            std::copy_n(buffer + i * sums_row_, panel.count, result + i * pixel);
         }
-        if (!whole) buffer += (to - from) * nr_;
+        if (!in_place) buffer += (to - from) * sums_row_;
+      }
+    }
+  }
+
+  // The sums [pixel][filter] of a block to where they belong.
+  void store_turned(const PixelBlock& block, const T* sums, Index filters, T* buffer, T* target) const {
+    const Index step = strips_.last().target_stride, row_stride = strips_.row_axis().target_stride;
+    const bool flat = row_stride == block.columns * step;  // rows that follow one another are one
+    const Index rows = flat ? 1 : block.rows, columns = flat ? block.rows * block.columns : block.columns;
+    Transpose<T> turn{.target = target,
+                      .target_row = p_.target_row,
+                      .source = sums,
+                      .source_row = sums_row_,
+                      .rows = filters,
+                      .columns = columns,
+                      .ahead = 0};
+    for (Index r = 0; r < rows; ++r, turn.source += columns * sums_row_) {
+      turn.target = target + r * row_stride;
+      if (step == 1) {
+        kernels_.transpose(turn);
+        continue;
+      }
+      // Pixels that do not lie side by side: some of a few filters at a time, through the buffer.
+      for (Index m = 0; m < filters; m += nr_) {
+        for (Index i = 0; i < columns; i += kChunk) {
+          const Index some = std::min(nr_, filters - m), count = std::min(Index{kChunk}, columns - i);
+          kernels_.transpose({.target = buffer,
+                              .target_row = kChunk,
+                              .source = turn.source + i * sums_row_ + m,
+                              .source_row = sums_row_,
+                              .rows = some,
+                              .columns = count,
+                              .ahead = 0});
+          for (Index f = 0; f < some; ++f)
+            kernels_.spread({.target = turn.target + (m + f) * p_.target_row + i * step,
+                             .source = buffer + f * kChunk,
+                             .step = step,
+                             .count = count});
+        }
       }
     }
   }
@@ -202,7 +248,7 @@ class Driver {
   const WindowProduct<T>& p_;
   const FilterBlocks& blocks_;
   const KernelTable<T>& kernels_;
-  const Index nr_;
+  const Index nr_, sums_row_;
   const PixelStrips strips_;
   const Index taps_, terms_, unit_blocks_, filter_blocks_;
   const Index pixel_step_, row_step_;  // from pixel to pixel in what the kernel reads
@@ -230,8 +276,8 @@ Index filter_strip_elements(const PixelGrid& grid, Index channels, const FilterB
 }
 
 Index filter_scratch(const PixelGrid& grid, Index channels, const FilterBlocks& blocks, const Tile& tile) {
-  const Index packed = kChunk * tile.columns();
-  const Index sums = blocks.units * blocks.rows * blocks.columns * tile.columns();
+  const Index packed = kChunk * blocks.filters;
+  const Index sums = blocks.units * blocks.rows * blocks.columns * sums_row(blocks, tile);
   return (packed + sums + filter_strip_elements(grid, channels, blocks, tile)) * tile.bytes +
          kChunk * Index{sizeof(Step)};
 }

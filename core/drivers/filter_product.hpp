@@ -1,7 +1,8 @@
 // The product over windows with lanes along the filters: the two operands of the micro-kernel change places.
 // Rows of a tile are pixels, whose windows are read from a channels-last strip, or in place; its columns are
-// rows of the result, whose factors are packed into panels. It serves targets whose filters lie side by side:
-// channels-last arrays. Same plan of sums as drivers/window_product, so the same bits.
+// rows of the result, whose factors are packed into panels. It serves targets whose filters lie side by side,
+// as in channels-last arrays; others, if they have few pixels, by turning the sums over at the end. Same plan
+// of sums as drivers/window_product, so the same bits.
 #pragma once
 
 #include "drivers/window_product.hpp"
@@ -12,7 +13,8 @@ namespace windrow {
 struct FilterBlocks {
   Index rows = 0, columns = 0;  // pixels of one unit
   Index units = 0;              // of one piece of work
-  Index filters = 0;            // result rows of one piece, a multiple of NR unless they are all
+  Index filters = 0;            // result rows of one piece, a multiple of NR
+  bool turned = false;          // sums are kept in scratch memory and turned over at the end; no `accumulate`
 };
 
 template <class T>

@@ -20,9 +20,17 @@ struct ProductSize {
 std::optional<StripBlocks> choose_strips(const PixelGrid& grid, const ProductSize& size, Index channels,
                                          const Tile& tile, Index most_scratch);
 
-// Blocks for drivers/filter_product if the target's rows lie side by side and fill its lanes, and they fit.
+// What the choice of drivers/filter_product depends on besides: where result rows and factors lie.
+struct FilterStrides {
+  Index target_row, factor_row, factor_channel;
+  bool accumulate;
+};
+
+// Blocks for drivers/filter_product if the target's rows lie side by side and fill lanes, or pixels are few,
+// and they fit.
 std::optional<FilterBlocks> choose_filters(const PixelGrid& grid, const ProductSize& size, Index channels,
-                                           Index target_row, const Tile& tile, Index most_scratch);
+                                           const FilterStrides& strides, const Tile& tile,
+                                           Index most_scratch);
 
 ProductBlocks choose_blocks(const ProductSize& size, const Tile& tile, Index most_scratch);
 
