@@ -85,6 +85,14 @@ nb::object with_type_of(nb::handle array, Body&& body) {
   return nb::none();
 }
 
+// What "auto" stands for: WINDROW_ALGORITHM, set once at import.
+Algorithm auto_algorithm = Algorithm::kAuto;
+
+// Algorithms come as numbers, in the order of the enumeration.
+Algorithm algorithm_of(int number) { return number == 0 ? auto_algorithm : static_cast<Algorithm>(number); }
+
+void set_algorithm(int number) { auto_algorithm = static_cast<Algorithm>(number); }
+
 // One problem, with what its calls need not find out again. Every method returns None, and has done nothing,
 // where an operand is not plain.
 class Conv {
@@ -113,11 +121,12 @@ class Conv {
            std::equal(x_shape_.begin(), x_shape_.end(), PyArray_DIMS(x));
   }
 
-  nb::object forward(nb::handle x, nb::handle w, nb::handle b, nb::object out, Index max_workspace) const {
-    return forward(x, w, b, std::move(out), max_workspace, {});
+  nb::object forward(nb::handle x, nb::handle w, nb::handle b, nb::object out, Index max_workspace,
+                     int algorithm) const {
+    return forward(x, w, b, std::move(out), max_workspace, algorithm, {});
   }
   nb::object forward(nb::handle x, nb::handle w, nb::handle b, nb::object out, Index max_workspace,
-                     const Limits& limits) const {
+                     int algorithm, const Limits& limits) const {
     return with_type_of(x, [&]<class T>(T) -> nb::object {
       const Operand<T> x_in(x, x_shape_), w_in(w, w_shape_), b_in(b, b_shape_);
       if (!x_in || !w_in || (!b_in && !b.is_none())) return nb::none();
@@ -127,26 +136,31 @@ class Conv {
       const ArrayView<T> y_out = y.output();
       const BiasView<const T> bias =
           b_in ? BiasView<const T>{b_in.input().data, b_in.stride(0)} : BiasView<const T>{};
-      if (max_workspace == 0 && small_.conv<T>(x_in.input(), w_in.input(), bias, y_out, current_target())) {
+      const Algorithm chosen = algorithm_of(algorithm);
+      if (max_workspace == 0 && chosen != Algorithm::kWinograd &&
+          small_.conv<T>(x_in.input(), w_in.input(), bias, y_out, current_target())) {
         if (limits.on) limit_result(shape_, y_out, limits, RunContext{});
         return std::move(out);
       }
       run_released(max_workspace, [&](const RunContext& context) {
         conv<T>(shape_, x_in.input(), w_in.input(), bias, y_out,
-                {.max_workspace = max_workspace, .limits = limits}, current_target(), context);
+                {.max_workspace = max_workspace, .limits = limits, .algorithm = chosen}, current_target(),
+                context);
       });
       return std::move(out);
     });
   }
 
   nb::object grad_input(nb::handle dy, nb::handle w, nb::object out, bool accumulate,
-                        nb::handle channels_last, Index max_workspace) const {
-    return input_side("dx", dy, w, nb::none(), std::move(out), accumulate, channels_last, max_workspace);
+                        nb::handle channels_last, Index max_workspace, int algorithm) const {
+    return input_side("dx", dy, w, nb::none(), std::move(out), accumulate, channels_last, max_workspace,
+                      algorithm);
   }
 
   // The transposed convolution of x (of dy's shape) with w is the input gradient, plus a bias.
-  nb::object transposed(nb::handle x, nb::handle w, nb::handle b, nb::object out, Index max_workspace) const {
-    return input_side("y", x, w, b, std::move(out), false, nb::none(), max_workspace);
+  nb::object transposed(nb::handle x, nb::handle w, nb::handle b, nb::object out, Index max_workspace,
+                        int algorithm) const {
+    return input_side("y", x, w, b, std::move(out), false, nb::none(), max_workspace, algorithm);
   }
 
   nb::object grad_weight(nb::handle dy, nb::handle x, nb::object out, bool accumulate,
@@ -171,12 +185,12 @@ class Conv {
   }
 
   nb::dict plan(const std::string& operation, bool is_double, bool channels_last, int threads,
-                Index max_workspace) const {
+                Index max_workspace, int algorithm) const {
     const Pass pass = operation == "conv"              ? Pass::kForward
                       : operation == "conv_grad_input" ? Pass::kGradInput
                                                        : Pass::kGradWeight;
     const Target& target = current_target();
-    const CallOptions options{.max_workspace = max_workspace};
+    const CallOptions options{.max_workspace = max_workspace, .algorithm = algorithm_of(algorithm)};
     PassPlan p{};
     try {
       p = is_double ? plan_pass<double>(shape_, pass, channels_last, options, target, threads)
@@ -198,12 +212,17 @@ class Conv {
     result["workspace_shared"] = p.shared_bytes;
     result["threads"] = p.threads;
     result["roundings"] = p.roundings;
+    nb::dict costs;
+    costs["direct"] = p.costs.direct;
+    costs["winograd_2x2"] = p.costs.tile2;
+    costs["winograd_4x4"] = p.costs.tile4;
+    result["costs"] = p.costs.direct > 0 ? costs : nb::dict();
     return result;
   }
 
  private:
   nb::object input_side(const char* name, nb::handle dy, nb::handle w, nb::handle b, nb::object out,
-                        bool accumulate, nb::handle channels_last, Index max_workspace) const {
+                        bool accumulate, nb::handle channels_last, Index max_workspace, int algorithm) const {
     return with_type_of(dy, [&]<class T>(T) -> nb::object {
       const Operand<T> dy_in(dy, y_shape_), w_in(w, w_shape_), b_in(b, Extents{shape_.c});
       if (!dy_in || !w_in || (!b_in && !b.is_none())) return nb::none();
@@ -214,15 +233,16 @@ class Conv {
       const Operand<T> dx(out, x_shape_);
       if (!dx) return nb::none();
       const ArrayView<T> dx_out = dx.output();
-      if (max_workspace == 0 && !accumulate && !b_in &&
+      const Algorithm chosen = algorithm_of(algorithm);
+      if (max_workspace == 0 && !accumulate && !b_in && chosen != Algorithm::kWinograd &&
           small_.conv_grad_input<T>(dy_in.input(), w_in.input(), dx_out, current_target()))
         return std::move(out);
       const BiasView<const T> bias =
           b_in ? BiasView<const T>{b_in.input().data, b_in.stride(0)} : BiasView<const T>{};
       run_released(max_workspace, [&](const RunContext& context) {
         conv_grad_input<T>(shape_, dy_in.input(), w_in.input(), bias, dx_out,
-                           {.max_workspace = max_workspace, .accumulate = accumulate}, current_target(),
-                           context);
+                           {.max_workspace = max_workspace, .accumulate = accumulate, .algorithm = chosen},
+                           current_target(), context);
       });
       return std::move(out);
     });
@@ -273,7 +293,7 @@ nb::object known_conv(nb::handle x, nb::handle w, nb::handle b, nb::handle strid
   ProblemKey key;
   const Known problem(key.add_shape(x) && key.add_shape(w), key, stride, padding, dilation, groups);
   if (!problem.accepts(out, {x, w, b})) return nb::none();
-  return problem->forward(x, w, b, std::move(out), 0);
+  return problem->forward(x, w, b, std::move(out), 0, 0);
 }
 
 nb::object known_grad_input(nb::handle dy, nb::handle w, nb::handle x_shape, nb::handle stride,
@@ -284,7 +304,7 @@ nb::object known_grad_input(nb::handle dy, nb::handle w, nb::handle x_shape, nb:
                       padding, dilation, groups);
   const bool add = accumulate.ptr() == Py_True;
   if ((add && out.is_none()) || !problem.accepts(out, {dy, w})) return nb::none();
-  return problem->grad_input(dy, w, std::move(out), add, nb::none(), 0);
+  return problem->grad_input(dy, w, std::move(out), add, nb::none(), 0, 0);
 }
 
 nb::object known_grad_weight(nb::handle dy, nb::handle x, nb::handle w_shape, nb::handle stride,
@@ -346,8 +366,8 @@ bool is_problem_of(nb::handle problem, PyArrayObject* x) {
 }
 
 nb::object forward(nb::handle problem, nb::handle x, nb::handle w, nb::handle b, nb::object out,
-                   const Limits& limits) {
-  return nb::inst_ptr<Conv>(problem)->forward(x, w, b, std::move(out), 0, limits);
+                   int algorithm, const Limits& limits) {
+  return nb::inst_ptr<Conv>(problem)->forward(x, w, b, std::move(out), 0, algorithm, limits);
 }
 
 bool takes_result(nb::handle out, std::initializer_list<nb::handle> inputs) {
@@ -365,18 +385,20 @@ void bind_conv(nb::module_& m) {
            nb::arg("kernel_size"), nb::arg("stride"), nb::arg("dilation"), nb::arg("before"),
            nb::arg("output_size"))
       .def("forward",
-           nb::overload_cast<nb::handle, nb::handle, nb::handle, nb::object, Index>(&Conv::forward,
-                                                                                    nb::const_),
+           nb::overload_cast<nb::handle, nb::handle, nb::handle, nb::object, Index, int>(&Conv::forward,
+                                                                                         nb::const_),
            nb::arg("x").none(), nb::arg("w").none(), nb::arg("b").none(), nb::arg("out").none(),
-           nb::arg("max_workspace"))
+           nb::arg("max_workspace"), nb::arg("algorithm"))
       .def("grad_input", &Conv::grad_input, nb::arg("dy").none(), nb::arg("w").none(), nb::arg("out").none(),
-           nb::arg("accumulate"), nb::arg("channels_last").none(), nb::arg("max_workspace"))
+           nb::arg("accumulate"), nb::arg("channels_last").none(), nb::arg("max_workspace"),
+           nb::arg("algorithm"))
       .def("transposed", &Conv::transposed, nb::arg("x").none(), nb::arg("w").none(), nb::arg("b").none(),
-           nb::arg("out").none(), nb::arg("max_workspace"))
+           nb::arg("out").none(), nb::arg("max_workspace"), nb::arg("algorithm"))
       .def("grad_weight", &Conv::grad_weight, nb::arg("dy").none(), nb::arg("x").none(),
            nb::arg("out").none(), nb::arg("accumulate"), nb::arg("max_workspace"))
       .def("plan", &Conv::plan, nb::arg("operation"), nb::arg("is_double"), nb::arg("channels_last"),
-           nb::arg("threads"), nb::arg("max_workspace"));
+           nb::arg("threads"), nb::arg("max_workspace"), nb::arg("algorithm"));
+  m.def("set_algorithm", &set_algorithm, nb::arg("algorithm"));
   m.def("known_conv", &known_conv, nb::arg("x").none(), nb::arg("w").none(), nb::arg("b").none(),
         nb::arg("stride").none(), nb::arg("padding").none(), nb::arg("dilation").none(),
         nb::arg("groups").none(), nb::arg("out").none());

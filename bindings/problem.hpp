@@ -11,7 +11,7 @@ bool is_problem_of(nb::handle problem, PyArrayObject* x);
 
 // _core.Conv.forward, with limits on the result.
 nb::object forward(nb::handle problem, nb::handle x, nb::handle w, nb::handle b, nb::object out,
-                   const Limits& limits);
+                   int algorithm, const Limits& limits);
 
 // Whether an `out` that nobody has checked may be written as it is: None, or an array that `is_free_result`.
 bool takes_result(nb::handle out, std::initializer_list<nb::handle> inputs);

@@ -168,7 +168,10 @@ def test_small_images_have_the_bits_of_channels_last(target, x_shape, w_shape, o
     ],
 )
 def test_explain_says_so(x_shape, w_shape, format, expected):
-    options = {"groups": x_shape[1] // w_shape[1], "padding": w_shape[2] // 2, "memory_format": format}
+    options = {
+        "groups": x_shape[1] // w_shape[1], "padding": w_shape[2] // 2, "memory_format": format,
+        "algorithm": "direct",
+    }  # fmt: skip
     assert (kernel("conv", x_shape, w_shape, np.float32, **options) == "filter_product") is expected
 
 
@@ -183,7 +186,10 @@ def test_explain_says_so(x_shape, w_shape, format, expected):
     ],
 )
 def test_workspace_is_bounded(operation, x_shape, w_shape, padding):
-    plan = wr.explain(operation, x_shape, w_shape, padding=padding, memory_format="channels_last", threads=1)
+    plan = wr.explain(
+        operation, x_shape, w_shape, padding=padding, memory_format="channels_last", threads=1,
+        algorithm="direct",
+    )  # fmt: skip
     assert plan["kernel"] == "filter_product"
     assert plan["workspace_bytes"] <= 8 << 20
 

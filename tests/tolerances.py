@@ -81,3 +81,64 @@ def _bound(size: Any, roundings: int, terms: int, dtype: Any) -> Any:
     info = np.finfo(dtype)
     # A product below the smallest normal number loses up to one subnormal step.
     return roundings * info.eps * size.astype(np.float64) + terms * info.smallest_subnormal
+
+
+def winograd_matrices(tile: int) -> tuple[Any, Any, Any]:
+    """A, G and B of docs/numerics.md."""
+    if tile == 2:
+        return (
+            np.array([[1, 1, 1, 0], [0, 1, -1, 1]], float),
+            np.array([[1, 0, 0], [0.5, 0.5, 0.5], [0.5, -0.5, 0.5], [0, 0, 1]]),
+            np.array([[1, 0, -1, 0], [0, 1, 1, 0], [0, -1, 1, 0], [0, -1, 0, 1]], float),
+        )
+    a, b = np.sqrt(0.5), np.sqrt(2.0)
+    points = np.array([0, a, -a, b, -b])
+    output = np.array([[*points**i, float(i == 3)] for i in range(4)])
+    scale = np.array([1, -1.5, -1.5, 6, 6])
+    weights = np.array(
+        [[p**k / s for k in range(3)] for p, s in zip(points, scale, strict=True)] + [[0, 0, 1]]
+    )
+    into = np.array(
+        [
+            [1, 0, -2.5, 0, 1, 0],
+            [0, -2 * a, -2, a, 1, 0],
+            [0, 2 * a, -2, -a, 1, 0],
+            [0, -b / 2, -0.5, b, 1, 0],
+            [0, b / 2, -0.5, -b, 1, 0],
+            [0, 1, 0, -2.5, 0, 1],
+        ]
+    )
+    return output, weights, into
+
+
+def winograd_error_bound(
+    x: Any, w: Any, before: Any, out_size: Any, *, tile: int, roundings: int, dtype: Any, groups: int = 1
+) -> Any:
+    """Per entry of y: ``roundings * eps`` of the sum that Winograd's tiles make of the magnitudes.
+
+    ``before`` may be negative: where x begins, seen from the first window.
+    """
+    output, weights, into = (np.abs(m) for m in winograd_matrices(tile))
+    n, c, *size = x.shape
+    tiles = [-(-o // tile) for o in out_size]
+    padded = np.zeros((n, c, *(t * tile + 2 for t in tiles)))
+    place, part = [], []
+    for axis in range(2):
+        low = max(0, -before[axis])
+        high = max(low, min(size[axis], padded.shape[2 + axis] - before[axis]))
+        part.append(slice(low, high))
+        place.append(slice(low + before[axis], high + before[axis]))
+    padded[:, :, place[0], place[1]] = np.abs(x[:, :, part[0], part[1]])
+    windows = np.lib.stride_tricks.sliding_window_view(padded, (tile + 2, tile + 2), (2, 3))
+    d = into @ windows[:, :, ::tile, ::tile] @ into.T
+    u = weights @ np.abs(w).astype(float) @ weights.T
+    sums = np.concatenate(
+        [
+            np.einsum("kcij,nctuij->nktuij", uk, dk)
+            for uk, dk in zip(np.split(u, groups), np.split(d, groups, 1), strict=True)
+        ],
+        1,
+    )
+    y = (output @ sums @ output.T).transpose(0, 1, 2, 4, 3, 5)
+    y = y.reshape(n, w.shape[0], tiles[0] * tile, tiles[1] * tile)[:, :, : out_size[0], : out_size[1]]
+    return roundings * np.finfo(dtype).eps * y

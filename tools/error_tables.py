@@ -22,6 +22,7 @@ from windrow import reference
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "numerics.md"
 MARKERS = "<!-- error tables: begin -->", "<!-- error tables: end -->"
+WINOGRAD_MARKERS = "<!-- winograd tables: begin -->", "<!-- winograd tables: end -->"
 SEED = 2026
 PASSES = {"y": "conv", "dx": "conv_grad_input", "dw": "conv_grad_weight"}
 MISSING = "missing"
@@ -129,7 +130,9 @@ def errors(layer: Layer, kind: str, dtype: Any, torch: Any) -> dict[str, dict[st
 def roundings(layer: Layer, dtype: Any) -> dict[str, int]:
     """The bound of each pass, in the same unit."""
     return {
-        name: wr.explain(operation, layer.x_shape, layer.w_shape, dtype=dtype, **layer.options)["roundings"]
+        name: wr.explain(
+            operation, layer.x_shape, layer.w_shape, dtype=dtype, algorithm="direct", **layer.options
+        )["roundings"]
         for name, operation in PASSES.items()
     }
 
@@ -158,6 +161,50 @@ def lines(torch: Any, layers: tuple[Layer, ...] = LAYERS) -> Iterator[str]:
             yield "| | bound n | " + " | ".join(f"{bounds[name]} | " for name in PASSES) + "|"
 
 
+WINOGRAD_LAYERS = (
+    Layer("64 to 64, 28x28, 2 images", (2, 64, 28, 28), (64, 64, 3, 3), {"stride": 1, "padding": 1}),
+    Layer("512 to 64, 14x14", (1, 512, 14, 14), (64, 512, 3, 3), {"stride": 1, "padding": 1}),
+    Layer("32 to 128, 5x5, 2 images", (2, 32, 5, 5), (128, 32, 3, 3), {"stride": 1, "padding": 1}),
+)
+
+
+def winograd_lines(torch: Any, layers: tuple[Layer, ...] = WINOGRAD_LAYERS) -> Iterator[str]:
+    """y by Winograd's tiles, by the direct sum and by PyTorch, in the same unit."""
+    for dtype in (np.float32, np.float64):
+        yield ""
+        yield f"**{np.dtype(dtype).name}, y by each algorithm (target {wr.show_config('dict')['target']})**"
+        yield ""
+        yield "| layer | data | Winograd | direct | PyTorch |"
+        yield "|---|---|--:|--:|--:|"
+        for layer in layers:
+            facts = wr.explain(
+                "conv", layer.x_shape, layer.w_shape, dtype=dtype, algorithm="winograd", **layer.options
+            )
+            tile = facts["kernel"].removeprefix("winograd_")
+            for kind in KINDS:
+                found = errors(layer, kind, dtype, torch)["y"]
+                data = operands(kind, layer, dtype)
+                y = wr.conv(data["x"], data["w"], algorithm="winograd", **layer.options)
+                wide = {name: array.astype(np.float64) for name, array in data.items()}
+                exact = reference.conv(wide["x"], wide["w"], dtype=np.longdouble, **layer.options)
+                size = wr.conv(np.abs(wide["x"]), np.abs(wide["w"]), **layer.options).max()
+                error = float(np.max(np.abs(y - exact)) / (np.finfo(dtype).eps * size))
+                first = f"{layer.name}: {tile}" if kind == KINDS[0] else ""
+                cells = (figure(value) for value in (error, found["windrow"], found["PyTorch"]))
+                yield f"| {first} | {kind} | " + " | ".join(cells) + " |"
+
+
+def put(page: str, markers: tuple[str, str], text: str) -> str:
+    """The page with the text between its markers."""
+    begin, end = markers
+    page, count = re.subn(
+        f"{re.escape(begin)}.*{re.escape(end)}", lambda _: f"{begin}\n{text}\n{end}", page, flags=re.DOTALL
+    )
+    if count != 1:
+        raise SystemExit(f"{PAGE}: expected one pair of markers {begin} ... {end}, got {count}")
+    return page
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--write", action="store_true", help="put the tables into docs/numerics.md")
@@ -167,19 +214,12 @@ def main() -> int:
             "long double is no wider than double here: no exact sums to compare float64 with", file=sys.stderr
         )
         return 1
-    text = "\n".join(lines(import_torch()))
+    torch = import_torch()
+    text, winograd = "\n".join(lines(torch)), "\n".join(winograd_lines(torch))
     if not arguments.write:
-        print(text)
+        print(text, winograd, sep="\n")
         return 0
-    begin, end = MARKERS
-    page = PAGE.read_text()
-    found = re.subn(
-        f"{re.escape(begin)}.*{re.escape(end)}", lambda _: f"{begin}\n{text}\n{end}", page, flags=re.DOTALL
-    )
-    if found[1] != 1:
-        print(f"{PAGE}: expected one pair of markers {begin} ... {end}, got {found[1]}", file=sys.stderr)
-        return 1
-    PAGE.write_text(found[0])
+    PAGE.write_text(put(put(PAGE.read_text(), MARKERS, text), WINOGRAD_MARKERS, winograd))
     return 0
 
 

@@ -8,6 +8,7 @@
 
 #include "api/products.hpp"
 #include "api/small_calls.hpp"
+#include "base/workspace.hpp"
 #include "drivers/bias_gradient.hpp"
 #include "drivers/depthwise_gradient.hpp"
 #include "drivers/filter_product.hpp"
@@ -16,7 +17,9 @@
 #include "drivers/strip_product.hpp"
 #include "drivers/weight_gradient.hpp"
 #include "drivers/window_product.hpp"
+#include "drivers/winograd.hpp"
 #include "plan/choose.hpp"
+#include "plan/choose_winograd.hpp"
 
 namespace windrow {
 namespace {
@@ -102,6 +105,60 @@ void run_product(const WindowProduct<T>& p, const CallOptions& options, const Ta
     run_window_product(p, plan.blocks, target, fitting);
   }
   context.asked = fitting.asked;  // a call may be millions of products
+}
+
+// How a product will run by Winograd's tiles.
+struct WinogradPlan {
+  WinogradBlocks blocks;
+  Index weights = 0;  // elements of their transform, which all threads share
+  Index scratch = 0;  // bytes, of one thread
+  int threads = 1;
+};
+
+template <class T>
+bool has_winograd(const ConvShape& s, const WindowProduct<T>& p) {
+  // A phase of a longer stride may look like a window of stride 1, but it is not the whole result.
+  return std::all_of(s.axes.begin(), s.axes.end(), [](const WindowAxis& a) { return a.stride == 1; }) &&
+         !why_no_winograd(p.grid) && p.channels > 0 && p.rows > 0 && p.grid.images * p.grid.per_image() > 0;
+}
+
+// Nothing where the direct sum takes it, because it is faster, or because the workspace has no room.
+template <class T>
+std::optional<WinogradPlan> plan_winograd(const ConvShape& s, const WindowProduct<T>& p,
+                                          const CallOptions& options, const Target& target, int threads) {
+  if (options.algorithm == Algorithm::kDirect || !has_winograd(s, p)) return std::nullopt;
+  const bool forced = options.algorithm == Algorithm::kWinograd;
+  const Tile tile = tile_of<T>(target);
+  const auto blocks = forced ? force_winograd(p.grid, p.groups, p.rows, p.channels, tile)
+                             : choose_winograd(p.grid, p.groups, p.rows, p.channels, tile);
+  if (!blocks) return std::nullopt;
+  WinogradPlan plan{.blocks = *blocks, .threads = threads};
+  plan.weights = winograd_weights(p.groups, p.rows, p.channels, blocks->tile, tile);
+  plan.scratch = winograd_scratch(p.channels, *blocks, tile);
+  if (options.max_workspace == 0) return plan;
+  const Index shared = plan.weights * tile.bytes, room = options.max_workspace - shared;
+  if (room < plan.scratch) {
+    if (forced) throw WorkspaceTooSmall{shared + plan.scratch};
+    return std::nullopt;
+  }
+  plan.threads = static_cast<int>(std::min<Index>(threads, room / plan.scratch));
+  return plan;
+}
+
+// False, and nothing done, where the direct sum is to do it.
+template <class T>
+bool run_if_winograd(const ConvShape& s, const WindowProduct<T>& p, const CallOptions& options,
+                     const Target& target, const RunContext& context) {
+  const std::optional<WinogradPlan> plan = plan_winograd(s, p, options, target, context.threads);
+  if (!plan) return false;
+  RunContext fitting = context;
+  fitting.threads = plan->threads;
+  Scratch scratch;
+  T* weights = scratch.take<T>(plan->weights);
+  const bool finite = transform_weights(p, plan->blocks.tile, weights, target, fitting);
+  if (finite) run_winograd(p, plan->blocks, weights, target, fitting);
+  context.asked = fitting.asked;
+  return finite;
 }
 
 // Terms of an entry of y, or of that entry of dx which has most.
@@ -224,7 +281,8 @@ template <class T>
 void conv(const ConvShape& shape, ArrayView<const T> x, ArrayView<const T> w, BiasView<const T> b,
           ArrayView<T> y, const CallOptions& options, const Target& target, const RunContext& context) {
   const RunContext few = worth(context, flops_of(shape));
-  run_product(forward_product(shape, x, w, b, y), options, target, few);
+  const WindowProduct<T> product = forward_product(shape, x, w, b, y);
+  if (!run_if_winograd(shape, product, options, target, few)) run_product(product, options, target, few);
   if (options.limits.on) limit_result(shape, y, options.limits, few);
 }
 
@@ -234,15 +292,18 @@ void conv_grad_input(const ConvShape& shape, ArrayView<const T> dy, ArrayView<co
                      const RunContext& context) {
   const RunContext few = worth(context, flops_of(shape));
   if (options.max_workspace != 0) {  // nothing is written where a later phase cannot do with it
-    for_each_phase(shape, dy, w, dx, options.accumulate,
-                   [&](const WindowProduct<T>& phase) { plan_product(phase, options, target, few.threads); });
+    for_each_phase(shape, dy, w, dx, options.accumulate, [&](const WindowProduct<T>& phase) {
+      if (!plan_winograd(shape, phase, options, target, few.threads))
+        plan_product(phase, options, target, few.threads);
+    });
   }
   // Phases that no tap reaches (three of four under a 1x1 window of stride 2) are zero: in one go where dx is
   // one block of memory, instead of one scattered store after the other.
   const bool cleared =
       !options.accumulate && !b.data && has_empty_phase(shape) && clear_if_dense(shape, dx, few);
   const auto run = [&](const WindowProduct<T>& phase) {
-    if (!cleared || phase.grid.taps() > 0) run_product(phase, options, target, few);
+    if (cleared && phase.grid.taps() == 0) return;
+    if (!run_if_winograd(shape, phase, options, target, few)) run_product(phase, options, target, few);
   };
   for_each_phase(shape, dy, w, dx, options.accumulate, run, b);
 }
@@ -307,7 +368,8 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
                 .scratch_bytes = 0,
                 .shared_bytes = 0,
                 .threads = threads,
-                .roundings = 0};
+                .roundings = 0,
+                .costs = {}};
   if (pass == Pass::kGradWeight) {
     WeightGradient<T> problem = weight_gradient<T>(
         s, {nullptr, y_strides.data()}, {nullptr, x_strides.data()}, {nullptr, w_strides.data()}, false);
@@ -332,7 +394,8 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
   }
   const Index terms = most_terms(s, pass);
   plan.roundings = std::min(terms, Index{kChunk}) + ceil_div(terms, kChunk);
-  const bool small = options.max_workspace == 0 && !options.accumulate && is_small<T>(s, pass, target);
+  const bool small = options.max_workspace == 0 && !options.accumulate &&
+                     options.algorithm != Algorithm::kWinograd && is_small<T>(s, pass, target);
   const auto add_small = [&](const WindowProduct<T>& p) {
     const std::optional<SmallLayout> layout = small_layout(p.grid, p.rows, p.channels, p.groups, tile);
     plan.kernel = "small_product";
@@ -343,8 +406,23 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
     plan.pieces += 1;
     plan.threads = 1;
   };
+  const auto add_winograd = [&](const WindowProduct<T>& p, const WinogradPlan& winograd) {
+    plan.algorithm = "winograd";
+    plan.kernel = winograd.blocks.tile == 2 ? "winograd_2x2" : "winograd_4x4";
+    plan.block_k = p.channels;
+    plan.block_pixels = winograd.blocks.tiles * winograd.blocks.tile * winograd.blocks.tile;
+    plan.block_rows = winograd.blocks.rows;
+    plan.pieces = winograd_pieces(p.grid, p.groups, winograd.blocks);
+    plan.scratch_bytes = winograd.scratch;
+    plan.shared_bytes = winograd.weights * tile.bytes;
+    plan.threads = winograd.threads;
+    plan.roundings = winograd_roundings(p.channels);
+  };
   const auto add = [&](const WindowProduct<T>& p) {
+    if (has_winograd(s, p)) plan.costs = winograd_costs(p.grid, p.groups, p.rows, p.channels, tile);
     if (small) return add_small(p);
+    const std::optional<WinogradPlan> winograd = plan_winograd(s, p, options, target, threads);
+    if (winograd) return add_winograd(p, *winograd);
     const ProductSize size = size_of(p);
     const ProductPlan product = plan_product(p, options, target, threads);
     plan.scratch_bytes = std::max(plan.scratch_bytes, product.scratch);

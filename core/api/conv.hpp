@@ -7,6 +7,7 @@
 #include "base/parallel.hpp"
 #include "base/types.hpp"
 #include "dispatch/targets.hpp"
+#include "plan/choose_winograd.hpp"
 
 namespace windrow {
 
@@ -21,10 +22,14 @@ struct Limits {
   double low = 0, high = 0;
 };
 
+// kAuto: by the shapes of one image. kWinograd: wherever there is such a form.
+enum class Algorithm { kAuto, kDirect, kWinograd };
+
 struct CallOptions {
   Index max_workspace = 0;  // bytes, all threads together; 0: as much as the promise of bounded memory allows
   bool accumulate = false;  // gradients: add to the result
   Limits limits = {};       // forward
+  Algorithm algorithm = Algorithm::kAuto;
 };
 
 struct ConvShape {
@@ -79,6 +84,7 @@ struct PassPlan {
   Index shared_bytes;   // of the whole call
   int threads;          // that the workspace has room for, of those asked for
   Index roundings;      // the result is right within roundings * eps * the same sum of magnitudes
+  WinogradCosts costs;  // of the candidates; zeros where the direct sum is the only one
 };
 enum class Pass { kForward, kGradInput, kGradWeight };
 // For arrays in C order, or channels-last ones.

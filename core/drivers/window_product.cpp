@@ -179,6 +179,13 @@ void run_window_product(const WindowProduct<T>& problem, const ProductBlocks& bl
   parallel_for(context, driver.pieces(), [&](Index piece) { driver.piece(piece); });
 }
 
+template <class T>
+void run_window_product_here(const WindowProduct<T>& problem, const ProductBlocks& blocks,
+                             const Target& target) {
+  const Driver<T> driver(problem, blocks, target);
+  for (Index piece = 0; piece < driver.pieces(); ++piece) driver.piece(piece);
+}
+
 Index product_scratch(const ProductBlocks& blocks, const Tile& tile) {
   const Index packed = kChunk * tile.columns();
   const Index sums = blocks.panels * blocks.rows * tile.columns();
@@ -189,5 +196,7 @@ template void run_window_product(const WindowProduct<float>&, const ProductBlock
                                  const RunContext&);
 template void run_window_product(const WindowProduct<double>&, const ProductBlocks&, const Target&,
                                  const RunContext&);
+template void run_window_product_here(const WindowProduct<float>&, const ProductBlocks&, const Target&);
+template void run_window_product_here(const WindowProduct<double>&, const ProductBlocks&, const Target&);
 
 }  // namespace windrow

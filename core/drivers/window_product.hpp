@@ -40,6 +40,11 @@ template <class T>
 void run_window_product(const WindowProduct<T>& problem, const ProductBlocks& blocks, const Target& target,
                         const RunContext& context);
 
+// The same on the calling thread alone, so that a piece of other work may ask for it.
+template <class T>
+void run_window_product_here(const WindowProduct<T>& problem, const ProductBlocks& blocks,
+                             const Target& target);
+
 // Bytes of scratch that one thread of such a run takes at most.
 Index product_scratch(const ProductBlocks& blocks, const Tile& tile);
 

@@ -147,6 +147,48 @@ struct Transpose {
   std::ptrdiff_t ahead;    // from the source to what will be turned next: fetched into the cache
 };
 
+// Winograd's transforms for 3 x 3 taps and tiles of `tile` x `tile` results, 2 or 4, with side = tile + 2
+// points each way. All three say whether every value that they wrote was finite; lanes past the last one
+// wanted count.
+//
+// Of `tiles` tiles side by side, tile i takes the pixels source[r * source_row + i * tile + c], r, c < side,
+// to target[(r * side + c) * target_point + i]. Read and written in whole vectors of tiles; of a row of
+// source, one vector of pixels more.
+template <class T>
+struct WinogradInput {
+  int tile;
+  const T* source;
+  std::ptrdiff_t source_row;
+  T* target;
+  std::ptrdiff_t target_point;
+  std::ptrdiff_t tiles;
+};
+
+// And back: the points source[(r * side + c) * source_point + i] of tile i, and the bias, to the results
+// target[r * target_row + i * tile + c], r, c < tile. In whole vectors of tiles too.
+template <class T>
+struct WinogradOutput {
+  int tile;
+  const T* source;
+  std::ptrdiff_t source_point;
+  T* target;
+  std::ptrdiff_t target_row;
+  std::ptrdiff_t tiles;
+  const T* bias;  // one value, or null
+};
+
+// The taps source[tap[3 * r + c] + i] of channel i < count to target[(r * side + c) * target_point + i]. In
+// whole vectors of channels.
+template <class T>
+struct WinogradWeights {
+  int tile;
+  const T* source;
+  const std::ptrdiff_t* tap;  // nine
+  T* target;
+  std::ptrdiff_t target_point;
+  std::ptrdiff_t count;
+};
+
 // The kernels of one target for one element type. Every entry is set: a target takes the generic form of what
 // it has no special code for.
 template <class T>
@@ -163,6 +205,9 @@ struct KernelTable {
   void (*spread)(const Strided<T>&);
   void (*collect)(const Strided<T>&);
   void (*transpose)(const Transpose<T>&);
+  bool (*winograd_input)(const WinogradInput<T>&);
+  bool (*winograd_output)(const WinogradOutput<T>&);
+  bool (*winograd_weights)(const WinogradWeights<T>&);
   double (*fma_rounds)(
       std::ptrdiff_t rounds);  // for measuring the peak: returns the FLOPs done, in registers only
 };

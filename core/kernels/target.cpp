@@ -10,6 +10,7 @@
 #include "kernels/strided.hpp"
 #include "kernels/transpose.hpp"
 #include "kernels/window.hpp"
+#include "kernels/winograd.hpp"
 
 namespace {
 
@@ -27,6 +28,9 @@ constexpr windrow::KernelTable<T> kTable = {
     .spread = spread<T>,
     .collect = collect<T>,
     .transpose = transpose<T>,
+    .winograd_input = winograd_input<T>,
+    .winograd_output = winograd_output<T>,
+    .winograd_weights = winograd_weights<T>,
     .fma_rounds = fma_rounds<T>,
 };
 

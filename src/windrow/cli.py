@@ -105,7 +105,7 @@ def parser() -> argparse.ArgumentParser:
     explain.add_argument(
         "--memory-format", default="channels_first", help="of x: channels_first, channels_last"
     )
-    explain.add_argument("--algorithm", default="auto", help="auto or direct (%(default)s)")
+    explain.add_argument("--algorithm", default="auto", help="auto, direct or winograd (%(default)s)")
     explain.add_argument("--max-workspace", type=positive, metavar="BYTES", help="(no limit)")
     explain.add_argument("--threads", type=positive, metavar="N", help="(all)")
     explain.add_argument("--layout", metavar="L", help="of unfold: the order of the columns (n (c k) l)")

@@ -17,7 +17,7 @@ from .arguments import int_argument, shape_argument, show
 from .arrays import Array, as_operand, check_out, common_float, is_channels_last, is_native, native
 from .geometry import CACHED, ConvGeometry, check_shape, conv_geometry
 
-ALGORITHMS = ("auto", "direct")
+ALGORITHMS = ("auto", "direct", "winograd")  # in the order of the core's numbers for them
 
 _problems: dict[ConvGeometry, _core.Conv] = {}
 
@@ -63,9 +63,10 @@ def conv(
     padding : int, one int or one (before, after) pair per spatial axis, "valid", "same" or "same_lower"
     groups : int
         Channels and filters are split into this many groups that do not see each other.
-    algorithm : {"auto", "direct"}
-        "direct" forces the direct sum; "auto" (or what the environment variable WINDROW_ALGORITHM says)
-        chooses by the shape of one image.
+    algorithm : {"auto", "direct", "winograd"}
+        "direct" forces the direct sum; "winograd" forces Winograd's tiles, for windows of 3 x 3 taps with
+        stride 1 and dilation 1; "auto" (or what the environment variable WINDROW_ALGORITHM says, wherever the
+        problem has it) chooses by the shape of one image. `explain` tells which it is.
     max_workspace : int, optional
         Bytes of scratch memory that the call may use, all threads together.
     out : array (N, K, output...), optional
@@ -99,6 +100,7 @@ def conv(
     A blocked matrix product whose packing step is im2col, after Chellapilla, Puri and Simard, "High
     Performance Convolutional Neural Networks for Document Processing" (2006), and Van Zee and van de Geijn,
     "BLIS: A Framework for Rapidly Instantiating BLAS Functionality" (2015). The column matrix never exists.
+    Winograd's tiles after Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016).
     """
     if max_workspace is None and algorithm == "auto":
         y = known_conv(x, w, b, stride, padding, dilation, groups, out)
@@ -110,12 +112,12 @@ def conv(
     geometry = conv_geometry(x.shape, w.shape, stride, padding, dilation, groups)
     if b is not None:
         check_shape("b", b.shape, (geometry.k,))
-    limit = _checked_options(algorithm, max_workspace)
+    number, limit = _checked_options(algorithm, max_workspace, geometry)
     target = None if out is None else check_out(out, geometry.y_shape, dtype, {"x": x, "w": w, "b": b})
     problem = prepared(geometry)
     remember(problem, x.shape, w.shape, stride, padding, dilation, groups)
     x, w, b = native(x), native(w), None if b is None else native(b)
-    return _into(out, target, lambda to: problem.forward(x, w, b, to, limit))
+    return _into(out, target, lambda to: problem.forward(x, w, b, to, limit, number))
 
 
 def conv_backward(
@@ -166,12 +168,12 @@ def conv_backward(
     common_float({"dy": dy, "x": x, "w": w})
     geometry = conv_geometry(x.shape, w.shape, stride, padding, dilation, groups)
     check_shape("dy", dy.shape, geometry.y_shape)
-    limit = _checked_options(algorithm, max_workspace)
+    number, limit = _checked_options(algorithm, max_workspace, geometry)
     problem = prepared(geometry)
     channels_last = is_channels_last(x)
     dy, x, w = native(dy), native(x), native(w)
     return ConvGradients(
-        problem.grad_input(dy, w, None, False, channels_last, limit) if "x" in wanted else None,
+        problem.grad_input(dy, w, None, False, channels_last, limit, number) if "x" in wanted else None,
         problem.grad_weight(dy, x, None, False, limit) if "w" in wanted else None,
         grad_bias(dy, None, False) if "b" in wanted else None,
     )
@@ -230,8 +232,8 @@ def conv_grad_input(
     geometry = conv_geometry(x_shape, w.shape, stride, padding, dilation, groups, x_name="x_shape")
     check_shape("dy", dy.shape, geometry.y_shape)
     remember(prepared(geometry), x_shape, w.shape, stride, padding, dilation, groups)
-    limit = _checked_options(algorithm, max_workspace)
-    return _grad_input(dy, w, geometry, limit, out, accumulate, is_channels_last(dy))
+    number, limit = _checked_options(algorithm, max_workspace, geometry)
+    return _grad_input(dy, w, geometry, limit, number, out, accumulate, is_channels_last(dy))
 
 
 def conv_grad_weight(
@@ -261,7 +263,7 @@ def conv_grad_weight(
     w_shape : sequence of int
         Shape of the weights: stride leaves it open.
     stride, padding, dilation, groups, algorithm, max_workspace
-        As `conv` took them.
+        As `conv` took them; this gradient is the direct sum under every algorithm.
     out : array of shape w_shape, optional
         Written (or, with ``accumulate=True``, added to) and returned. A new result is C-ordered.
     accumulate : bool
@@ -283,7 +285,7 @@ def conv_grad_weight(
     w_shape = shape_argument("w_shape", w_shape)
     geometry = conv_geometry(x.shape, w_shape, stride, padding, dilation, groups, w_name="w_shape")
     check_shape("dy", dy.shape, geometry.y_shape)
-    limit = _checked_options(algorithm, max_workspace)
+    _, limit = _checked_options(algorithm, max_workspace, geometry)
     target = _checked_accumulator(out, accumulate, geometry.w_shape, dtype, {"dy": dy, "x": x})
     problem = prepared(geometry)
     remember(problem, x.shape, w_shape, stride, padding, dilation, groups)
@@ -347,6 +349,7 @@ def _grad_input(
     w: Array,
     geometry: ConvGeometry,
     limit: int,
+    algorithm: int,
     out: Array | None,
     accumulate: bool,
     channels_last: bool,
@@ -355,7 +358,9 @@ def _grad_input(
     target = _checked_accumulator(out, accumulate, geometry.x_shape, dtype, {"dy": dy, "w": w})
     problem = prepared(geometry)
     dy, w = native(dy), native(w)
-    return _into(out, target, lambda to: problem.grad_input(dy, w, to, accumulate, channels_last, limit))
+    return _into(
+        out, target, lambda to: problem.grad_input(dy, w, to, accumulate, channels_last, limit, algorithm)
+    )
 
 
 def _into(out: Array | None, target: Array | None, compute: Callable[[Array | None], Array | None]) -> Array:
@@ -377,13 +382,29 @@ def _into(out: Array | None, target: Array | None, compute: Callable[[Array | No
 # Options
 
 
-def _checked_options(algorithm: str, max_workspace: int | None) -> int:
-    """The workspace limit in bytes, 0 for none, once the options are known to be right."""
-    check_algorithm("algorithm", algorithm)
-    return 0 if max_workspace is None else int_argument("max_workspace", max_workspace, 1)
+def _checked_options(algorithm: str, max_workspace: int | None, geometry: ConvGeometry) -> tuple[int, int]:
+    """The algorithm's number and the workspace limit in bytes (0: none), once both are known to be right."""
+    windows = geometry.windows
+    number = checked_algorithm(algorithm, windows.kernel_size, windows.stride, windows.dilation)
+    return number, 0 if max_workspace is None else int_argument("max_workspace", max_workspace, 1)
 
 
-def check_algorithm(name: str, value: Any) -> None:
+def checked_algorithm(
+    algorithm: str, kernel_size: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
+) -> int:
+    """The core's number for an algorithm that these windows have."""
+    _check_name("algorithm", algorithm)
+    if algorithm == "winograd" and not (
+        tuple(kernel_size) == (3, 3) and tuple(stride) == (1, 1) and tuple(dilation) == (1, 1)
+    ):
+        raise ValueError(
+            "algorithm: 'winograd' needs windows of 3 x 3 taps with stride 1 and dilation 1, got kernel "
+            f"{tuple(kernel_size)}, stride {tuple(stride)}, dilation {tuple(dilation)}"
+        )
+    return ALGORITHMS.index(algorithm)
+
+
+def _check_name(name: str, value: Any) -> None:
     """Refuse an algorithm that there is not."""
     if not isinstance(value, str) or value not in ALGORITHMS:
         raise ValueError(f"{name}: expected {' or '.join(map(repr, ALGORITHMS))}, got {show(value)}")
@@ -408,4 +429,6 @@ def _checked_accumulator(
     return None
 
 
-check_algorithm("WINDROW_ALGORITHM", os.environ.get("WINDROW_ALGORITHM", "auto"))
+_by_environment = os.environ.get("WINDROW_ALGORITHM", "auto")
+_check_name("WINDROW_ALGORITHM", _by_environment)
+_core.set_algorithm(ALGORITHMS.index(_by_environment))

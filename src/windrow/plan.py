@@ -7,7 +7,7 @@ import numpy as np
 
 from .arguments import int_argument, shape_argument, show
 from .config import get_num_threads
-from .convolution import check_algorithm, prepared
+from .convolution import _checked_options, prepared
 from .geometry import conv_geometry
 
 OPERATIONS = ("conv", "conv_grad_input", "conv_grad_weight")
@@ -43,8 +43,11 @@ class Plan:
             ("columns", f"{_size(f['columns_bytes'])} would hold the column matrix, which is never built"),
             ("workspace", f"at most {_size(f['workspace_bytes'])} on {f['threads']} thread(s)"),
             ("pieces", f"{f['pieces']} of work, whatever the number of threads"),
-            ("accuracy", f"within {f['roundings']} * eps * the same sum of magnitudes"),
+            ("accuracy", _accuracy(f)),
         ]
+        if f["costs"]:
+            costs = ", ".join(f"{name} {cycles / 1e6:.4g}" for name, cycles in f["costs"].items())
+            rows.insert(3, ("candidates", f"{costs} million cycles predicted for one image"))
         return "\n".join(f"{name:10} {text}" for name, text in rows)
 
 
@@ -83,7 +86,7 @@ def explain(
     >>> import windrow as wr
     >>> plan = wr.explain("conv", (8, 64, 56, 56), (64, 64, 3, 3), padding=1)
     >>> plan["flops"], plan["algorithm"]
-    (1849688064, 'direct')
+    (1849688064, 'winograd')
     >>> plan["columns_bytes"] // plan["workspace_bytes"] > 10
     True
     """
@@ -95,16 +98,15 @@ def explain(
             f"memory_format: expected {' or '.join(map(repr, MEMORY_FORMATS))}, got {show(memory_format)}"
         )
     kind = _dtype(dtype)
-    check_algorithm("algorithm", algorithm)
     count = get_num_threads() if threads is None else int_argument("threads", threads, 1)
-    limit = 0 if max_workspace is None else int_argument("max_workspace", max_workspace, 1)
     geometry = conv_geometry(
         shape_argument("x_shape", x_shape),
         shape_argument("w_shape", w_shape),
         stride, padding, dilation, groups, x_name="x_shape", w_name="w_shape",
     )  # fmt: skip
+    number, limit = _checked_options(algorithm, max_workspace, geometry)
     core = prepared(geometry).plan(
-        operation, kind == np.float64, memory_format == "channels_last", count, limit
+        operation, kind == np.float64, memory_format == "channels_last", count, limit, number
     )
     size = {
         name: kind.itemsize * int(np.prod(shape, dtype=object))
@@ -145,6 +147,13 @@ def _blocks(facts: dict[str, Any]) -> str:
     if not facts["KC"]:
         return "strips of x in channels-last form, taps and channels side by side in the lanes"
     return f"KC {facts['KC']} terms, NC {facts['NC']} pixels, MC {facts['MC']} rows"
+
+
+def _accuracy(facts: dict[str, Any]) -> str:
+    sums = (
+        "magnitudes, those of the transforms included" if facts["algorithm"] == "winograd" else "magnitudes"
+    )
+    return f"within {facts['roundings']} * eps * the same sum of {sums}"
 
 
 def _size(count: int) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 from . import _core
 from .arguments import show
 from .arrays import Array, as_operand, check_out, common_float, native
-from .convolution import _into, check_algorithm, prepared
+from .convolution import ALGORITHMS, _into, checked_algorithm, prepared
 from .geometry import check_shape, conv_geometry, conv_options
 from .plan import Plan, explain
 
@@ -36,7 +36,8 @@ class PreparedConv:
         limits = _limits(activation, self.w.dtype)
         self.activation = activation
         self._options = options
-        self._core = _core.Prepared(self.w, self.b, limits is not None, *(limits or (0.0, 0.0)))
+        number = ALGORITHMS.index(options["algorithm"])
+        self._core = _core.Prepared(self.w, self.b, limits is not None, *(limits or (0.0, 0.0)), number)
         self._fast: Callable[[Any, Any], Array | None] = self._core.fast
 
     def __call__(self, x: Any, out: Array | None = None) -> Array:
@@ -128,7 +129,7 @@ def prepare_conv(
     canonical, count = conv_options(w.shape, stride, padding, dilation, groups)
     if b is not None:
         check_shape("b", b.shape, (w.shape[0],))
-    check_algorithm("algorithm", algorithm)
+    checked_algorithm(algorithm, w.shape[2:], canonical.stride, canonical.dilation)
     options = {
         "stride": canonical.stride,
         "padding": canonical.padding,

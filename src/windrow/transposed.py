@@ -103,7 +103,7 @@ def conv_transpose(
         problem = None
         if exact(*options):
             problem = _known.get((getattr(x, "shape", None), getattr(w, "shape", None), *options))
-        y = None if problem is None else problem.transposed(x, w, b, None, 0)
+        y = None if problem is None else problem.transposed(x, w, b, None, 0, 0)
         if y is not None:
             return y
     x, w = as_operand("x", x), as_operand("w", w)
@@ -115,7 +115,7 @@ def conv_transpose(
     )  # fmt: skip
     if b is not None:
         check_shape("b", b.shape, (geometry.c,))
-    limit = _checked_options(algorithm, max_workspace)
+    number, limit = _checked_options(algorithm, max_workspace, geometry)
     target = None if out is None else check_out(out, geometry.x_shape, dtype, {"x": x, "w": w, "b": b})
     problem = prepared(geometry)
     options = (stride, padding, output_padding, dilation, groups)
@@ -125,7 +125,7 @@ def conv_transpose(
             _known.pop(next(iter(_known)), None)
         _known[(x.shape, w.shape, *options)] = problem
     x, w, b = native(x), native(w), None if b is None else native(b)
-    return _into(out, target, lambda to: problem.transposed(x, w, b, to, limit))
+    return _into(out, target, lambda to: problem.transposed(x, w, b, to, limit, number))
 
 
 def conv_transpose_backward(
@@ -181,14 +181,14 @@ def conv_transpose_backward(
         output_size=dy.shape[2:] if dy.ndim == x.ndim else None, size_name="dy",
     )  # fmt: skip
     check_shape("dy", dy.shape, geometry.x_shape)
-    limit = _checked_options(algorithm, max_workspace)
+    number, limit = _checked_options(algorithm, max_workspace, geometry)
     problem = prepared(geometry)
     dx = dw = db = None
     channels_last = is_channels_last(x)
     dy, x, w = native(dy), native(x), native(w)
     if "x" in wanted:
         dx = empty_images("dx", geometry.y_shape, dtype, channels_last=channels_last)
-        problem.forward(dy, w, None, dx, limit)
+        problem.forward(dy, w, None, dx, limit, number)
     if "w" in wanted:
         dw = problem.grad_weight(x, dy, None, False, limit)
     if "b" in wanted:

@@ -1,0 +1,449 @@
+#include "drivers/winograd.hpp"
+
+#include <algorithm>
+#include <atomic>
+
+#include "base/workspace.hpp"
+
+namespace windrow {
+namespace {
+
+constexpr int kMaxRows = 16;           // of any target's tile
+constexpr Index kPad = 48;             // elements between points, so that they do not share sets of the cache
+constexpr Index kLine = 64;            // bytes
+constexpr Index kPartial = 32;         // channels of a partial sum: part of the numerics plan
+constexpr Index kWeightChannels = 64;  // whose taps are gathered before they are transformed
+
+// The layouts of all buffers, in elements.
+struct Sizes {
+  Index side, points, row;  // of one channel's or one result row's tiles
+  Index tiles_point, sums_point;
+  Index strip_row, strip;
+  Index out_row, out;
+
+  Sizes(Index channels, const WinogradBlocks& b, const Tile& kernel) {
+    side = b.tile + 2;
+    points = side * side;
+    // The last vector of a run of tiles may spill over the block's end.
+    row = b.tiles + std::max(kernel.lanes, kLine / kernel.bytes);
+    tiles_point = channels * row + kPad;
+    sums_point = b.rows * row + kPad;
+    const Index most = round_up(b.tiles, kernel.lanes);
+    strip_row = (most * b.tile) + 2 * kernel.lanes;
+    strip = side * strip_row + kernel.lanes;
+    out_row = most * b.tile;
+    out = b.tile * out_row;
+  }
+};
+
+Index weights_row(Index channels, const Tile& kernel) { return round_up(channels, kernel.lanes); }
+
+// Weights lie as products read them: [group][tile of MR rows][point][row of the tile][channel].
+Index weights_point(Index channels, const Tile& kernel) {
+  return kernel.rows * weights_row(channels, kernel) + kLine / kernel.bytes;
+}
+
+// Of the direct sum that takes the place of tiles: as many rows as make packing again cheap.
+ProductBlocks direct_blocks(const Tile& kernel) { return {.panels = 1, .rows = 16 * kernel.rows}; }
+
+// Tiles of one row of tiles, side by side.
+struct Segment {
+  Index image, row, column;  // of the first tile
+  Index count;
+  Index lane;  // of the first tile in the block
+};
+
+template <class T>
+class Driver {
+ public:
+  Driver(const WindowProduct<T>& problem, const WinogradBlocks& blocks, const T* weights,
+         const Target& target)
+      : p_(problem),
+        b_(blocks),
+        weights_(weights),
+        target_(target),
+        kernels_(target.kernels<T>()),
+        kernel_(tile_of<T>(target)),
+        sizes_(problem.channels, blocks, kernel_),
+        height_(problem.grid.axes[0]),
+        width_(problem.grid.axes[1]),
+        across_(ceil_div(width_.count, blocks.tile)),
+        per_image_(ceil_div(height_.count, blocks.tile) * across_),
+        tiles_(problem.grid.images * per_image_),
+        pieces_(winograd_pieces(problem.grid, problem.groups, blocks)) {}
+
+  Index pieces() const { return pieces_; }
+
+  void piece(Index index) const {
+    const Index part = index % b_.parts;
+    const Index blocks = ceil_div(tiles_, b_.tiles);
+    const Index block = index / b_.parts % blocks, group = index / b_.parts / blocks;
+    const Index first = block * b_.tiles, count = std::min(b_.tiles, tiles_ - first);
+    const Index row_tiles = ceil_div(p_.rows, kernel_.rows);
+    const Index row0 = row_tiles * part / b_.parts * kernel_.rows;
+    const Index row1 = std::min(p_.rows, row_tiles * (part + 1) / b_.parts * kernel_.rows);
+
+    Scratch scratch;
+    Memory memory{.tiles = scratch.take<T>(sizes_.points * sizes_.tiles_point + sizes_.row),
+                  .sums = scratch.take<T>(sizes_.points * sizes_.sums_point + sizes_.row),
+                  .strip = scratch.take<T>(sizes_.strip),
+                  .out = scratch.take<T>(sizes_.out),
+                  .steps = scratch.take<Step>(p_.channels),
+                  .spoilt = scratch.take<unsigned char>(b_.tiles),
+                  .failed = scratch.take<unsigned char>(b_.rows * b_.tiles)};
+    for (Index k = 0; k < p_.channels; ++k) memory.steps[k] = {.a = k, .b = k * sizes_.row};
+    transform_tiles(group, first, count, memory);
+    const auto spoilt = [&](Index lane) { return memory.spoilt[lane] != 0; };
+    const Index lost = std::count_if(memory.spoilt, memory.spoilt + count, [](unsigned char s) { return s; });
+    if (lost > 0)
+      sum_directly(group, row0, row1 - row0, first, count, [&](Index, Index lane) { return spoilt(lane); });
+    for (Index m = row0; m < row1 && lost < count; m += b_.rows) {
+      const Index rows = std::min(b_.rows, row1 - m);
+      multiply(group, m, rows, count, memory);
+      bool good = true;
+      for (Index r = 0; r < rows; ++r) {
+        unsigned char* failed = memory.failed + r * b_.tiles;
+        std::copy_n(memory.spoilt, count, failed);
+        good = finish(group, m + r, first, count, memory.sums + r * sizes_.row, memory.out, failed) && good;
+      }
+      if (!good)
+        sum_directly(group, m, rows, first, count, [&](Index row, Index lane) {
+          return memory.failed[row * b_.tiles + lane] != 0 && !spoilt(lane);
+        });
+      checkpoint();
+    }
+  }
+
+ private:
+  struct Memory {
+    T* tiles;  // [point][channel][tile]
+    T* sums;   // [point][row][tile]
+    T* strip;  // the pixels of a segment, padded with zeros
+    T* out;    // the results of a segment
+    Step* steps;
+    unsigned char* spoilt;  // [tile]: whether a transformed pixel is not finite
+    unsigned char* failed;  // [row][tile]: whether the direct sum must do it
+  };
+
+  template <class Body>
+  void each_segment(Index first, Index count, Body&& body) const {
+    for (Index lane = 0; lane < count;) {
+      const Index tile = first + lane;
+      const Index column = tile % across_;
+      const Index some = std::min(across_ - column, count - lane);
+      body(Segment{.image = tile / per_image_,
+                   .row = tile % per_image_ / across_,
+                   .column = column,
+                   .count = some,
+                   .lane = lane});
+      lane += some;
+    }
+  }
+
+  void transform_tiles(Index group, Index first, Index count, const Memory& memory) const {
+    std::fill_n(memory.spoilt, b_.tiles, static_cast<unsigned char>(0));
+    const T* source = p_.source + group * p_.source_group;
+    each_segment(first, count, [&](const Segment& s) {
+      // Rows and columns of the image, from those of the strip.
+      const Index top = s.row * b_.tile + height_.tap[0], left = s.column * b_.tile + width_.tap[0];
+      const Index low_row = std::clamp<Index>(-top, 0, sizes_.side);
+      const Index high_row = std::clamp<Index>(height_.size - top, low_row, sizes_.side);
+      const Index wide = round_up(s.count, kernel_.lanes) * b_.tile + kernel_.lanes;
+      const Index seen = s.count * b_.tile + 2;
+      const Index low = std::clamp<Index>(-left, 0, seen), high = std::clamp(width_.size - left, low, seen);
+      std::fill_n(memory.strip, sizes_.strip, T{0});
+      for (Index channel = 0; channel < p_.channels; ++channel) {
+        if (low_row < high_row && low < high) {
+          // The pixels that are there; the zeros about them stay.
+          kernels_.pad({.target = memory.strip + low_row * sizes_.strip_row,
+                        .target_row = sizes_.strip_row,
+                        .source = source + channel * p_.source_channel + s.image * p_.grid.source_image +
+                                  (top + low_row) * height_.source_stride + left * width_.source_stride,
+                        .source_row = height_.source_stride,
+                        .step = width_.source_stride,
+                        .rows = high_row - low_row,
+                        .width = wide,
+                        .low = low,
+                        .high = high,
+                        .ahead = p_.source_channel});
+        }
+        const bool finite = kernels_.winograd_input({.tile = static_cast<int>(b_.tile),
+                                                     .source = memory.strip,
+                                                     .source_row = sizes_.strip_row,
+                                                     .target = memory.tiles + channel * sizes_.row + s.lane,
+                                                     .target_point = sizes_.tiles_point,
+                                                     .tiles = s.count});
+        // Once all tiles are spoilt, nobody reads the rest.
+        if (!finite && mark_spoilt(s, memory.tiles + channel * sizes_.row + s.lane, memory.spoilt)) break;
+      }
+    });
+  }
+
+  // Whether all tiles of the segment are spoilt now.
+  bool mark_spoilt(const Segment& s, const T* tiles, unsigned char* spoilt) const {
+    bool all = true;
+    for (Index i = 0; i < s.count; ++i) {
+      unsigned char& mark = spoilt[s.lane + i];
+      for (Index point = 0; !mark && point < sizes_.points; ++point)
+        mark = !(tiles[point * sizes_.tiles_point + i] * T{0} == T{0});
+      all = all && mark;
+    }
+    return all;
+  }
+
+  void multiply(Index group, Index m, Index rows, Index count, const Memory& memory) const {
+    const Index nr = kernel_.columns(), row = weights_row(p_.channels, kernel_);
+    const Index point = weights_point(p_.channels, kernel_), tile = sizes_.points * point;
+    const Index first = group * ceil_div(p_.rows, kernel_.rows) + m / kernel_.rows;
+    for (Index i = 0; i < sizes_.points; ++i) {
+      for (Index lane = 0; lane < count; lane += nr) {
+        const Index lanes = std::min(nr, count - lane);
+        if (std::all_of(memory.spoilt + lane, memory.spoilt + lane + lanes,
+                        [](unsigned char s) { return s != 0; }))
+          continue;
+        Product<T> product{.a = weights_ + first * tile + i * point,
+                           .a_row = row,
+                           .b = memory.tiles + i * sizes_.tiles_point + lane,
+                           .step = nullptr,
+                           .c = memory.sums + i * sizes_.sums_point + lane,
+                           .c_row = sizes_.row,
+                           .k = 0,
+                           .accumulate = false,
+                           .bias = nullptr};
+        for (Index r = 0; r < rows; r += kernel_.rows) {
+          for (Index k = 0; k < p_.channels; k += kPartial) {
+            product.step = memory.steps + k;
+            product.k = std::min(kPartial, p_.channels - k);
+            product.accumulate = k > 0;
+            kernels_.product(product, static_cast<int>(std::min(kernel_.rows, rows - r)),
+                             static_cast<int>(ceil_div(lanes, kernel_.lanes)));
+          }
+          product.a += tile;
+          product.c += kernel_.rows * product.c_row;
+        }
+      }
+    }
+  }
+
+  // One row of the result, tile by tile, except for those that have failed. False where one fails now.
+  bool finish(Index group, Index row, Index first, Index count, const T* sums, T* out,
+              unsigned char* failed) const {
+    T* target = p_.target + group * p_.target_group + row * p_.target_row;
+    const T* bias = p_.bias ? p_.bias + (group * p_.rows + row) * p_.bias_stride : nullptr;
+    bool good = true;
+    each_segment(first, count, [&](const Segment& s) {
+      const Index y = s.row * b_.tile, x = s.column * b_.tile;
+      T* pixel =
+          target + s.image * p_.grid.target_image + y * height_.target_stride + x * width_.target_stride;
+      const Index high = std::min(b_.tile, height_.count - y);
+      const Index wide = std::min(s.count * b_.tile, width_.count - x);
+      unsigned char* bad = failed + s.lane;
+      const bool finite = kernels_.winograd_output({.tile = static_cast<int>(b_.tile),
+                                                    .source = sums + s.lane,
+                                                    .source_point = sizes_.sums_point,
+                                                    .target = out,
+                                                    .target_row = sizes_.out_row,
+                                                    .tiles = s.count,
+                                                    .bias = bias});
+      if (!finite) {
+        for (Index i = 0; i < s.count; ++i) {
+          if (bad[i] || is_finite(out + i * b_.tile, high, std::min(b_.tile, wide - i * b_.tile))) continue;
+          bad[i] = 1;
+          good = false;
+        }
+      }
+      for (Index i = 0; i < s.count;) {
+        Index end = i + 1;
+        while (end < s.count && bad[end] == bad[i]) ++end;
+        const Index at = i * b_.tile, pixels = std::min(end * b_.tile, wide) - at;
+        if (!bad[i]) store(out + at, pixel + at * width_.target_stride, high, pixels);
+        i = end;
+      }
+    });
+    return good;
+  }
+
+  bool is_finite(const T* out, Index high, Index wide) const {
+    for (Index r = 0; r < high; ++r)
+      for (Index c = 0; c < wide; ++c)
+        if (!(out[r * sizes_.out_row + c] * T{0} == T{0})) return false;
+    return true;
+  }
+
+  void store(T* out, T* target, Index rows, Index columns) const {
+    const Index step = width_.target_stride;
+    for (Index r = 0; r < rows; ++r, out += sizes_.out_row, target += height_.target_stride) {
+      for (Index c = 0; p_.accumulate && c < columns; ++c) out[c] = target[c * step] + out[c];
+      kernels_.spread({.target = target, .source = out, .step = step, .count = columns});
+    }
+  }
+
+  // What failed, by the driver of the direct sum: rows of tiles at a time where all rows of the block have.
+  template <class Bad>
+  void sum_directly(Index group, Index m, Index rows, Index first, Index count, Bad&& bad) const {
+    const auto all_bad = [&](Index lane) {
+      for (Index r = 0; r < rows; ++r)
+        if (!bad(r, lane)) return false;
+      return true;
+    };
+    each_segment(first, count, [&](const Segment& s) {
+      for (Index i = 0; i < s.count;) {
+        Index end = i;
+        while (end < s.count && all_bad(s.lane + end)) ++end;
+        if (end > i) {
+          sum_part(group, m, rows, s, i, end - i);
+          i = end;
+          continue;
+        }
+        for (Index r = 0; r < rows;) {
+          Index last = r;
+          while (last < rows && bad(last, s.lane + i)) ++last;
+          if (last > r) sum_part(group, m + r, last - r, s, i, 1);
+          r = std::max(last, r + 1);
+        }
+        ++i;
+      }
+    });
+  }
+
+  // The rows [m, m + rows) of `count` tiles of a segment.
+  void sum_part(Index group, Index m, Index rows, const Segment& s, Index tile, Index count) const {
+    WindowProduct<T> part = p_;
+    const Index corner[] = {s.row * b_.tile, (s.column + tile) * b_.tile};
+    const Index most[] = {b_.tile, count * b_.tile};
+    part.source += group * p_.source_group + s.image * p_.grid.source_image;
+    part.target += group * p_.target_group + s.image * p_.grid.target_image + m * p_.target_row;
+    part.factor += group * p_.factor_group + m * p_.factor_row;
+    if (part.bias) part.bias += (group * p_.rows + m) * p_.bias_stride;
+    for (std::size_t i = 0; i < 2; ++i) {
+      PixelAxis& axis = part.grid.axes[i];
+      part.target += corner[i] * axis.target_stride;
+      axis.count = std::min(most[i], axis.count - corner[i]);
+      for (Index& tap : axis.tap) tap += corner[i];
+    }
+    part.grid.images = 1;
+    part.groups = 1;
+    part.rows = rows;
+    run_window_product_here(part, direct_blocks(kernel_), target_);
+  }
+
+  const WindowProduct<T>& p_;
+  const WinogradBlocks b_;
+  const T* weights_;
+  const Target& target_;
+  const KernelTable<T>& kernels_;
+  const Tile kernel_;
+  const Sizes sizes_;
+  const PixelAxis& height_;
+  const PixelAxis& width_;
+  const Index across_, per_image_, tiles_, pieces_;
+};
+
+}  // namespace
+
+const char* why_no_winograd(const PixelGrid& grid) {
+  if (grid.axes.size() != 2) return "windows of two axes";
+  for (const PixelAxis& axis : grid.axes) {
+    if (axis.step != 1) return "stride 1";
+    if (axis.tap.size() != 3) return "windows of 3 x 3 taps";
+    if (axis.tap[1] != axis.tap[0] + 1 || axis.tap[2] != axis.tap[0] + 2) return "dilation 1";
+  }
+  return nullptr;
+}
+
+Index winograd_roundings(Index channels) {
+  // Two transforms each of pixels, taps and sums, and the bias.
+  constexpr Index kInput = 5, kWeights = 6, kOutput = 7;
+  return 2 * (kInput + kWeights + kOutput) + std::min(channels, kPartial) + ceil_div(channels, kPartial);
+}
+
+Index winograd_pieces(const PixelGrid& grid, Index groups, const WinogradBlocks& blocks) {
+  const Index tiles =
+      grid.images * ceil_div(grid.axes[0].count, blocks.tile) * ceil_div(grid.axes[1].count, blocks.tile);
+  return groups * ceil_div(tiles, blocks.tiles) * blocks.parts;
+}
+
+Index winograd_weights(Index groups, Index rows, Index channels, Index tile, const Tile& kernel) {
+  return groups * ceil_div(rows, kernel.rows) * (tile + 2) * (tile + 2) * weights_point(channels, kernel);
+}
+
+Index winograd_scratch(Index channels, const WinogradBlocks& blocks, const Tile& kernel) {
+  const Sizes s(channels, blocks, kernel);
+  const Index elements = s.points * (s.tiles_point + s.sums_point) + 2 * s.row + s.strip + s.out;
+  return elements * kernel.bytes + channels * Index{sizeof(Step)} + (1 + blocks.rows) * blocks.tiles +
+         product_scratch(direct_blocks(kernel), kernel);
+}
+
+template <class T>
+bool transform_weights(const WindowProduct<T>& p, Index tile, T* weights, const Target& target,
+                       const RunContext& context) {
+  const KernelTable<T>& kernels = target.kernels<T>();
+  const Tile kernel = tile_of<T>(target);
+  const Index row = weights_row(p.channels, kernel), point = weights_point(p.channels, kernel);
+  const Index first = *std::min_element(p.factor_tap.begin(), p.factor_tap.end());
+  Index tap[9];
+  unsigned seen = 0;
+  for (std::size_t t = 0; t < 9; ++t) {
+    const Index place = p.factor_tap[t] - first;
+    tap[t] = place * kWeightChannels;
+    if (place < 9) seen |= 1u << place;
+  }
+  const bool dense = seen == (1u << 9) - 1;  // the nine taps side by side, in some order
+  if (!dense)
+    for (Index t = 0; t < 9; ++t) tap[t] = t * kWeightChannels;
+  const Index row_tiles = ceil_div(p.rows, kernel.rows), points = (tile + 2) * (tile + 2);
+  std::atomic<bool> finite{true};
+  parallel_for(context, p.groups * row_tiles, [&](Index piece) {
+    const Index group = piece / row_tiles, row0 = piece % row_tiles * kernel.rows;
+    Scratch scratch;
+    T* taps = scratch.take<T>(9 * kWeightChannels);
+    std::fill_n(taps, 9 * kWeightChannels, T{0});
+    for (Index c = 0; c < p.channels; c += kWeightChannels) {
+      const Index count = std::min(kWeightChannels, p.channels - c);
+      for (Index m = row0; m < std::min(p.rows, row0 + kernel.rows); ++m) {
+        const T* factor = p.factor + group * p.factor_group + m * p.factor_row + c * p.factor_channel;
+        if (dense) {
+          kernels.transpose({.target = taps,
+                             .target_row = kWeightChannels,
+                             .source = factor + first,
+                             .source_row = p.factor_channel,
+                             .rows = 9,
+                             .columns = count,
+                             .ahead = 0});
+        } else {
+          for (std::size_t t = 0; t < 9; ++t)
+            kernels.collect({.target = taps + tap[t],
+                             .source = factor + p.factor_tap[t],
+                             .step = p.factor_channel,
+                             .count = count});
+        }
+        const bool good =
+            kernels.winograd_weights({.tile = static_cast<int>(tile),
+                                      .source = taps,
+                                      .tap = tap,
+                                      .target = weights + piece * points * point + (m - row0) * row + c,
+                                      .target_point = point,
+                                      .count = count});
+        if (!good) finite.store(false, std::memory_order_relaxed);
+      }
+    }
+  });
+  return finite.load(std::memory_order_relaxed);
+}
+
+template <class T>
+void run_winograd(const WindowProduct<T>& problem, const WinogradBlocks& blocks, const T* weights,
+                  const Target& target, const RunContext& context) {
+  const Driver<T> driver(problem, blocks, weights, target);
+  parallel_for(context, driver.pieces(), [&](Index piece) { driver.piece(piece); });
+}
+
+#define WINDROW_INSTANTIATE(T)                                                                           \
+  template bool transform_weights(const WindowProduct<T>&, Index, T*, const Target&, const RunContext&); \
+  template void run_winograd(const WindowProduct<T>&, const WinogradBlocks&, const T*, const Target&,    \
+                             const RunContext&);
+WINDROW_INSTANTIATE(float)
+WINDROW_INSTANTIATE(double)
+#undef WINDROW_INSTANTIATE
+
+}  // namespace windrow

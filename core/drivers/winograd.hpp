@@ -1,0 +1,46 @@
+// Winograd convolution: windows of 3 x 3 taps at every pixel, as one product per interpolation point.
+//
+//   source --input transform--> tiles[point][channel][tile] --products--> sums[point][row][tile] --output-->
+//   target factor --weights' transform--> [group][point][row][channel], once per call, shared by all threads
+//
+// Every tile is computed alone and depends on its image only, so blocks and threads change no bit. A tile
+// that comes out non-finite is not kept: the direct sum takes its place. docs/numerics.md has the plan.
+#pragma once
+
+#include "base/parallel.hpp"
+#include "dispatch/targets.hpp"
+#include "drivers/window_product.hpp"
+
+namespace windrow {
+
+// How a product is computed by tiles. Only `tile` changes bits.
+struct WinogradBlocks {
+  Index tile = 0;   // results of a tile, each way: 2 or 4
+  Index tiles = 0;  // of a piece of work, a multiple of NR
+  Index rows = 0;   // whose sums are held at a time, a multiple of MR
+  Index parts = 1;  // pieces that the rows are shared out to
+};
+
+// Why there is no Winograd form, or null if there is one.
+const char* why_no_winograd(const PixelGrid& grid);
+
+Index winograd_pieces(const PixelGrid& grid, Index groups, const WinogradBlocks& blocks);
+// Roundings on the way of a term into a result, in the bound of docs/numerics.md.
+Index winograd_roundings(Index channels);
+// Elements of the transformed weights of all groups.
+Index winograd_weights(Index groups, Index rows, Index channels, Index tile, const Tile& kernel);
+// Bytes of scratch that one thread takes at most, for the weights' transform or for a piece.
+Index winograd_scratch(Index channels, const WinogradBlocks& blocks, const Tile& kernel);
+
+// Transforms the factors of the problem into `weights`. False where a transformed value is not finite: the
+// direct sum must do the whole problem then. Prepared weights serve every problem that differs in its images
+// only.
+template <class T>
+bool transform_weights(const WindowProduct<T>& problem, Index tile, T* weights, const Target& target,
+                       const RunContext& context);
+
+template <class T>
+void run_winograd(const WindowProduct<T>& problem, const WinogradBlocks& blocks, const T* weights,
+                  const Target& target, const RunContext& context);
+
+}  // namespace windrow

@@ -1,0 +1,302 @@
+"""Winograd's tiles against the reference: bounds, the same bits, NaN and Inf, the choice, the workspace."""
+
+import os
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+
+import windrow as wr
+from tests import programs, tolerances
+from tests.problems import channels_last, scrambled
+from tests.test_convolution import assert_same_kind, assert_within, bits
+from windrow import reference
+from windrow.gradcheck import check
+
+EXAMPLES = int(os.environ.get("WINDROW_EXAMPLES", "40"))
+per_target = settings(
+    max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+dtypes = st.sampled_from([np.float32, np.float64])
+seeds = st.integers(0, 2**32 - 1)
+
+
+@st.composite
+def layers(draw):
+    """(x shape, w shape, options): small ones take 2 x 2 tiles, large ones 4 x 4."""
+    longest = draw(st.sampled_from([6, 14, 40]))
+    size = [draw(st.integers(1, longest)) for _ in range(2)]
+    padding = tuple(
+        (before, draw(st.integers(max(0, 3 - s - before), 4)))
+        for s, before in [(s, draw(st.integers(0, 4))) for s in size]
+    )
+    groups = draw(st.sampled_from([1, 1, 2]))
+    channels = draw(st.sampled_from([1, 2, 5, 17, 33, 130]))
+    filters = groups * draw(st.integers(1, 20))
+    n = draw(st.sampled_from([1, 1, 2, 3]))
+    options = {"padding": padding, "groups": groups}
+    return (n, groups * channels, *size), (filters, channels, 3, 3), options
+
+
+def operands(layer, dtype, seed):
+    x_shape, w_shape, options = layer
+    rng = np.random.default_rng(seed)
+    x, w, b = (rng.standard_normal(s).astype(dtype) for s in (x_shape, w_shape, w_shape[:1]))
+    (t, u), (l, r) = options["padding"]
+    y_shape = (x_shape[0], w_shape[0], x_shape[2] + t + u - 2, x_shape[3] + l + r - 2)
+    return x, w, b, rng.standard_normal(y_shape).astype(dtype)
+
+
+def plan(operation, x, w, options, **more):
+    facts = wr.explain(operation, x.shape, w.shape, dtype=x.dtype, algorithm="winograd", **options, **more)
+    assert facts["algorithm"] == "winograd"
+    return {"tile": 2 if facts["kernel"] == "winograd_2x2" else 4, "roundings": facts["roundings"]}
+
+
+def y_bound(x, w, b, options):
+    before = [pair[0] for pair in options["padding"]]
+    size = [s + sum(p) - 2 for s, p in zip(x.shape[2:], options["padding"], strict=True)]
+    facts = plan("conv", x, w, options)
+    bound = tolerances.winograd_error_bound(
+        x, w, before, size, groups=options["groups"], dtype=x.dtype, **facts
+    )
+    return bound + facts["roundings"] * np.finfo(x.dtype).eps * np.abs(b)[:, None, None]
+
+
+def dx_bound(dy, w, x, options):
+    """dx is the forward pass on dy: filters and channels change places, taps go from last to first."""
+    groups = options["groups"]
+    k, c = w.shape[0] // groups, w.shape[1]
+    turned = w.reshape(groups, k, c, 3, 3).transpose(0, 2, 1, 3, 4)[..., ::-1, ::-1].reshape(-1, k, 3, 3)
+    before = [2 - pair[0] for pair in options["padding"]]
+    facts = plan("conv_grad_input", x, w, options)
+    return tolerances.winograd_error_bound(
+        dy, turned, before, x.shape[2:], groups=groups, dtype=x.dtype, **facts
+    )
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+@per_target
+@given(layer=layers(), dtype=dtypes, seed=seeds)
+def test_agrees_with_the_reference(target, threads, layer, dtype, seed):
+    x, w, b, dy = operands(layer, dtype, seed)
+    options = layer[2]
+    with wr.num_threads(threads):
+        y = wr.conv(x, w, b, algorithm="winograd", **options)
+        dx = wr.conv_grad_input(dy, w, x.shape, algorithm="winograd", **options)
+    assert_within(y, reference.conv(x, w, b, **options), y_bound(x, w, b, options))
+    exact = reference.conv_grad_input(dy, w, x.shape, **options)
+    assert_within(dx, exact, dx_bound(dy, w, x, options))
+    total = np.ones_like(dx)
+    wr.conv_grad_input(dy, w, x.shape, algorithm="winograd", out=total, accumulate=True, **options)
+    np.testing.assert_array_equal(total, dx + dtype(1))
+
+
+def test_both_tiles_are_tested(target):
+    for dtype in (np.float32, np.float64):
+        for size, tile in [(4, 2), (40, 4)]:
+            facts = wr.explain(
+                "conv", (1, 17, size, size), (8, 17, 3, 3), dtype=dtype, padding=1, algorithm="winograd"
+            )
+            assert facts["kernel"] == f"winograd_{tile}x{tile}"
+
+
+@per_target
+@given(layer=layers(), dtype=dtypes, seed=seeds)
+def test_same_bits_for_any_threads_layout_and_batch(target, layer, dtype, seed):
+    x, w, b, dy = operands(layer, dtype, seed)
+    options = {**layer[2], "algorithm": "winograd"}
+    rng = np.random.default_rng(seed)
+    with wr.num_threads(1):
+        y = wr.conv(x, w, b, **options)
+        dx = wr.conv_grad_input(dy, w, x.shape, **options)
+    for change in (lambda a: scrambled(rng, a), lambda a: channels_last(a) if a.ndim > 2 else a):
+        x2, w2, b2, dy2 = (change(a) for a in (x, w, b, dy))
+        y_out, dx_out = (scrambled(rng, np.zeros_like(a)) for a in (y, dx))
+        with wr.num_threads(3):
+            np.testing.assert_array_equal(bits(wr.conv(x2, w2, b2, out=y_out, **options)), bits(y))
+            np.testing.assert_array_equal(bits(wr.conv(x2, w2, b2, **options)), bits(y))
+            wr.conv_grad_input(dy2, w2, x.shape, out=dx_out, **options)
+            np.testing.assert_array_equal(bits(dx_out), bits(dx))
+    for i in range(len(x)):
+        np.testing.assert_array_equal(bits(wr.conv(x[i : i + 1], w, b, **options)), bits(y[i : i + 1]))
+        dxi = wr.conv_grad_input(dy[i : i + 1], w, x[i : i + 1].shape, **options)
+        np.testing.assert_array_equal(bits(dxi), bits(dx[i : i + 1]))
+
+
+@per_target
+@given(layer=layers(), dtype=dtypes, seed=seeds, spoil=st.sampled_from(["x", "x", "both", "all of x"]))
+def test_non_finite_values_are_those_of_the_direct_sum(target, layer, dtype, seed, spoil):
+    """Promise 5, and with accumulate too, where a result must not be added twice."""
+    x, w, b, dy = operands(layer, dtype, seed)
+    rng = np.random.default_rng(seed)
+    for array in (x, dy, w) if spoil == "both" else (x, dy):
+        for value in (np.nan, np.inf, -np.inf):
+            if rng.random() < 0.7:
+                array.flat[rng.integers(array.size)] = value
+    if spoil == "all of x":
+        x[...] = np.nan
+    options = layer[2]
+    y = wr.conv(x, w, b, algorithm="winograd", **options)
+    dx = wr.conv_grad_input(dy, w, x.shape, algorithm="winograd", **options)
+    assert_same_kind(y, reference.conv(x, w, b, **options))
+    assert_same_kind(dx, reference.conv_grad_input(dy, w, x.shape, **options))
+    total = np.ones_like(dx)
+    wr.conv_grad_input(dy, w, x.shape, algorithm="winograd", out=total, accumulate=True, **options)
+    assert_same_kind(total, dx)
+    finite = np.isfinite(dx)
+    bound = dx_bound(*(np.where(np.isfinite(a), a, 0) for a in (dy, w)), x, options)
+    slack = bound + np.finfo(dtype).eps * (1 + np.abs(np.where(finite, dx, 0)))
+    assert np.all(np.abs(total[finite] - 1 - dx[finite]) <= slack[finite])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_data_full_of_nan_are_left_to_the_direct_sum(target, dtype):
+    """Tiles that are not finite skip their products; what comes out is the direct sum's, to the bit."""
+    rng = np.random.default_rng(1)
+    x = rng.standard_normal((2, 20, 30, 30)).astype(dtype)
+    x[:, 3] = np.nan
+    w = rng.standard_normal((10, 20, 3, 3)).astype(dtype)
+    np.testing.assert_array_equal(
+        wr.conv(x, w, padding=1, algorithm="winograd"), wr.conv(x, w, padding=1, algorithm="direct")
+    )
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_overflow_in_the_transforms_is_healed(target, dtype):
+    """Values whose transform is not finite, though their sum is."""
+    huge = np.finfo(dtype).max / 4
+    rng = np.random.default_rng(1)
+    x = rng.choice([-huge, huge], (1, 16, 24, 24)).astype(dtype)
+    w = np.zeros((3, 16, 3, 3), dtype)
+    w[:, 0, 1, 1] = 1
+    y = wr.conv(x, w, padding=1, algorithm="winograd")
+    np.testing.assert_array_equal(y, np.repeat(x[:, :1], 3, 1))
+
+
+@pytest.mark.parametrize(
+    ("w_shape", "options"),
+    [
+        ((4, 4, 3, 3), {"stride": 2}),
+        ((4, 4, 3, 3), {"dilation": 2}),
+        ((4, 4, 5, 3), {}),
+        ((4, 4, 3), {}),
+    ],
+)
+def test_windows_that_have_no_tiles(w_shape, options):
+    rank = len(w_shape) - 2
+    x = np.zeros((1, 4, *[12] * rank), np.float32)
+    each = {name: (options.get(name, 1),) * rank for name in ("stride", "dilation")}
+    text = (
+        "algorithm: 'winograd' needs windows of 3 x 3 taps with stride 1 and dilation 1, got kernel "
+        f"{w_shape[2:]}, stride {each['stride']}, dilation {each['dilation']}"
+    )
+    for call in (
+        lambda: wr.conv(x, np.zeros(w_shape, np.float32), algorithm="winograd", **options),
+        lambda: wr.prepare_conv(np.zeros(w_shape, np.float32), algorithm="winograd", **options),
+        lambda: wr.explain("conv", x.shape, w_shape, algorithm="winograd", **options),
+    ):
+        with pytest.raises(ValueError) as error:
+            call()
+        assert str(error.value) == text
+
+
+def test_workspace():
+    """ "winograd" asks for what it needs; "auto" does without."""
+    rng = np.random.default_rng(0)
+    x, w = (rng.standard_normal(s).astype(np.float32) for s in ((1, 64, 56, 56), (64, 64, 3, 3)))
+    options = {"padding": 1}
+    facts = wr.explain("conv", x.shape, w.shape, algorithm="winograd", threads=1, **options)
+    needed = facts["workspace_bytes"]
+    text = f"max_workspace: expected at least {needed} bytes for this problem, got {needed - 1}"
+    with pytest.raises(ValueError) as error:
+        wr.conv(x, w, algorithm="winograd", max_workspace=needed - 1, **options)
+    assert str(error.value) == text
+    y = wr.conv(x, w, algorithm="winograd", **options)
+    fits = wr.conv(x, w, algorithm="winograd", max_workspace=needed, **options)
+    np.testing.assert_array_equal(bits(fits), bits(y))
+    direct = wr.conv(x, w, algorithm="direct", **options)
+    np.testing.assert_array_equal(bits(wr.conv(x, w, max_workspace=needed - 1, **options)), bits(direct))
+    assert wr.explain("conv", x.shape, w.shape, max_workspace=needed - 1, **options)["algorithm"] == "direct"
+
+
+@pytest.mark.parametrize("operation", ["conv", "conv_grad_input"])
+def test_the_choice_depends_on_one_image(operation):
+    chosen = set()
+    for c, size in [(16, 8), (64, 14), (64, 56), (512, 7), (512, 28), (8, 112)]:
+        plans = [
+            wr.explain(operation, (n, c, size, size), (c, c, 3, 3), padding=1, threads=t)
+            for n in (1, 2, 64)
+            for t in (1, 3)
+        ]
+        assert len({(p["algorithm"], p["kernel"].startswith("winograd") and p["kernel"]) for p in plans}) == 1
+        chosen.add(plans[0]["algorithm"])
+        if c < 16:
+            assert plans[0]["algorithm"] == "direct"
+    assert chosen == {"direct", "winograd"}
+
+
+DATA = {
+    "normal": lambda rng, shape: rng.standard_normal(shape),
+    "uniform": lambda rng, shape: rng.uniform(-1, 1, shape),
+    "positive": lambda rng, shape: rng.uniform(0, 1, shape),
+    "post-ReLU": lambda rng, shape: np.maximum(rng.standard_normal(shape), 0),
+    "constant": lambda rng, shape: np.full(shape, 0.1),
+}
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("kind", DATA)
+@pytest.mark.parametrize("shape", [(64, 56), (128, 28), (256, 28)])
+def test_what_auto_takes_is_accurate(dtype, kind, shape):
+    """DESIGN: at most max(4 eps * max conv(|x|, |w|), 2 x direct's error) on data of each kind."""
+    c, size = shape
+    rng = np.random.default_rng(3)
+    x = DATA[kind](rng, (1, c, size, size)).astype(dtype)
+    w = np.full((8, c, 3, 3), 0.7) if kind == "constant" else rng.standard_normal((8, c, 3, 3))
+    w = w.astype(dtype)
+    exact = reference.conv(x, w, padding=1)
+    worst = {
+        name: np.max(np.abs(wr.conv(x, w, padding=1, algorithm=name) - exact))
+        for name in ("winograd", "direct")
+    }
+    allowed = 4 * np.finfo(dtype).eps * np.max(reference.conv(np.abs(x), np.abs(w), padding=1))
+    assert worst["winograd"] <= max(allowed, 2 * worst["direct"])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [6, 24])
+def test_gradcheck(dtype, size):
+    rng = np.random.default_rng(0)
+    x, w, b = (rng.standard_normal(s).astype(dtype) for s in ((1, 4, size, size), (3, 4, 3, 3), (3,)))
+    options = {"padding": 1, "algorithm": "winograd"}
+
+    def forward(x, w, b):
+        return wr.conv(x, w, b, **options)
+
+    def backward(dy, x, w, b):
+        return wr.conv_backward(dy, x, w, **options)
+
+    report = check(forward, backward, (x, w, b), axes={"x": "n c h w", "w": "k c kh kw", "b": "k"})
+    assert report, report
+
+
+def test_environment():
+    """WINDROW_ALGORITHM is what "auto" means, wherever a problem has that algorithm."""
+    call = (
+        "import windrow as wr\n"
+        "for w in ((4, 4, 3, 3), (4, 4, 1, 1)):\n"
+        "    print(wr.explain('conv', (1, 4, 20, 20), w)['algorithm'])"
+    )
+    assert programs.output(call, WINDROW_ALGORITHM="winograd").split() == ["winograd", "direct"]
+    assert programs.output(call, WINDROW_ALGORITHM="direct").split() == ["direct", "direct"]
+
+
+def test_prepared():
+    rng = np.random.default_rng(0)
+    x, w, b = (rng.standard_normal(s).astype(np.float32) for s in ((2, 16, 20, 20), (8, 16, 3, 3), (8,)))
+    layer = wr.prepare_conv(w, b, padding=1, algorithm="winograd", activation="relu")
+    expected = np.maximum(wr.conv(x, w, b, padding=1, algorithm="winograd"), 0)
+    np.testing.assert_array_equal(layer(x), expected)
+    assert layer.explain(x.shape)["algorithm"] == "winograd"
