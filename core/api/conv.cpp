@@ -1,6 +1,7 @@
 #include "api/conv.hpp"
 
 #include <algorithm>
+#include <cstdlib>
 #include <limits>
 #include <numeric>
 #include <optional>
@@ -27,11 +28,14 @@ namespace {
 constexpr Index kMostDepthwiseScratch = Index{1} << 20;  // bytes: beyond, windows are wider than a cache
 
 template <class T>
-ProductSize size_of(const WindowProduct<T>& p) {
+ProductSize size_of(const WindowProduct<T>& p, const Tile& tile) {
+  const Index taps = p.grid.taps();
   return {.rows = p.rows,
-          .terms = p.channels * p.grid.taps(),
+          .terms = p.channels * taps,
           .pixels = p.grid.images * p.grid.per_image(),
-          .groups = p.groups};
+          .groups = p.groups,
+          .table_bytes = panel_size(p.grid, tile.lanes, tile.vectors).bytes(),
+          .scattered = p.rows > 1 && p.factor_row == 1 && p.factor_channel != 1};
 }
 
 // Small problems end before another thread has begun.
@@ -69,7 +73,7 @@ template <class T>
 ProductPlan plan_product(const WindowProduct<T>& p, const CallOptions& options, const Target& target,
                          int threads) {
   const Tile tile = tile_of<T>(target);
-  const ProductSize size = size_of(p);
+  const ProductSize size = size_of(p, tile);
   const Index most =
       options.max_workspace == 0 ? std::numeric_limits<Index>::max() : options.max_workspace / threads;
   ProductPlan plan;
@@ -423,7 +427,7 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
     if (small) return add_small(p);
     const std::optional<WinogradPlan> winograd = plan_winograd(s, p, options, target, threads);
     if (winograd) return add_winograd(p, *winograd);
-    const ProductSize size = size_of(p);
+    const ProductSize size = size_of(p, tile);
     const ProductPlan product = plan_product(p, options, target, threads);
     plan.scratch_bytes = std::max(plan.scratch_bytes, product.scratch);
     plan.threads = std::min(plan.threads, product.threads);

@@ -24,14 +24,28 @@ inline Extents tap_offsets(const std::vector<Extents>& along) {
   return all;
 }
 
+// True for an axis whose every pixel reads the source at its own position.
+inline bool is_plain(const PixelAxis& axis) {
+  return axis.step == 1 && axis.size == axis.count && axis.tap.size() == 1 && axis.tap[0] == 0;
+}
+
 // An axis of one pixel and one tap says nothing; as the last one it would leave the lanes nothing to lie
-// along.
+// along. And under a window of one tap, axes that follow one another in memory are one: then lanes are not
+// cut at the ends of rows.
 template <class T>
-void drop_single_axes(WindowProduct<T>& p) {
-  for (std::size_t i = p.grid.axes.size(); i-- > 0 && p.grid.axes.size() > 1;) {
-    const PixelAxis& axis = p.grid.axes[i];
-    if (axis.count == 1 && axis.size > 0 && axis.tap.size() == 1 && axis.tap[0] == 0)
-      p.grid.axes.erase(p.grid.axes.begin() + static_cast<std::ptrdiff_t>(i));
+void simplify_axes(WindowProduct<T>& p) {
+  std::vector<PixelAxis>& axes = p.grid.axes;
+  for (std::size_t i = axes.size(); i-- > 0 && axes.size() > 1;) {
+    const auto here = axes.begin() + static_cast<std::ptrdiff_t>(i);
+    if (here->count == 1 && here->size > 0 && here->tap.size() == 1 && here->tap[0] == 0) {
+      axes.erase(here);
+    } else if (i + 1 < axes.size() && is_plain(*here) && is_plain(here[1]) &&
+               here->source_stride == here[1].source_stride * here[1].size &&
+               here->target_stride == here[1].target_stride * here[1].count) {
+      here[1].count *= here->count;
+      here[1].size *= here->size;
+      axes.erase(here);
+    }
   }
 }
 
@@ -84,7 +98,7 @@ WindowProduct<T> forward_product(const ConvShape& s, ArrayView<const T> x, Array
   p.factor_tap = tap_offsets(factor_taps);
   p.bias = b.data;
   p.bias_stride = b.stride;
-  drop_single_axes(p);
+  simplify_axes(p);
   return p;
 }
 
@@ -135,7 +149,7 @@ void for_each_phase(const ConvShape& s, ArrayView<const T> dy, ArrayView<const T
     p.bias = b.data;
     p.bias_stride = b.stride;
     p.accumulate = accumulate;
-    drop_single_axes(p);
+    simplify_axes(p);
     if (p.grid.per_image() > 0) body(std::as_const(p));
 
     std::size_t i = s.axes.size();

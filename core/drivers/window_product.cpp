@@ -5,15 +5,21 @@
 #include "drivers/window_product.hpp"
 
 #include <algorithm>
-#include <vector>
+#include <new>
 
 #include "base/workspace.hpp"
 
 namespace windrow {
 namespace {
 
-constexpr Index kManyTaps = 1024;  // beyond these a panel's table is made for a few taps at a time
 constexpr int kMaxRows = 16;
+
+// From term to term of packed factors, in elements: an odd number of cache lines, so that terms do not fall
+// into few sets of the cache.
+Index factor_stride(Index rows, Index bytes) {
+  const Index line = static_cast<Index>(kAlignment) / bytes;
+  return (ceil_div(rows, line) | 1) * line;
+}
 
 // One panel of the piece at work. Where its pixels do not lie side by side in the result, or do not fill its
 // vectors, its sums are kept in a buffer until they are complete.
@@ -37,7 +43,8 @@ class Driver {
         pixels_(problem.grid.images * problem.grid.per_image()),
         panels_(ceil_div(pixels_, nr_)),
         pixel_blocks_(ceil_div(panels_, blocks.panels)),
-        row_blocks_(ceil_div(problem.rows, blocks.rows)) {}
+        row_blocks_(ceil_div(problem.rows, blocks.rows)),
+        table_(panel_size(problem.grid, kernels_.lanes, kernels_.vectors)) {}
 
   Index pieces() const { return p_.groups * pixel_blocks_ * row_blocks_; }
 
@@ -54,24 +61,23 @@ class Driver {
     Scratch scratch;
     T* packed = scratch.take<T>(nr_ * kChunk);
     auto* steps = scratch.take<Step>(kChunk);
-    // Tables keep their memory from piece to piece.
-    thread_local std::vector<Panel<T>> panels;
-    if (static_cast<Index>(panels.size()) < panel1 - panel0)
-      panels.resize(static_cast<std::size_t>(panel1 - panel0));
-    for (Index i = panel0; i < panel1; ++i) {
-      Panel<T>& panel = panels[static_cast<std::size_t>(i - panel0)];
-      const Index count = std::min(nr_, pixels_ - i * nr_);
-      panel.table.place(p_.grid, i * nr_, count, kernels_.lanes, kernels_.vectors);
-      if (taps_ <= kManyTaps) panel.table.set_taps(p_.grid, 0, taps_);
-      panel.vectors = static_cast<int>(ceil_div(count, kernels_.lanes));
-      const bool in_place = count % kernels_.lanes == 0 && panel.table.contiguous(p_.grid);
+    const Index stride = factor_stride(blocks_.rows, sizeof(T));
+    T* factors = blocks_.pack_factor ? scratch.take<T>(kChunk * stride) : nullptr;
+    const Index count = panel1 - panel0;
+    Panel<T>* panels = scratch.take<Panel<T>>(count);
+    for (Index i = 0; i < count; ++i) {
+      const Index pixel = (panel0 + i) * nr_, pixels = std::min(nr_, pixels_ - pixel);
+      Panel<T>& panel = *new (&panels[i]) Panel<T>{.table = PanelTable(scratch, table_)};
+      panel.table.place(p_.grid, pixel, pixels);
+      if (table_.taps == taps_) panel.table.set_taps(p_.grid, 0, taps_);
+      panel.vectors = static_cast<int>(ceil_div(pixels, kernels_.lanes));
+      const bool in_place = pixels % kernels_.lanes == 0 && panel.table.contiguous(p_.grid);
       panel.sums = in_place ? nullptr : scratch.take<T>(rows * nr_);
     }
 
     T* target = p_.target + group * p_.target_group + row0 * p_.target_row;
     if (p_.accumulate) {
-      for (Index i = 0; i < panel1 - panel0; ++i)
-        load_sums(panels[static_cast<std::size_t>(i)], target, rows);
+      for (Index i = 0; i < count; ++i) load_sums(panels[i], target, rows);
     }
     const T* source = p_.source + group * p_.source_group;
     const T* factor = p_.factor + group * p_.factor_group + row0 * p_.factor_row;
@@ -80,15 +86,16 @@ class Driver {
     do {  // once even where there are no terms: the result is then zero plus the bias
       const Index k1 = std::min(k0 + kChunk, terms_);
       set_steps(k0, k1, steps);
-      for (Index i = 0; i < panel1 - panel0; ++i) {
-        Panel<T>& panel = panels[static_cast<std::size_t>(i)];
+      if (factors) pack_factors(factor, k1 - k0, rows, stride, factors, steps);
+      for (Index i = 0; i < count; ++i) {
+        Panel<T>& panel = panels[i];
         // Next comes the next panel, or the first one of the next channels.
         const Index width = nr_ * panel.table.lane_step();
-        const bool last = i + 1 == panel1 - panel0;
+        const bool last = i + 1 == count;
         const Index channels = ceil_div(k1 - k0, std::max<Index>(1, taps_));
         pack(panel.table, source, k0, k1, last ? channels * p_.source_channel - i * width : width, packed);
-        Product<T> product{.a = factor,
-                           .a_row = p_.factor_row,
+        Product<T> product{.a = factors ? factors : factor,
+                           .a_row = factors ? 1 : p_.factor_row,
                            .b = packed,
                            .step = steps,
                            .c = panel.sums ? panel.sums : target + panel.table.runs().front().target,
@@ -100,7 +107,7 @@ class Driver {
       }
       k0 = k1;
     } while (k0 < terms_);
-    for (Index i = 0; i < panel1 - panel0; ++i) store_sums(panels[static_cast<std::size_t>(i)], target, rows);
+    for (Index i = 0; i < count; ++i) store_sums(panels[i], target, rows);
   }
 
  private:
@@ -121,25 +128,48 @@ class Driver {
     for (Index k = k0; k < k1;) {
       const Index channel = k / taps_;
       const Index tap0 = k % taps_;
-      const Index tap1 = std::min(taps_, tap0 + k1 - k);
-      if (taps_ > kManyTaps) table.set_taps(p_.grid, tap0, tap1);
+      Index tap1 = std::min(taps_, tap0 + k1 - k);
+      if (table_.taps < taps_) {
+        // Only those of one row of the window.
+        const auto row = static_cast<Index>(p_.grid.axes.back().tap.size());
+        tap1 = std::min(tap1, (tap0 / row + 1) * row);
+        table.set_taps(p_.grid, tap0, tap1);
+      }
       table.pack(kernels_, source + channel * p_.source_channel, tap0, tap1, ahead, packed);
       packed += (tap1 - tap0) * nr_;
       k += tap1 - tap0;
     }
   }
 
+  // The factors of some terms as `packed`[term][row], and the steps to them there. Where rows lie side
+  // by side in w and terms far apart, each term of a tile would be a cache line of its own, in few sets of
+  // the cache: so it is in the input gradient of a window of one tap.
+  void pack_factors(const T* factor, Index terms, Index rows, Index stride, T* packed, Step* steps) const {
+    for (Index k = 0; k < terms; ++k) {
+      kernels_.collect({.target = packed + k * stride,
+                        .source = factor + steps[k].a,
+                        .step = p_.factor_row,
+                        .count = rows});
+      steps[k].a = k * stride;
+    }
+  }
+
+  // All rows over one panel. Where a full tile and a sliver would be left, two tiles share their rows: a
+  // sliver of one or two rows takes as long as one of four.
   void add_rows(Product<T> product, Index rows, int vectors, const T* bias) const {
     T tile_bias[kMaxRows];
-    for (Index m = 0; m < rows; m += kernels_.rows) {
-      const int some = static_cast<int>(std::min<Index>(kernels_.rows, rows - m));
+    const auto product_kernel = kernels_.product;
+    const Index most = kernels_.rows, a_row = product.a_row, c_row = product.c_row;
+    for (Index m = 0, some; m < rows; m += some) {
+      const Index left = rows - m;
+      some = left >= 2 * most ? most : left > most ? ceil_div(left, 2) : left;
       if (bias) {
         for (Index r = 0; r < some; ++r) tile_bias[r] = bias[(m + r) * p_.bias_stride];
         product.bias = tile_bias;
       }
-      kernels_.product(product, some, vectors);
-      product.a += kernels_.rows * product.a_row;
-      product.c += kernels_.rows * product.c_row;
+      product_kernel(product, static_cast<int>(some), vectors);
+      product.a += some * a_row;
+      product.c += some * c_row;
     }
   }
 
@@ -168,6 +198,7 @@ class Driver {
   const ProductBlocks& blocks_;
   const KernelTable<T>& kernels_;
   const Index nr_, taps_, terms_, pixels_, panels_, pixel_blocks_, row_blocks_;
+  const PanelSize table_;
 };
 
 }  // namespace
@@ -188,8 +219,10 @@ void run_window_product_here(const WindowProduct<T>& problem, const ProductBlock
 
 Index product_scratch(const ProductBlocks& blocks, const Tile& tile) {
   const Index packed = kChunk * tile.columns();
+  const Index factors = blocks.pack_factor ? kChunk * factor_stride(blocks.rows, tile.bytes) : 0;
   const Index sums = blocks.panels * blocks.rows * tile.columns();
-  return (packed + sums) * tile.bytes + kChunk * Index{sizeof(Step)};
+  const Index panel = blocks.table_bytes + round_up(Index{sizeof(Panel<float>)}, Index{kAlignment});
+  return (packed + factors + sums) * tile.bytes + kChunk * Index{sizeof(Step)} + blocks.panels * panel;
 }
 
 template void run_window_product(const WindowProduct<float>&, const ProductBlocks&, const Target&,

@@ -43,8 +43,17 @@ Index weights_point(Index channels, const Tile& kernel) {
   return kernel.rows * weights_row(channels, kernel) + kLine / kernel.bytes;
 }
 
-// Of the direct sum that takes the place of tiles: as many rows as make packing again cheap.
-ProductBlocks direct_blocks(const Tile& kernel) { return {.panels = 1, .rows = 16 * kernel.rows}; }
+// Of the direct sum that takes the place of tiles: as many rows as make packing again cheap, and room for the
+// table of a panel of single pixels.
+ProductBlocks direct_blocks(const Tile& kernel) {
+  const PanelSize table{.lanes = kernel.lanes,
+                        .vectors = kernel.vectors,
+                        .rank = 2,
+                        .runs = kernel.columns(),
+                        .taps = 9,
+                        .last_taps = 3};
+  return {.panels = 1, .rows = 16 * kernel.rows, .table_bytes = table.bytes()};
+}
 
 // Tiles of one row of tiles, side by side.
 struct Segment {

@@ -30,8 +30,10 @@ void gather_generic(const windrow::Gather<T>& g) {
 
 #if defined(WINDROW_MASKED)
 
+// By value: stores of vectors may change any memory, as far as the compiler knows, and the fields would be
+// read again after each of them.
 template <class T, bool kEven>
-void gather_masked(const windrow::Gather<T>& g) {
+void gather_masked(const windrow::Gather<T> g) {
   using S = Simd<T>;
   for (std::ptrdiff_t i = 0; i < g.count; ++i) {
     const auto mask = static_cast<typename Masked::Of<T>>(g.segments[i].mask);

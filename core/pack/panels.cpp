@@ -3,6 +3,11 @@
 #include <algorithm>
 
 namespace windrow {
+namespace {
+
+constexpr Index kManyTaps = 1024;  // beyond these a table has a chunk of them at a time
+
+}  // namespace
 
 Index PixelGrid::per_image() const {
   Index count = 1;
@@ -16,47 +21,88 @@ Index PixelGrid::taps() const {
   return count;
 }
 
-void PanelTable::place(const PixelGrid& grid, Index first, Index count, int lanes, int vectors) {
+PanelSize panel_size(const PixelGrid& grid, Index lanes, Index vectors) {
+  const PixelAxis& last = grid.axes.back();
+  const auto last_taps = static_cast<Index>(last.tap.size());
+  const Index taps = grid.taps(), pixels = lanes * vectors;
+  const bool many = taps > kManyTaps;
+  return {.lanes = lanes,
+          .vectors = vectors,
+          .rank = static_cast<Index>(grid.axes.size()),
+          // One more than there are row ends in a panel that begins at the end of a row.
+          .runs = std::min(pixels, (pixels - 1) / std::max<Index>(1, last.count) + 2),
+          .taps = many ? std::min(kChunk, last_taps) : taps,
+          .last_taps = many ? std::min(kChunk, last_taps) : last_taps};
+}
+
+Index PanelSize::bytes() const {
+  const auto rounded = [](Index count, std::size_t bytes) {
+    return round_up(count * static_cast<Index>(bytes), static_cast<Index>(kAlignment));
+  };
+  return rounded(runs, sizeof(Run)) + rounded(runs, sizeof(PanelTable::SourceRun)) +
+         rounded(runs * rank, sizeof(Index)) + rounded(last_taps * runs, sizeof(PanelTable::Seen)) +
+         rounded(taps * vectors, sizeof(Segment)) + rounded(more(), sizeof(Segment)) +
+         rounded(taps + 1, sizeof(std::ptrdiff_t));
+}
+
+PanelTable::PanelTable(Scratch& scratch, const PanelSize& size)
+    : lanes_(size.lanes),
+      vectors_(size.vectors),
+      runs_(scratch.take<Run>(size.runs)),
+      source_runs_(scratch.take<SourceRun>(size.runs)),
+      positions_(scratch.take<Index>(size.runs * size.rank)),
+      seen_(scratch.take<Seen>(size.last_taps * size.runs)),
+      segments_(scratch.take<Segment>(size.taps * size.vectors)),
+      more_(scratch.take<Segment>(size.more())),
+      first_more_(scratch.take<std::ptrdiff_t>(size.taps + 1)) {}
+
+void PanelTable::place(const PixelGrid& grid, Index first, Index count) {
   const std::size_t rank = grid.axes.size();
   const PixelAxis& last = grid.axes.back();
   count_ = count;
-  lanes_ = lanes;
-  vectors_ = vectors;
   lane_step_ = last.step * last.source_stride;
 
-  runs_.clear();
-  source_runs_.clear();
+  run_count_ = source_run_count_ = 0;
   for (Index lane = 0; lane < count;) {
-    SourceRun run{.lane = lane, .count = 0, .image_offset = 0, .position = Extents(rank)};
+    Index* position = positions_ + source_run_count_ * static_cast<Index>(rank);
     Index rest = first + lane;
     Index target = 0;
     for (std::size_t i = rank; i-- > 0;) {
-      run.position[i] = rest % grid.axes[i].count;
+      position[i] = rest % grid.axes[i].count;
       rest /= grid.axes[i].count;
-      target += run.position[i] * grid.axes[i].target_stride;
+      target += position[i] * grid.axes[i].target_stride;
     }
-    run.image_offset = rest * grid.source_image;
-    run.count = std::min(count - lane, last.count - run.position.back());
-    runs_.push_back({lane, run.count, target + rest * grid.target_image});
-    lane += run.count;
-    source_runs_.push_back(std::move(run));
+    const Index side_by_side = std::min(count - lane, last.count - position[rank - 1]);
+    source_runs_[source_run_count_++] = {
+        .lane = lane, .count = side_by_side, .image_offset = rest * grid.source_image, .position = position};
+    target += rest * grid.target_image;
+    // Rows that follow one another without a gap in the target are one run there.
+    if (run_count_ > 0 &&
+        target == runs_[run_count_ - 1].target + runs_[run_count_ - 1].count * last.target_stride) {
+      runs_[run_count_ - 1].count += side_by_side;
+    } else {
+      runs_[run_count_++] = {lane, side_by_side, target};
+    }
+    lane += side_by_side;
   }
 }
 
-void PanelTable::see(const PixelAxis& last, Index tap0, Index tap1) {
-  seen_.clear();
+void PanelTable::see(const PixelGrid& grid, Index tap0, Index tap1) {
+  const std::size_t last_axis = grid.axes.size() - 1;
+  const PixelAxis& last = grid.axes[last_axis];
   seen_tap_ = tap0;
+  Seen* seen = seen_;
   for (Index tap = tap0; tap < tap1; ++tap) {
-    for (const SourceRun& run : source_runs_) {
+    for (const SourceRun& run : std::span(source_runs_, static_cast<std::size_t>(source_run_count_))) {
       // Pixel j of the run reads position start + j * step along the last axis.
-      const Index start = run.position.back() * last.step + last.tap[static_cast<std::size_t>(tap)];
+      const Index start = run.position[last_axis] * last.step + last.tap[static_cast<std::size_t>(tap)];
       Index from = 0, to = run.count;
       if (start < 0) from = ceil_div(-start, last.step);
       if (start + (run.count - 1) * last.step >= last.size)
         to = start < last.size ? (last.size - 1 - start) / last.step + 1 : 0;
-      seen_.push_back({.low = run.lane + from,
-                       .high = run.lane + to,
-                       .offset = run.image_offset + start * last.source_stride - run.lane * lane_step_});
+      *seen++ = {.low = run.lane + from,
+                 .high = run.lane + to,
+                 .offset = run.image_offset + start * last.source_stride - run.lane * lane_step_};
     }
   }
 }
@@ -64,13 +110,12 @@ void PanelTable::see(const PixelAxis& last, Index tap0, Index tap1) {
 void PanelTable::set_taps(const PixelGrid& grid, Index tap0, Index tap1) {
   const std::size_t rank = grid.axes.size();
   // Of a last axis of very many taps only those that are wanted.
-  const PixelAxis& last = grid.axes.back();
-  const auto last_taps = static_cast<Index>(last.tap.size());
+  const auto last_taps = static_cast<Index>(grid.axes.back().tap.size());
   const bool in_one_row = tap1 > tap0 && tap0 / last_taps == (tap1 - 1) / last_taps;
-  see(last, in_one_row ? tap0 % last_taps : 0, in_one_row ? (tap1 - 1) % last_taps + 1 : last_taps);
-  segments_.clear();
-  more_.clear();
-  first_more_.assign(1, 0);
+  see(grid, in_one_row ? tap0 % last_taps : 0, in_one_row ? (tap1 - 1) % last_taps + 1 : last_taps);
+  std::fill_n(segments_, (tap1 - tap0) * vectors_, Segment{});
+  more_count_ = 0;
+  first_more_[0] = 0;
   tap0_ = tap0;
   Extents tap(rank);
   Index rest = tap0;
@@ -79,7 +124,8 @@ void PanelTable::set_taps(const PixelGrid& grid, Index tap0, Index tap1) {
     rest /= static_cast<Index>(grid.axes[i].tap.size());
   }
   for (Index t = tap0; t < tap1; ++t) {
-    add_tap(grid, tap);
+    add_tap(grid, tap, (t - tap0) * vectors_);
+    first_more_[t - tap0 + 1] = more_count_;
     for (std::size_t i = rank; i-- > 0;) {
       if (++tap[i] < static_cast<Index>(grid.axes[i].tap.size())) break;
       tap[i] = 0;
@@ -87,12 +133,10 @@ void PanelTable::set_taps(const PixelGrid& grid, Index tap0, Index tap1) {
   }
 }
 
-void PanelTable::add_tap(const PixelGrid& grid, const Extents& tap) {
+void PanelTable::add_tap(const PixelGrid& grid, const Extents& tap, Index first_vector) {
   const std::size_t outer = grid.axes.size() - 1;
-  const auto first_vector = static_cast<std::int32_t>(segments_.size());
-  segments_.resize(segments_.size() + static_cast<std::size_t>(vectors_));
-  const Seen* seen = seen_.data() + static_cast<std::size_t>(tap[outer] - seen_tap_) * source_runs_.size();
-  for (const SourceRun& run : source_runs_) {
+  const Seen* seen = seen_ + (tap[outer] - seen_tap_) * source_run_count_;
+  for (const SourceRun& run : std::span(source_runs_, static_cast<std::size_t>(source_run_count_))) {
     const Seen lanes = *seen++;
     Index offset = lanes.offset;
     bool inside = lanes.low < lanes.high;
@@ -107,24 +151,17 @@ void PanelTable::add_tap(const PixelGrid& grid, const Extents& tap) {
       const Index low = std::max(lanes.low - v * lanes_, Index{0});
       const Index high = std::min(lanes.high - v * lanes_, Index{lanes_});
       const std::uint32_t mask = ((std::uint32_t{1} << (high - low)) - 1) << low;
-      const auto vector = first_vector + static_cast<std::int32_t>(v);
-      const Segment segment{.offset = offset + v * lanes_ * lane_step_, .mask = mask, .vector = vector};
-      Segment& first = segments_[static_cast<std::size_t>(vector)];
-      if (first.mask == 0) {
-        first = segment;
-      } else {
-        more_.push_back(segment);
-      }
+      const Segment segment{.offset = offset + v * lanes_ * lane_step_,
+                            .mask = mask,
+                            .vector = static_cast<std::int32_t>(first_vector + v)};
+      Segment& first = segments_[first_vector + v];
+      (first.mask == 0 ? first : more_[more_count_++]) = segment;
     }
   }
-  first_more_.push_back(static_cast<std::ptrdiff_t>(more_.size()));
 }
 
 bool PanelTable::contiguous(const PixelGrid& grid) const {
-  for (std::size_t i = 1; i < runs_.size(); ++i) {
-    if (runs_[i].target != runs_[0].target + runs_[i].lane) return false;
-  }
-  return count_ == 1 || grid.axes.back().count == 1 || grid.axes.back().target_stride == 1;
+  return run_count_ == 1 && (count_ == 1 || grid.axes.back().target_stride == 1);
 }
 
 }  // namespace windrow

@@ -3,9 +3,11 @@
 // a channel is a few masked loads and stores: this is im2col, one panel at a time.
 #pragma once
 
+#include <span>
 #include <vector>
 
 #include "base/types.hpp"
+#include "base/workspace.hpp"
 #include "kernels/contract.hpp"
 
 namespace windrow {
@@ -39,15 +41,32 @@ struct Run {
   Index target;  // offset of the first one
 };
 
-// The gather table of one panel.
+// How large the table of a panel may become.
+struct PanelSize {
+  Index lanes, vectors;
+  Index rank;
+  Index runs;       // of pixels along the last axis
+  Index taps;       // set at a time
+  Index last_taps;  // of them along the last axis
+
+  Index more() const { return taps * (runs + vectors); }  // segments of vectors that have several
+  Index bytes() const;
+};
+
+// Of a window of very many taps a table has a few at a time, which lie in one row of the window.
+PanelSize panel_size(const PixelGrid& grid, Index lanes, Index vectors);
+
+// The gather table of one panel, in scratch memory.
 class PanelTable {
  public:
+  PanelTable(Scratch& scratch, const PanelSize& size);
+
   // Prepares for the pixels [first, first + count), which the vectors have room for.
-  void place(const PixelGrid& grid, Index first, Index count, int lanes, int vectors);
-  // Makes the segments of the taps [tap0, tap1).
+  void place(const PixelGrid& grid, Index first, Index count);
+  // Makes the segments of the taps [tap0, tap1), of which there are no more than the table has room for.
   void set_taps(const PixelGrid& grid, Index tap0, Index tap1);
 
-  const std::vector<Run>& runs() const { return runs_; }
+  std::span<const Run> runs() const { return {runs_, static_cast<std::size_t>(run_count_)}; }
   // True where all pixels lie side by side in the target, starting at runs()[0].target.
   Index lane_step() const { return lane_step_; }
   bool contiguous(const PixelGrid& grid) const;
@@ -57,12 +76,12 @@ class PanelTable {
   template <class T>
   void pack(const KernelTable<T>& kernels, const T* channel, Index tap0, Index tap1, Index ahead,
             T* target) const {
-    const auto from = static_cast<std::size_t>(tap0 - tap0_), to = static_cast<std::size_t>(tap1 - tap0_);
+    const Index from = tap0 - tap0_, to = tap1 - tap0_;
     kernels.gather({.target = target,
                     .source = channel,
-                    .segments = segments_.data() + (tap0 - tap0_) * vectors_,
+                    .segments = segments_ + (tap0 - tap0_) * vectors_,
                     .count = (tap1 - tap0) * vectors_,
-                    .more = more_.data() + first_more_[from],
+                    .more = more_ + first_more_[from],
                     .more_count = first_more_[to] - first_more_[from],
                     .more_vector = (tap0 - tap0_) * vectors_,
                     .step = lane_step_,
@@ -70,31 +89,33 @@ class PanelTable {
   }
 
  private:
+  friend struct PanelSize;
   struct SourceRun {
     Index lane, count;
-    Index image_offset;  // of its image in the source
-    Extents position;    // of the first pixel, along every axis
+    Index image_offset;     // of its image in the source
+    const Index* position;  // of the first pixel, along every axis
   };
   // The lanes of a run that a tap of the last axis sees inside the image.
   struct Seen {
     Index low, high;  // lanes of the panel
     Index offset;     // source of lane 0, without the outer axes
   };
-  void see(const PixelAxis& last, Index tap0, Index tap1);
-  void add_tap(const PixelGrid& grid, const Extents& tap);
+  void see(const PixelGrid& grid, Index tap0, Index tap1);
+  void add_tap(const PixelGrid& grid, const Extents& tap, Index first_vector);
 
-  int lanes_ = 0;
-  int vectors_ = 0;
+  Index lanes_, vectors_;
   Index count_ = 0;
   Index lane_step_ = 1;
   Index tap0_ = 0;
-  std::vector<Run> runs_;
-  std::vector<SourceRun> source_runs_;
+  Index run_count_ = 0, source_run_count_ = 0, more_count_ = 0;
+  Run* runs_;
+  SourceRun* source_runs_;
+  Index* positions_;  // of the source runs
   Index seen_tap_ = 0;
-  std::vector<Seen> seen_;                  // [tap of the last axis, from seen_tap_ on][run]
-  std::vector<Segment> segments_;           // one per tap and vector
-  std::vector<Segment> more_;               // those of vectors that have several, in order of taps
-  std::vector<std::ptrdiff_t> first_more_;  // per tap, and the end
+  Seen* seen_;                  // [tap of the last axis, from seen_tap_ on][run]
+  Segment* segments_;           // one per tap and vector
+  Segment* more_;               // those of vectors that have several, in order of taps
+  std::ptrdiff_t* first_more_;  // per tap, and the end
 };
 
 }  // namespace windrow

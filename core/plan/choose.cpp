@@ -6,22 +6,50 @@ namespace windrow {
 namespace {
 
 constexpr Index kFactorBytes =
-    256 << 10;                         // factors of one chunk that stay in a second-level cache of 512 KiB up
-constexpr Index kPanels = 16;          // beyond these, more panels reuse the factors hardly better
-constexpr Index kWantedPieces = 16;    // pieces of work that keep a few threads busy
-constexpr double kPieceFlops = 128e6;  // about 1 ms on AVX-512, 10 ms on the plainest target
-constexpr double kSmallPieceFlops = 1e6;  // about 10 us on AVX-512: less is not worth a thread
-constexpr Index kRepackTiles = 16;  // row tiles below which packing again for each row block costs over 5 %
+    256 << 10;                 // factors of one chunk that stay in a second-level cache of 512 KiB up
+constexpr Index kPanels = 16;  // beyond these, more panels reuse the factors hardly better
+constexpr Index kMostTableBytes = 1 << 20;  // of a piece: a window of 30 x 30 has 30 KiB a panel and more
+constexpr Index kWantedPieces = 16;         // pieces of work that keep a few threads busy
+constexpr double kPieceFlops = 128e6;       // about 1 ms on AVX-512, 10 ms on the plainest target
+constexpr double kSmallPieceFlops = 1e6;    // about 10 us on AVX-512: less is not worth a thread
+// Row tiles and panels of a piece, at least, while there are few pieces: packing a panel again for each block
+// of fewer row tiles, or reading the factors again for each block of fewer panels, costs over 3 %.
+constexpr Index kRepackTiles = 32;
+constexpr Index kReadPanels = 2;
+constexpr Index kPackedPanels = 8;  // where the factors are not only read but packed again
+// The same where there would not even be work for two threads.
+constexpr Index kFewPieces = 4;
+constexpr Index kLeastTiles = 8;
 
-// Cycles, for one vector of pixels or of source elements, read off profiles (perf) of the layers in
-// benchmarks/shapes on a Zen 4 core with AVX-512. They weigh the two drivers against each other.
-constexpr double kPackCycles = 4;       // to gather one vector of a panel
-constexpr double kTableCycles = 20;     // to find out where one vector of one tap comes from
-constexpr double kTileCycles = 1;       // to multiply and add one vector in a tile of several rows
-constexpr double kStencilCycles = 1.3;  // the same in a single row
-constexpr double kFillCycles = 2;       // to copy one vector into a strip
-constexpr double kFillRowCycles = 6;    // to begin a row of a strip
-constexpr double kStripRowCycles = 15;  // to begin a row of pixels
+// What things take, for one vector of pixels or of source elements. Unit: one multiply-add of a vector at the
+// core's peak. They weigh the two drivers against each other. The kernels' are measured alone, with operands
+// in the first-level cache; those marked * were fitted to both drivers' times over benchmarks/shapes.
+struct Costs {
+  double multiply;     // in a tile of several rows
+  double least_tile;   // a term of a tile: the latency of the multiply-add, however small the tile
+  double stencil;      // to multiply and add one vector in a single row
+  double pack;         // * to gather one vector of a panel, from the caches and beyond
+  double table;        // * to find out where one vector of one tap comes from
+  double fill;         // to copy one vector into a strip
+  double fill_row;     // * to begin a row of a strip
+  double strip_row;    // * to begin a row of pixels
+  double strip_reads;  // * how much longer a product takes that reads a strip instead of a panel ...
+  double long_reads;   // * ... and where a tile's factors outgrow the first-level cache
+};
+
+constexpr double kFirstLevelFactors = 16 << 10;  // bytes
+
+// One row for each width of vectors: portable and NEON, x86_v3 (Zen 3), x86_v4 (Zen 4).
+constexpr Costs costs_of(const Tile& tile) {
+  switch (tile.lanes * tile.bytes) {
+    case 64:
+      return {1.0, 4, 1.3, 4, 20, 2, 6, 15, 1.0, 1.0};
+    case 32:
+      return {1.03, 8.5, 2.0, 8, 40, 6, 12, 30, 1.06, 1.1};
+    default:
+      return {1.05, 8, 2.0, 8, 40, 6, 12, 30, 1.06, 1.1};
+  }
+}
 
 constexpr Index kStencilStripBytes =
     24 << 10;  // a strip that serves one row of results stays in the first-level cache
@@ -54,20 +82,39 @@ std::optional<StripBlocks> choose_strips(const PixelGrid& grid, const ProductSiz
   const double unit_flops = row_flops * static_cast<double>(blocks.rows);
   blocks.units = std::max<Index>(1, static_cast<Index>(kStripPieceFlops / std::max(1.0, unit_flops)));
 
+  const Costs cost = costs_of(tile);
+  const auto terms = static_cast<double>(size.terms);
   const auto vectors = [&](Index count) { return static_cast<double>(ceil_div(count, tile.lanes)); };
-  const auto rows = static_cast<double>(size.rows), terms = static_cast<double>(size.terms);
-  const auto taps = static_cast<double>(grid.taps());
+  // One term of `count` pixels side by side for all rows, in tiles.
+  const auto multiply = [&](Index count) {
+    const auto tiles = static_cast<double>(count / tile.columns());
+    const double rest = vectors(count % tile.columns());
+    const auto term = [&](double width) {
+      const auto full = static_cast<double>(size.rows / tile.rows);
+      const auto left = static_cast<double>(size.rows % tile.rows);
+      return full * std::max(cost.least_tile, cost.multiply * width * static_cast<double>(tile.rows)) +
+             (left > 0 ? std::max(cost.least_tile, cost.multiply * width * left) : 0.0);
+    };
+    return tiles * term(static_cast<double>(tile.vectors)) + (rest > 0 ? term(rest) : 0.0);
+  };
   const double pack =
-      vectors(size.pixels) * (terms * (rows * kTileCycles + kPackCycles) + taps * kTableCycles);
+      terms * multiply(size.pixels) +
+      vectors(size.pixels) * (terms * cost.pack + static_cast<double>(grid.taps()) * cost.table);
+
   const double pixel_rows = static_cast<double>(size.pixels / last.count) *
                             static_cast<double>(ceil_div(last.count, blocks.columns));
   const double units = pixel_rows / static_cast<double>(blocks.rows);
   const double strip_rows = static_cast<double>(strip_elements(grid, channels, blocks, tile)) /
                             static_cast<double>(blocks.columns + tile.columns());
-  const double fill = units * strip_rows * (vectors(blocks.columns) * kFillCycles + kFillRowCycles);
-  const double sum =
-      pixel_rows * (vectors(blocks.columns) * terms * (size.rows == 1 ? kStencilCycles : rows * kTileCycles) +
-                    static_cast<double>(ceil_div(size.rows, tile.rows)) * kStripRowCycles);
+  const double fill = units * strip_rows * (vectors(blocks.columns) * cost.fill + cost.fill_row);
+  double sum = pixel_rows * static_cast<double>(ceil_div(size.rows, tile.rows)) * cost.strip_row;
+  if (size.rows == 1) {
+    sum += pixel_rows * vectors(blocks.columns) * terms * cost.stencil;
+  } else {
+    const double factors = terms * static_cast<double>(tile.rows * tile.bytes);
+    sum += pixel_rows * multiply(blocks.columns) * terms *
+           (factors > kFirstLevelFactors ? cost.long_reads : cost.strip_reads);
+  }
   if (fill + sum >= pack) return std::nullopt;
   return blocks;
 }
@@ -86,26 +133,42 @@ ProductBlocks choose_blocks(const ProductSize& size, const Tile& tile, Index mos
   while (tiles > kRepackTiles && panels_in_time() < 1) tiles = std::max(kRepackTiles, ceil_div(tiles, 2));
   Index panel_count = std::clamp<Index>(panels_in_time(), 1, std::min(kPanels, panels));
 
-  const auto pieces = [&] {
-    return size.groups * ceil_div(panels, panel_count) * ceil_div(row_tiles, tiles);
-  };
-  const auto piece_flops = [&] { return tile_flops * static_cast<double>(tiles * panel_count); };
-  while (pieces() < kWantedPieces && piece_flops() > kSmallPieceFlops &&
-         (tiles > kRepackTiles || panel_count > 1)) {
-    if (tiles > kRepackTiles) {
-      tiles = std::max(kRepackTiles, ceil_div(tiles, 2));
-    } else {
-      panel_count = ceil_div(panel_count, 2);
-    }
-  }
+  while (panel_count > 1 && panel_count * size.table_bytes > kMostTableBytes) --panel_count;
 
+  // Smaller pieces, until there are enough of them or they are too small for a thread.
+  const auto cut = [&](Index wanted, Index least_tiles, Index least_panels) {
+    const auto pieces = [&] {
+      return size.groups * ceil_div(panels, panel_count) * ceil_div(row_tiles, tiles);
+    };
+    const auto piece_flops = [&] { return tile_flops * static_cast<double>(tiles * panel_count); };
+    while (pieces() < wanted && piece_flops() > kSmallPieceFlops) {
+      if (tiles > least_tiles) {
+        tiles = std::max(least_tiles, ceil_div(tiles, 2));
+      } else if (panel_count > least_panels) {
+        panel_count = std::max(least_panels, ceil_div(panel_count, 2));
+      } else {
+        return;
+      }
+    }
+  };
+  cut(kWantedPieces, kRepackTiles, size.scattered ? kPackedPanels : kReadPanels);
+  cut(kFewPieces, kLeastTiles, 1);
+
+  // A panel alone would not repay the packing of its factors.
+  bool pack_factor = size.scattered && panel_count > 1;
   const auto blocks = [&] {
     // Row blocks of equal size.
     return ProductBlocks{.panels = panel_count,
-                         .rows = ceil_div(row_tiles, ceil_div(row_tiles, tiles)) * tile.rows};
+                         .rows = ceil_div(row_tiles, ceil_div(row_tiles, tiles)) * tile.rows,
+                         .table_bytes = size.table_bytes,
+                         .pack_factor = pack_factor};
   };
-  while (product_scratch(blocks(), tile) > most_scratch && (tiles > 1 || panel_count > 1)) {
-    (panel_count > 1 ? panel_count : tiles) -= 1;
+  while (product_scratch(blocks(), tile) > most_scratch && (pack_factor || tiles > 1 || panel_count > 1)) {
+    if (pack_factor) {
+      pack_factor = false;
+    } else {
+      (panel_count > 1 ? panel_count : tiles) -= 1;
+    }
   }
   return blocks();
 }

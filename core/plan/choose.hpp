@@ -13,6 +13,8 @@ namespace windrow {
 struct ProductSize {
   Index rows, terms, pixels;  // M, K, N of the product
   Index groups;
+  Index table_bytes;       // of the table of one panel
+  bool scattered = false;  // factors of neighbouring terms lie far apart, those of neighbouring rows do not
 };
 
 // Blocks of drivers/window_product whose scratch is at most `most_scratch` bytes for each thread, if any are.

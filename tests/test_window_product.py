@@ -1,0 +1,95 @@
+"""The packed product where its paths part: axes taken together, factors packed, tables made in parts."""
+
+import numpy as np
+import pytest
+
+import windrow as wr
+from tests.problems import channels_last, scrambled
+from windrow import _core, reference
+
+
+def reserved(told):
+    """What an arena reserves for so many bytes: 256 KiB at least; whole huge pages above half of one."""
+    return max(1 << 18, told if told <= 1 << 20 else -(-told // (1 << 21)) * (1 << 21))
+
+
+DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
+
+
+def integers(rng, shape, dtype):
+    """Small enough for every sum to be exact."""
+    return rng.integers(-4, 5, shape).astype(dtype)
+
+
+@DTYPES
+@pytest.mark.parametrize("size", [(7, 7), (5, 3, 7), (49,), (1, 49), (49, 1)])
+def test_one_tap_joins_axes_that_follow_one_another(target, dtype, size):
+    """The same bits where rows and columns are one axis and where gaps, or another order, keep them apart."""
+    rng = np.random.default_rng(7)
+    x = rng.standard_normal((2, 130, *size)).astype(dtype)
+    w = rng.standard_normal((100, 130, *(1 for _ in size))).astype(dtype)
+    y = wr.conv(x, w)
+    dx = wr.conv_grad_input(y, w, x.shape)
+    for other in (scrambled(rng, x), channels_last(x)):
+        assert wr.conv(other, w).tobytes() == y.tobytes()
+    for other in (scrambled(rng, y), channels_last(y)):
+        assert wr.conv_grad_input(other, w, x.shape).tobytes() == dx.tobytes()
+    wide = np.full((*x.shape[:-1], size[-1] + 1), np.nan, dtype)[..., :-1]
+    assert wr.conv(x, w, out=scrambled(rng, y)).tobytes() == y.tobytes()
+    assert wr.conv_grad_input(y, w, x.shape, out=wide).tobytes() == dx.tobytes()
+    x, w = integers(rng, x.shape, dtype), integers(rng, w.shape, dtype)
+    np.testing.assert_array_equal(wr.conv(x, w), reference.conv(x, w))
+
+
+@DTYPES
+@pytest.mark.parametrize("rows", [1, 5, 64, 211])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_factors_are_packed_without_a_change_of_bits(target, dtype, rows, stride):
+    """dx under one tap: w is packed where its rows lie side by side, and read in place elsewhere."""
+    rng = np.random.default_rng(8)
+    x_shape, w_shape = (1, rows, 23, 22), (259, rows, 1, 1)
+    w = rng.standard_normal(w_shape).astype(dtype)
+    dy = wr.conv(rng.standard_normal(x_shape).astype(dtype), w, stride=stride)
+    dx = wr.conv_grad_input(dy, w, x_shape, stride=stride)
+    in_place = np.full((259, rows, 1, 2), np.nan, dtype)[..., :1]
+    in_place[...] = w
+    assert wr.conv_grad_input(dy, in_place, x_shape, stride=stride).tobytes() == dx.tobytes()
+    small = wr.conv_grad_input(dy, w, x_shape, stride=stride, max_workspace=60_000)
+    assert small.tobytes() == dx.tobytes()
+    added = wr.conv_grad_input(dy, w, x_shape, stride=stride, out=np.ones_like(dx), accumulate=True)
+    w, dy = integers(rng, w_shape, dtype), integers(rng, dy.shape, dtype)
+    expected = reference.conv_grad_input(dy, w, x_shape, stride=stride)
+    np.testing.assert_array_equal(wr.conv_grad_input(dy, w, x_shape, stride=stride), expected)
+    np.testing.assert_allclose(added, dx + 1, rtol=0, atol=float(np.abs(dx).max() + 2) * np.finfo(dtype).eps)
+
+
+@DTYPES
+@pytest.mark.parametrize("kernel", [(3, 401), (35, 35)])
+def test_windows_of_very_many_taps(target, dtype, kernel):
+    """A table has a chunk of the taps at a time, of one row of the window."""
+    rng = np.random.default_rng(9)
+    x_shape = (2, 3, kernel[0] + 3, kernel[1] + 4)
+    x, w = integers(rng, x_shape, dtype), integers(rng, (40, 3, *kernel), dtype)
+    y = wr.conv(x, w, padding=1)
+    np.testing.assert_array_equal(y, reference.conv(x, w, padding=1))
+    dy = integers(rng, y.shape, dtype)
+    dx = wr.conv_grad_input(dy, w, x_shape, padding=1)
+    np.testing.assert_array_equal(dx, reference.conv_grad_input(dy, w, x_shape, padding=1))
+
+
+@DTYPES
+@pytest.mark.parametrize("w_shape", [(40, 32, 3, 3), (40, 2, 31, 31), (300, 32, 1, 1)])
+def test_scratch_is_what_explain_tells(target, dtype, w_shape):
+    """Panels, their tables, packed factors: all of it lies in the arena, and no more."""
+    rng = np.random.default_rng(10)
+    x_shape = (3, w_shape[1], 40, 33)
+    x, w = (rng.standard_normal(shape).astype(dtype) for shape in (x_shape, w_shape))
+    dy = wr.conv(x, w)
+    calls = {"conv": lambda: wr.conv(x, w), "conv_grad_input": lambda: wr.conv_grad_input(dy, w, x_shape)}
+    with wr.num_threads(1):
+        for operation, call in calls.items():
+            told = wr.explain(operation, x_shape, w_shape, dtype=dtype, threads=1)["workspace_bytes"]
+            wr.release_workspaces()
+            call()
+            call()  # an arena that needed several blocks is now one
+            assert _core.workspace_bytes() <= reserved(told + 16 * 64)  # each array begins at a cache line
