@@ -18,7 +18,7 @@ namespace {
 
 char g_now[200];  // what a fault is to be blamed on
 
-void on_fault(int signal) {
+[[maybe_unused]] void on_fault(int signal) {
   // Only what a signal handler may call.
   const auto say = [](const char* text) {
     if (write(STDERR_FILENO, text, std::strlen(text)) < 0) _exit(3);

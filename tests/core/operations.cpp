@@ -217,7 +217,7 @@ void convolution(Draw& draw, const Target& target) {
   expect_values(y, y_sum);
   options.accumulate = accumulate;
   run([&](const RunContext& context) {
-    conv_grad_input<T>(shape, input(dy), input(w), output(dx), options, target, context);
+    conv_grad_input<T>(shape, input(dy), input(w), {}, output(dx), options, target, context);
   });
   expect_values(dx, dx_sum);
   run([&](const RunContext& context) {

@@ -67,27 +67,25 @@ void move(Draw& draw, const Target& target) {
 // Runs one after another, into the cache or past it.
 void runs(Draw& draw, const Target& target) {
   const Index bytes = draw.of({1, 2, 4, 6, 8, 12, 16, 20, 24, 28, 40, 56, 64, 65, 100, 130, 200});
-  const Index count = draw.number(1, 9), repeats = draw.number(1, 9),
-              step = draw.of({bytes, 4, 0, 100, -bytes});
-  const Index room = 300, reach = (repeats - 1) * step;
-  std::vector<std::ptrdiff_t> offsets;
+  const Index count = draw.number(1, 9), repeats = draw.number(1, 9), room = 300;
+  std::vector<std::ptrdiff_t> offsets, steps;
   for (Index j = 0; j < count; ++j) offsets.push_back(draw.number(0, room));
-  const Index start = reach < 0 ? -reach : 0;
-  Guarded<char> source(start + std::max<Index>(reach, 0) + room + bytes + kOverread, true);
+  for (Index r = 0; r < repeats; ++r) steps.push_back(draw.number(-room, room));
+  const Index start = room + kOverread;
+  Guarded<char> source(start + 2 * room + bytes + kOverread, true);
   fill(draw, source);
   std::vector<char> expected;
-  for (Index r = 0; r < repeats; ++r)
-    for (Index j = 0; j < count; ++j)
-      for (Index i = 0; i < bytes; ++i)
-        expected.push_back(source[start + r * step + offsets[static_cast<std::size_t>(j)] + i]);
+  for (const std::ptrdiff_t step : steps)
+    for (const std::ptrdiff_t offset : offsets)
+      for (Index i = 0; i < bytes; ++i) expected.push_back(source[start + step + offset + i]);
   const Index total = count * repeats * bytes;
   GatherRuns problem{.target = nullptr,
                      .source = source.data() + start,
                      .offsets = offsets.data(),
                      .count = count,
                      .bytes = bytes,
-                     .repeats = repeats,
-                     .step = step};
+                     .steps = steps.data(),
+                     .repeats = repeats};
   Guarded<char> result(total, true);
   problem.target = result.data();
   target.patches->gather_runs(problem);
@@ -95,7 +93,7 @@ void runs(Draw& draw, const Target& target) {
 
   // The first `filled` bytes of a line are there already; what does not fill a line at the end stays there.
   const Index filled = draw.number(0, 63), lines = (filled + total) / 64 * 64;
-  Guarded<char> streamed(lines, false), line(64, false);
+  Guarded<char> streamed(lines, false), line(128, false);
   fill(draw, line);
   std::vector<char> all(line.begin(), line.begin() + filled);
   all.insert(all.end(), expected.begin(), expected.end());
