@@ -263,9 +263,13 @@ def _conv_grad_weight(kernel: Chunks, options: dict[str, Any], dy: Array, x: Arr
     return convolution.conv_grad_weight(dy, x, shape, **options)[None]
 
 
+def _layout(rank: int) -> str:
+    """Columns with every axis apart: those of the window, then those of the positions."""
+    return " ".join(["n", "c", *(f"k{i}" for i in range(rank)), *(f"l{i}" for i in range(rank))])
+
+
 def _unfold(kernel: Chunks, options: dict[str, Any], x: Array) -> Array:
-    axes = [*(f"k{i}" for i in range(len(kernel))), *(f"l{i}" for i in range(len(kernel)))]
-    return unfolding.unfold(x, kernel, layout=" ".join(["n", "c", *axes]), **options)
+    return unfolding.unfold(x, kernel, layout=_layout(len(kernel)), **options)
 
 
 def _fold(
@@ -277,9 +281,8 @@ def _fold(
     if 0 not in cols.shape:
         steps = zip(kernel, options["stride"], options["dilation"], cols.shape[2 + rank :])
         size = [(count - 1) * step + gap * (k - 1) + 1 for k, step, gap, count in steps]
-        axes = [*(f"k{i}" for i in range(rank)), *(f"l{i}" for i in range(rank))]
-        layout = " ".join(["n", "c", *axes])
-        whole = unfolding.col2im(cols, (*cols.shape[:2], *size), kernel, layout=layout, **options)
+        shape = (*cols.shape[:2], *size)
+        whole = unfolding.col2im(cols, shape, kernel, layout=_layout(rank), **options)
         source = tuple(slice(max(low, 0), max(high, 0)) for low, high in taken)
         part = whole[(slice(None), slice(None), *source)]
         first = [max(-low, 0) for low, _ in taken]
