@@ -94,11 +94,8 @@ MUTATIONS = [
             "sum_singly<T, In, Op>(s, row, end, s.length);",
             "sum_singly<T, In, Op>(s, row, end, s.length - 1);",
         ),
-        (
-            "sum_block<T, Op, kBytes, 1>(s, row, end - kLanes, &last);",
-            "sum_block<T, Op, kBytes, 1>(s, row, first, &last);",
-        ),
-        ("for (; x + kLanes < end; x += kLanes) {", "for (; x + 2 * kLanes < end; x += kLanes) {"),
+        ("(s, row, end - kBlock, last);", "(s, row, first, last);"),
+        ("x + kBlock < end; x += kBlock", "x + 2 * kBlock < end; x += kBlock"),
     ),
     *_in(
         "core/kernels/sum_rows.hpp",
@@ -106,20 +103,36 @@ MUTATIONS = [
         ("magnitude >= 0x7c00u ? 0x38000000u : 0u", "0u"),
         tests=("tests/test_unfolding.py",),
     ),
+    *_in(
+        "core/kernels/winograd.hpp",
+        ("v[2] = d[2] - d[1];", "v[2] = d[1] - d[2];"),
+        ("y[1] = gap_a + gap_b;", "y[1] = gap_a - gap_b;"),
+        ("u[5] = w[2];", "u[5] = w[1];"),
+        ("column[3] = shifted<1>(column[1], in[2], Lanes<T>{});", "column[3] = column[1];"),
+        ("zeros = S::fma(v[c], S::zero(), zeros);", ""),
+        ("result[r][c] = p.bias ? y[r] + bias : y[r];", "result[r][c] = y[r];"),
+    ),
+    *_in(
+        "core/kernels/add_runs.hpp",
+        ("static_cast<std::size_t>(a.length * kSize % kBytes)", "static_cast<std::size_t>(kBytes)"),
+        ("if (a.source_end - source >= furthest) {", "if (a.source_end >= source) {"),
+        ("if (kWhole >= 0 || whole < bytes)", "if (kWhole >= 0)"),
+    ),
     # Packers
     *_in(
         "core/pack/panels.cpp",
         ("if (start < 0) from = ceil_div(-start, last.step);", "if (start < 0) from = -start / last.step;"),
         ("(last.size - 1 - start) / last.step + 1 : 0", "(last.size - start) / last.step + 1 : 0"),
-        ("run.image_offset = rest * grid.source_image;", "run.image_offset = 0;"),
-        ("std::min(count - lane, last.count - run.position.back())", "count - lane"),
+        (".image_offset = rest * grid.source_image,", ".image_offset = 0,"),
+        ("std::min(count - lane, last.count - position[rank - 1])", "count - lane"),
         ("lane_step_ = last.step * last.source_stride;", "lane_step_ = last.source_stride;"),
         (
             "inside = inside && position >= 0 && position < axis.size;",
             "inside = inside && position < axis.size;",
         ),
-        ("if (first.mask == 0) {", "if (true) {"),
-        ("if (runs_[i].target != runs_[0].target + runs_[i].lane) return false;", ""),
+        ("(first.mask == 0 ? first : more_[more_count_++])", "first"),
+        ("return run_count_ == 1 && (", "return (run_count_ == 1 || run_count_ == 2) && ("),
+        ("first_more_[t - tap0 + 1] = more_count_;", "first_more_[t - tap0 + 1] = 0;"),
         ("if (!inside) continue;", ""),
         (
             "Index{lanes_});\n      const std::uint32_t mask",
@@ -145,17 +158,32 @@ MUTATIONS = [
     *_in(
         "core/drivers/window_product.cpp",
         ("const Index row0 = row_block * blocks_.rows;", "const Index row0 = 0 * row_block;"),
-        ("const Index count = std::min(nr_, pixels_ - i * nr_);", "const Index count = nr_;"),
+        ("pixels = std::min(nr_, pixels_ - pixel);", "pixels = nr_;"),
         ("if (++tap == taps_) {", "if (++tap > taps_) {"),
         ("k1 == terms_ ? bias : nullptr", "bias"),
         (".accumulate = k0 > 0 || p_.accumulate,", ".accumulate = p_.accumulate,"),
         ("(group * p_.rows + row0) * p_.bias_stride", "row0 * p_.bias_stride"),
     ),
     *_in(
+        "core/drivers/winograd.cpp",
+        ("const Index high = std::min(b_.tile, height_.count - y);", "const Index high = b_.tile;"),
+        ("product.accumulate = k > 0;", "product.accumulate = false;"),
+        ("low = std::clamp<Index>(-left, 0, seen)", "low = std::clamp<Index>(-left, 0, seen - 1) + 1"),
+        ("p_.accumulate && c < columns", "p_.accumulate && c < columns - 1"),
+        ("pixels = std::min(end * b_.tile, wide) - at;", "pixels = end * b_.tile - at;"),
+    ),
+    *_in(
+        "core/drivers/winograd.cpp",
+        ("mark = !(tiles[point * sizes_.tiles_point + i] * T{0} == T{0});", "mark = 0;"),
+        ("for (Index& tap : axis.tap) tap += corner[i];", ""),
+        ("bad[i] = 1;", "bad[i] = 0;"),
+        tests=("tests/test_winograd.py",),
+    ),
+    *_in(
         "core/drivers/depthwise_gradient.cpp",
-        ("const Index group = index / p_.rows;", "const Index group = index;"),
-        ("*to = p_.accumulate ? *to + totals[t] : totals[t];", "*to = totals[t];"),
-        ("std::fill_n(sums, taps_ * kernels_.lanes, T{0});\n        correlate", "correlate"),
+        ("image * p_.x_image + index / p_.rows * p_.x_channel", "image * p_.x_image + index * p_.x_channel"),
+        ("entry = p_.accumulate ? entry + m.totals[t] : m.totals[t];", "entry = m.totals[t];"),
+        ("std::fill_n(m.sums, taps_ * kernels_.lanes, T{0});\n        correlate", "correlate"),
     ),
     *_in(
         "core/drivers/bias_gradient.cpp",
@@ -214,7 +242,7 @@ MUTATIONS = [
     # Python: geometry, arguments, layouts, arrays
     *_in(
         "src/windrow/geometry.py",
-        ("output.append((padded - span) // stride + 1)", "output.append(-(-(padded - span) // stride) + 1)"),
+        ("(stride - 1 if ceil_mode else 0)", "(stride - 1)"),
         ("if padded > MAX_PADDED:", "if padded > 2 * MAX_PADDED:"),
         ("less, more = total // 2, total - total // 2", "more, less = total // 2, total - total // 2"),
         (

@@ -13,7 +13,6 @@ import platform
 import shutil
 import subprocess
 import sys
-import sysconfig
 import venv
 from pathlib import Path
 
@@ -32,7 +31,8 @@ def build(sanitizers: str, home: Path) -> None:
     if not home.is_dir():
         venv.create(home, with_pip=False)
     packages = next(home.glob("lib/python*/site-packages"))
-    (packages / "test_environment.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    others = [path for path in sys.path if path.endswith("site-packages")]
+    (packages / "test_environment.pth").write_text("".join(f"{path}\n" for path in others))
     shutil.rmtree(packages / "windrow", ignore_errors=True)
     install = [
         sys.executable,

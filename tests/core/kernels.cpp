@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "cases.hpp"
@@ -295,13 +296,76 @@ void transpose(Draw& draw, const Target& target) {
   expect_gaps(before, to);
 }
 
+// The three transforms together: of tiles, of taps, and back what they make of each other, which must be the
+// direct sums. Weights of sqrt(2) round, so sums of small whole numbers are right to the nearest one.
+template <class T>
+void winograd(Draw& draw, const Target& target) {
+  const KernelTable<T>& kernels = target.kernels<T>();
+  const int tile = draw.chance(50) ? 2 : 4, side = tile + 2;
+  const Index lanes = kernels.lanes, tiles = draw.number(1, 3 * lanes), channels = draw.number(1, 2 * lanes);
+  const Index across = whole_vectors(tiles, lanes), deep = whole_vectors(channels, lanes);
+  const Index width = across * tile + lanes;
+  Rows<T> x(draw, side, width, true), w(draw, 9, deep, true);
+  std::vector<Index> tap;
+  for (Index i = 0; i < 9; ++i) tap.push_back(i * w.row);
+  Rows<T> points(draw, Index{side} * side, across, false), factors(draw, Index{side} * side, deep, false),
+      y(draw, tile, across * tile, false);
+  const std::vector<T> before = y.memory.copy();
+  bool finite = kernels.winograd_input({.tile = tile,
+                                        .source = x.memory.data(),
+                                        .source_row = x.row,
+                                        .target = points.memory.data(),
+                                        .target_point = points.row,
+                                        .tiles = tiles});
+  finite = kernels.winograd_weights({.tile = tile,
+                                     .source = w.memory.data(),
+                                     .tap = tap.data(),
+                                     .target = factors.memory.data(),
+                                     .target_point = factors.row,
+                                     .count = channels}) &&
+           finite;
+  const Index channel = draw.number(0, channels - 1);
+  for (Index point = 0; point < Index{side} * side; ++point)
+    for (Index i = 0; i < across; ++i) points.at(point, i) *= factors.at(point, channel);
+  const T bias = small<T>(draw);
+  const bool has_bias = draw.chance(50);
+  finite = kernels.winograd_output({.tile = tile,
+                                    .source = points.memory.data(),
+                                    .source_point = points.row,
+                                    .target = y.memory.data(),
+                                    .target_row = y.row,
+                                    .tiles = tiles,
+                                    .bias = has_bias ? &bias : nullptr}) &&
+           finite;
+  expect(finite, "called not finite");
+  for (Index r = 0; r < tile; ++r) {
+    for (Index i = 0; i < tiles * tile; ++i) {
+      T sum = has_bias ? bias : T{0};
+      for (Index j = 0; j < 9; ++j) sum += x.at(r + j / 3, i + j % 3) * w.at(j, channel);
+      expect(std::round(y.at(r, i)) == sum, "another sum");
+    }
+  }
+  expect_gaps(before, y);
+
+  // One value that is not finite, of a tile that is wanted, is told.
+  x.at(draw.number(0, side - 1), draw.number(0, tiles * tile + 1)) = std::numeric_limits<T>::infinity();
+  expect(!kernels.winograd_input({.tile = tile,
+                                  .source = x.memory.data(),
+                                  .source_row = x.row,
+                                  .target = points.memory.data(),
+                                  .target_point = points.row,
+                                  .tiles = tiles}),
+         "called finite");
+}
+
 }  // namespace
 
 #define WINDROW_BOTH(kernel) \
   {#kernel " float32", kernel<float>}, { #kernel " float64", kernel<double> }
 const std::vector<Case> kKernelCases = {
-    WINDROW_BOTH(product),   WINDROW_BOTH(gather), WINDROW_BOTH(stencil), WINDROW_BOTH(window),
-    WINDROW_BOTH(correlate), WINDROW_BOTH(pad),    WINDROW_BOTH(strided), WINDROW_BOTH(transpose),
+    WINDROW_BOTH(product), WINDROW_BOTH(gather),    WINDROW_BOTH(stencil),
+    WINDROW_BOTH(window),  WINDROW_BOTH(correlate), WINDROW_BOTH(pad),
+    WINDROW_BOTH(strided), WINDROW_BOTH(transpose), WINDROW_BOTH(winograd),
 };
 #undef WINDROW_BOTH
 

@@ -193,11 +193,51 @@ void sums(Draw& draw, const Target& target) {
       expect(totals[i] == outside[static_cast<std::size_t>(i)], "written between rows");
 }
 
+// Windows added to sums that lie one window apart, or over one another from one repeat to the next.
+template <class T, Number kNumber>
+void added_runs(Draw& draw, const Target& target) {
+  constexpr Index kSize = sizeof(T);
+  const Index count = draw.number(1, 6), length = draw.number(1, 40), repeats = draw.number(1, 6);
+  std::vector<AddRun> runs;
+  Index total_end = 0, source_end = 0;
+  for (Index j = 0; j < count; ++j) {
+    const Index total = total_end + draw.number(0, 9), source = source_end + draw.number(0, 9);
+    runs.push_back({.total = total * kSize, .source = source * kSize});
+    total_end = total + length;
+    source_end = source + length;
+  }
+  const Index source_step = source_end + draw.number(0, 5), most_step = draw.number(0, 50);
+  std::vector<std::ptrdiff_t> steps;
+  for (Index r = 0; r < repeats; ++r) steps.push_back(draw.number(0, most_step) * kSize);
+  Guarded<T> source((repeats - 1) * source_step + source_end, true);
+  Guarded<T> totals(most_step + total_end + kOverread / kSize, true);
+  for (T& value : source) value = small<T>(draw);
+  for (T& value : totals) value = small<T>(draw) + T{0};  // no -0
+  std::vector<T> expected = totals.copy();
+  for (Index r = 0; r < repeats; ++r)
+    for (const AddRun& run : runs)
+      for (Index x = 0; x < length; ++x)
+        expected[static_cast<std::size_t>((steps[static_cast<std::size_t>(r)] + run.total) / kSize + x)] +=
+            source[r * source_step + run.source / kSize + x];
+  target.patches->add_runs[kNumber]({.total = reinterpret_cast<char*>(totals.data()),
+                                     .steps = steps.data(),
+                                     .source = reinterpret_cast<const char*>(source.data()),
+                                     .source_end = reinterpret_cast<const char*>(source.end()),
+                                     .source_step = source_step * kSize,
+                                     .repeats = repeats,
+                                     .runs = runs.data(),
+                                     .count = count,
+                                     .length = length});
+  expect(std::equal(expected.begin(), expected.end(), totals.begin()), "other sums");
+}
+
 }  // namespace
 
 const std::vector<Case> kPatchKernelCases = {
     {"move", move},
     {"runs", runs},
+    {"added runs of float32", added_runs<float, kF32>},
+    {"added runs of float64", added_runs<double, kF64>},
     {"sums of float32", sums<float, kF32>},
     {"sums of float64", sums<double, kF64>},
     {"sums of int8", sums<std::int8_t, kI8>},
