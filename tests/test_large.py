@@ -1,4 +1,6 @@
-"""Arrays of more than 2**31 elements: reserved but never touched, except where a few windows lie."""
+"""Arrays of more than 2**31 elements: hardly touched, or, where memory allows, used from end to end."""
+
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,3 +83,54 @@ def test_rows_far_apart(target, far):
         x[...] = 0
     np.testing.assert_array_equal(y, reference.conv(values, w, padding=1))
     np.testing.assert_array_equal(dw, reference.conv_grad_weight(y, values, w.shape, padding=1))
+
+
+def available():
+    """Bytes of memory that are free for us, as far as the system says."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+    except OSError:
+        return 0
+    return 1024 * int(next(line.split()[1] for line in lines if line.startswith("MemAvailable")))
+
+
+needs_memory = pytest.mark.skipif(available() < 10 * 2**30, reason="needs 10 GiB of free memory")
+
+
+@needs_memory
+def test_more_than_2_31_bytes_of_columns():
+    """2.2e9 bytes of int8 columns, every one of them."""
+    size = 1_100_000_003
+    x = np.resize(np.arange(251, dtype=np.uint8).view(np.int8), (1, 1, size))  # a prime period
+    columns = wr.unfold(x, 2, padding=((0, 1),))
+    assert columns.size == 2 * size > 2**31
+    first, second = columns.reshape(2, size)
+    assert np.array_equal(first, x[0, 0])
+    assert np.array_equal(second[:-1], x[0, 0, 1:])
+    assert second[-1] == 0
+    del x
+    back = wr.fold(columns, (size,), 2, padding=((0, 1),))[0, 0]
+    # Every pixel lies in two windows, the first in one; int8 wraps.
+    expected = first.copy()
+    expected[1:] += second[:-1]
+    assert np.array_equal(back, expected)
+
+
+@needs_memory
+def test_a_convolution_along_more_than_2_31_elements(far):
+    """Every element of x is read, in windows of five with steps of sixteen."""
+    places = [(0, 0, 0), (0, 0, 2**31), (0, 0, 2**31 + 1), (0, 0, FAR - 1)]
+    x = planted(far, (1, 1, FAR), places)
+    w = np.array([[[1.0, 10.0, 100.0, 1000.0, 10000.0]]], np.float32)
+    try:
+        y = wr.conv(x, w, stride=16, padding=((0, 15),))
+        dw = wr.conv_grad_weight(y, x, w.shape, stride=16, padding=((0, 15),))
+    finally:
+        for place in places:
+            x[place] = 0
+    assert y.shape == (1, 1, (FAR + 15 - 5) // 16 + 1)
+    assert (FAR - 1) % 16 == 15  # the last element lies in no window
+    found = np.flatnonzero(y)
+    assert found.tolist() == [0, 2**31 // 16]
+    assert y[0, 0, found].tolist() == [1.0, 2.0 + 30.0]
+    np.testing.assert_array_equal(dw, [[[1.0 + 2.0 * 32.0, 3.0 * 32.0, 0.0, 0.0, 0.0]]])

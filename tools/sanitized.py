@@ -48,7 +48,8 @@ def build(sanitizers: str, home: Path) -> None:
     if importlib.util.find_spec("scikit_build_core"):  # then only what has changed is built again
         install.append("--no-build-isolation")
     settings = [f"build-dir=build/{home.name}", f"cmake.define.WINDROW_SANITIZE={sanitizers}"]
-    settings += ["cmake.build-type=RelWithDebInfo", "install.strip=false"]
+    # A build type of its own, so that nothing defines NDEBUG: assertions are on.
+    settings += ["cmake.build-type=Sanitized", "cmake.define.CMAKE_CXX_FLAGS=-O1 -g1", "install.strip=false"]
     subprocess.run([*install, *(f"-C{setting}" for setting in settings), ROOT], check=True)
 
 

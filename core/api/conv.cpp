@@ -1,6 +1,7 @@
 #include "api/conv.hpp"
 
 #include <algorithm>
+#include <cassert>
 #include <cstdlib>
 #include <limits>
 #include <numeric>
@@ -9,6 +10,7 @@
 
 #include "api/products.hpp"
 #include "api/small_calls.hpp"
+#include "base/checked.hpp"
 #include "base/workspace.hpp"
 #include "drivers/bias_gradient.hpp"
 #include "drivers/depthwise_gradient.hpp"
@@ -249,6 +251,13 @@ Extents channels_last_strides(Index b, const Extents& spatial) {
   return strides;
 }
 
+[[maybe_unused]] bool holds_sizes(const ConvShape& s) {
+  return s.groups > 0 && s.c % s.groups == 0 && s.k % s.groups == 0 && holds_positions(s.axes) &&
+         holds_product({s.n, s.c}, s.axes, {&WindowAxis::size}) &&
+         holds_product({s.k, s.c / s.groups}, s.axes, {&WindowAxis::kernel}) &&
+         holds_product({s.n, s.k}, s.axes, {&WindowAxis::out});
+}
+
 }  // namespace
 
 template <class T>
@@ -284,6 +293,7 @@ void limit_result(const ConvShape& s, ArrayView<T> y, const Limits& limits, cons
 template <class T>
 void conv(const ConvShape& shape, ArrayView<const T> x, ArrayView<const T> w, BiasView<const T> b,
           ArrayView<T> y, const CallOptions& options, const Target& target, const RunContext& context) {
+  assert(holds_sizes(shape));
   const RunContext few = worth(context, flops_of(shape));
   const WindowProduct<T> product = forward_product(shape, x, w, b, y);
   if (!run_if_winograd(shape, product, options, target, few)) run_product(product, options, target, few);
@@ -294,6 +304,7 @@ template <class T>
 void conv_grad_input(const ConvShape& shape, ArrayView<const T> dy, ArrayView<const T> w, BiasView<const T> b,
                      ArrayView<T> dx, const CallOptions& options, const Target& target,
                      const RunContext& context) {
+  assert(holds_sizes(shape));
   const RunContext few = worth(context, flops_of(shape));
   if (options.max_workspace != 0) {  // nothing is written where a later phase cannot do with it
     for_each_phase(shape, dy, w, dx, options.accumulate, [&](const WindowProduct<T>& phase) {
@@ -315,6 +326,7 @@ void conv_grad_input(const ConvShape& shape, ArrayView<const T> dy, ArrayView<co
 template <class T>
 void conv_grad_weight(const ConvShape& shape, ArrayView<const T> dy, ArrayView<const T> x, ArrayView<T> dw,
                       const CallOptions& options, const Target& target, const RunContext& context) {
+  assert(holds_sizes(shape));
   WeightGradient<T> problem = weight_gradient(shape, dy, x, dw, options.accumulate);
   RunContext few = worth(context, flops_of(shape));
   few.threads = fit_weight_gradient(problem, options, target, few.threads);

@@ -1,6 +1,7 @@
 #include "drivers/fold.hpp"
 
 #include <algorithm>
+#include <cassert>
 #include <numeric>
 
 #include "drivers/fold_box.hpp"
@@ -165,6 +166,7 @@ class GatheredFold : FoldBoxes {
 
 void run_fold(const Fold& problem, const Target& target, const RunContext& context) {
   const PatchShape& shape = problem.shape;
+  assert(shape.holds());
   if (shape.n == 0 || shape.c == 0) return;
   for (const WindowAxis& axis : shape.axes)
     if (axis.size == 0) return;

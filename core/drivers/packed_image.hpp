@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/checked.hpp"
 #include "drivers/box.hpp"
 
 namespace windrow {
@@ -20,6 +21,10 @@ struct PatchShape {
   int column_axes() const { return 2 + 2 * rank(); }  // n, c, taps, positions
   int tap(int i) const { return 2 + i; }
   int position(int i) const { return 2 + rank() + i; }
+  bool holds() const {
+    return holds_positions(axes) && holds_product({n, c}, axes, {&WindowAxis::size}) &&
+           holds_product({n, c}, axes, {&WindowAxis::kernel, &WindowAxis::out});
+  }
 };
 
 using ImageVector = std::array<Index, 2 + kMaxSpatial>;

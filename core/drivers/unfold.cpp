@@ -1,6 +1,7 @@
 #include "drivers/unfold.hpp"
 
 #include <algorithm>
+#include <cassert>
 #include <cstdlib>
 #include <vector>
 
@@ -346,6 +347,7 @@ class SparseUnfolder {
 
 void run_unfold(const Unfold& problem, const Target& target, const RunContext& context) {
   const PatchShape& shape = problem.shape;
+  assert(shape.holds());
   if (shape.n == 0 || shape.c == 0) return;
   for (const WindowAxis& axis : shape.axes)
     if (axis.out == 0) return;
