@@ -26,7 +26,7 @@ def test_errors_are_within_their_bounds(dtype, kind):
     bounds = tool["roundings"](SMALL, dtype)
     for name, values in found.items():
         assert values["PyTorch"] is None
-        assert 0 < values["windrow"] <= bounds[name]
+        assert 0 < values["direct"] <= bounds[name]
 
 
 @wide_enough

@@ -105,26 +105,25 @@ def import_torch() -> Any:
     return torch
 
 
-def errors(layer: Layer, kind: str, dtype: Any, torch: Any) -> dict[str, dict[str, float | None]]:
-    """For each pass: the error of windrow and of torch, in units of eps * the largest sum of magnitudes."""
+def errors(
+    layer: Layer, kind: str, dtype: Any, torch: Any, algorithms: tuple[str, ...] = ("direct",)
+) -> dict[str, dict[str, float | None]]:
+    """For each pass: the errors of our algorithms and of torch, in units of eps * the largest sum of magnitudes."""
     data = operands(kind, layer, dtype)
     wide = {name: array.astype(np.float64) for name, array in data.items()}
     exact = three(reference, wide, layer, dtype=np.longdouble)
     size = three(wr, {name: np.abs(array) for name, array in wide.items()}, layer)
-    mine = three(wr, data, layer, algorithm="direct")
-    theirs = three_by_torch(torch, data, layer) if torch else None
-    unit = np.finfo(dtype).eps
+    results = {algorithm: three(wr, data, layer, algorithm=algorithm) for algorithm in algorithms}
+    if torch:
+        results["PyTorch"] = three_by_torch(torch, data, layer)
 
-    def error(result: Any, name: str) -> float:
-        return float(np.max(np.abs(result - exact[name])) / (unit * size[name].max()))
+    def error(by: str, name: str) -> float | None:
+        if by not in results:
+            return None
+        worst = np.max(np.abs(results[by][name] - exact[name]))
+        return float(worst / (np.finfo(dtype).eps * size[name].max()))
 
-    return {
-        name: {
-            "windrow": error(mine[name], name),
-            "PyTorch": error(theirs[name], name) if theirs else None,
-        }
-        for name in PASSES
-    }
+    return {name: {by: error(by, name) for by in (*algorithms, "PyTorch")} for name in PASSES}
 
 
 def roundings(layer: Layer, dtype: Any) -> dict[str, int]:
@@ -169,28 +168,25 @@ WINOGRAD_LAYERS = (
 
 
 def winograd_lines(torch: Any, layers: tuple[Layer, ...] = WINOGRAD_LAYERS) -> Iterator[str]:
-    """y by Winograd's tiles, by the direct sum and by PyTorch, in the same unit."""
+    """y and dx by Winograd's tiles, by the direct sum and by PyTorch, in the same unit."""
+    algorithms = ("winograd", "direct")
     for dtype in (np.float32, np.float64):
         yield ""
-        yield f"**{np.dtype(dtype).name}, y by each algorithm (target {wr.show_config('dict')['target']})**"
+        yield f"**{np.dtype(dtype).name}, by each algorithm (target {wr.show_config('dict')['target']})**"
         yield ""
-        yield "| layer | data | Winograd | direct | PyTorch |"
-        yield "|---|---|--:|--:|--:|"
+        yield "| layer | data |" + "".join(
+            f" {name} Winograd | {name} direct | {name} PyTorch |" for name in ("y", "dx")
+        )
+        yield "|---|---|" + "--:|" * 6
         for layer in layers:
             facts = wr.explain(
                 "conv", layer.x_shape, layer.w_shape, dtype=dtype, algorithm="winograd", **layer.options
             )
             tile = facts["kernel"].removeprefix("winograd_")
             for kind in KINDS:
-                found = errors(layer, kind, dtype, torch)["y"]
-                data = operands(kind, layer, dtype)
-                y = wr.conv(data["x"], data["w"], algorithm="winograd", **layer.options)
-                wide = {name: array.astype(np.float64) for name, array in data.items()}
-                exact = reference.conv(wide["x"], wide["w"], dtype=np.longdouble, **layer.options)
-                size = wr.conv(np.abs(wide["x"]), np.abs(wide["w"]), **layer.options).max()
-                error = float(np.max(np.abs(y - exact)) / (np.finfo(dtype).eps * size))
+                found = errors(layer, kind, dtype, torch, algorithms)
                 first = f"{layer.name}: {tile}" if kind == KINDS[0] else ""
-                cells = (figure(value) for value in (error, found["windrow"], found["PyTorch"]))
+                cells = (figure(value) for name in ("y", "dx") for value in found[name].values())
                 yield f"| {first} | {kind} | " + " | ".join(cells) + " |"
 
 

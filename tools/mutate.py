@@ -21,7 +21,7 @@ from pathlib import Path
 from mutations import MUTATIONS, SEEDED, Mutation
 
 ROOT = Path(__file__).resolve().parent.parent
-LIMIT = 240  # seconds for a run: what hangs has been noticed
+LIMIT = 600  # seconds for a run of tests: what hangs has been noticed
 CASES = "300"  # of the seeded driver
 
 
@@ -62,11 +62,11 @@ class Bench:
             [str(word) for word in command], capture_output=True, text=True, check=True
         ).stdout.strip()
 
-    def quietly(self, *command: object) -> bool:
+    def quietly(self, *command: object, limit: float | None = None) -> bool:
         """Whether a command ends well, and in time."""
         words = [str(word) for word in command]
         try:
-            done = subprocess.run(words, cwd=self.tree, capture_output=True, timeout=LIMIT, check=False)
+            done = subprocess.run(words, cwd=self.tree, capture_output=True, timeout=limit, check=False)
         except subprocess.TimeoutExpired:
             return False
         return done.returncode == 0
@@ -82,8 +82,9 @@ class Bench:
         """Whether the tests pass; False too where the tree does not build."""
         if tests == SEEDED:
             driver = self.tree / "build" / "seeded" / "windrow_seeded"
-            return self.quietly(driver, "--cases", CASES)
-        return self.quietly(self.python, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests)
+            return self.quietly(driver, "--cases", CASES, limit=LIMIT)
+        pytest = (self.python, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider")
+        return self.quietly(*pytest, *tests, limit=LIMIT)
 
     def verdict(self, mutation: Mutation) -> str:
         path = self.tree / mutation.path
