@@ -1,6 +1,6 @@
 """Write the figure of docs/numerics.md, errors over the length of the sums: python tools/error_figures.py
 
-The unit is that of the tables (tools/error_tables.py). PyTorch is optional; without it its curves are missing.
+The unit is that of the tables (tools/error_tables.py). Without PyTorch its curves are missing.
 """
 
 from collections.abc import Iterator
@@ -26,11 +26,9 @@ def layers(name: str) -> Iterator[tuple[int, Layer]]:
         for side in (4, 8, 16, 32, 64, 128):
             yield side * side, Layer("", (1, 4, side, side), (4, 4, 3, 3), OPTIONS)
         return
-    for channels in (4, 16, 32, 64, 128, 256, 512):
-        x, w = (
-            ((1, channels, 9, 9), (8, channels, 3, 3)) if name == "y" else ((1, 8, 9, 9), (channels, 8, 3, 3))
-        )
-        yield 9 * channels, Layer("", x, w, OPTIONS)
+    for count in (4, 16, 32, 64, 128, 256, 512):
+        filters, channels = (8, count) if name == "y" else (count, 8)
+        yield 9 * count, Layer("", (1, channels, 9, 9), (filters, channels, 3, 3), OPTIONS)
 
 
 def draw(axes: Any, name: str, dtype: Any, torch: Any) -> None:
@@ -56,7 +54,8 @@ def main() -> None:
     for row, dtype in zip(grid, (np.float32, np.float64), strict=True):
         for axes, name in zip(row, ("y", "dx", "dw"), strict=True):
             draw(axes, name, dtype, torch)
-    figure.supxlabel("terms of a sum")
+    for axes in grid[-1]:
+        axes.set_xlabel("terms of a sum")
     figure.supylabel("largest error, in eps * largest sum of magnitudes")
     figure.legend(*grid[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=9)
     config = wr.show_config("dict")

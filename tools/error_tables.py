@@ -108,7 +108,7 @@ def import_torch() -> Any:
 def errors(
     layer: Layer, kind: str, dtype: Any, torch: Any, algorithms: tuple[str, ...] = ("direct",)
 ) -> dict[str, dict[str, float | None]]:
-    """For each pass: the errors of our algorithms and of torch, in units of eps * the largest sum of magnitudes."""
+    """For each pass: the errors of our algorithms and of torch, in eps * the largest sum of magnitudes."""
     data = operands(kind, layer, dtype)
     wide = {name: array.astype(np.float64) for name, array in data.items()}
     exact = three(reference, wide, layer, dtype=np.longdouble)
