@@ -1,5 +1,6 @@
 #include "known.hpp"
 
+#include <algorithm>
 #include <unordered_map>
 
 namespace windrow::python {
@@ -7,7 +8,7 @@ namespace {
 
 constexpr std::size_t kMostProblems = 1024;  // as windrow.geometry.CACHED: a network has tens
 
-enum Kind : Index { kInt = -1, kMode = -2, kTuple = -3 };
+enum Kind : Index { kInt = -1, kText = -2, kTuple = -3 };
 
 struct Hash {
   std::size_t operator()(const ProblemKey& key) const { return key.hash(); }
@@ -54,13 +55,22 @@ bool ProblemKey::add_entry(nb::handle value, int depth) {
     return true;
   }
   if (PyUnicode_CheckExact(value.ptr())) {
-    Index number = 0;
-    for (const char* mode : {"valid", "same", "same_lower"}) {
-      if (PyUnicode_CompareWithASCIIString(value.ptr(), mode) == 0) return push(kMode) && push(number);
-      ++number;
-    }
+    Py_ssize_t size = 0;
+    const char* text = PyUnicode_AsUTF8AndSize(value.ptr(), &size);
+    if (text) return add_text(text, static_cast<std::size_t>(size));
+    PyErr_Clear();  // half a surrogate pair
   }
   return false;
+}
+
+bool ProblemKey::add_text(const char* text, std::size_t size) {
+  if (!push(kText) || !push(static_cast<Index>(size))) return false;
+  for (std::size_t i = 0; i < size; i += sizeof(Index)) {
+    Index word = 0;
+    std::memcpy(&word, text + i, std::min(sizeof word, size - i));
+    if (!push(word)) return false;
+  }
+  return true;
 }
 
 std::size_t ProblemKey::hash() const {

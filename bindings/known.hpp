@@ -1,4 +1,5 @@
-// Problems that have come before, by the raw arguments of the call: the fast lane of conv and its gradients.
+// Problems that have come before, by the raw arguments of the call: the fast lane of conv, its gradients and
+// the patches.
 #pragma once
 
 #include <cstddef>
@@ -8,13 +9,14 @@
 
 namespace windrow::python {
 
-// Raw arguments as a row of numbers: shapes, then exact ints, padding modes, and tuples of them. Anything
-// else has no key: 1, True and 1.0 compare equal but are not one argument.
+// Raw arguments as a row of numbers: shapes, then exact ints, strings, and tuples of them. Anything else has
+// no key: 1, True and 1.0 compare equal but are not one argument.
 class ProblemKey {
  public:
   // False, and the key is of no use, where the value is not of that kind.
   bool add_shape(nb::handle array);
   bool add(nb::handle value);
+  bool add_text(const char* text, std::size_t size);
 
   bool operator==(const ProblemKey& other) const {
     return count_ == other.count_ && std::memcmp(words_, other.words_, count_ * sizeof(Index)) == 0;
@@ -29,12 +31,13 @@ class ProblemKey {
   }
   bool add_entry(nb::handle value, int depth);
 
-  static constexpr std::size_t kMost = 48;
+  static constexpr std::size_t kMost = 64;
   std::size_t count_ = 0;
   Index words_[kMost];
 };
 
-// The problem (a _core.Conv) that was remembered under this key, or an invalid object.
+// The problem (a _core.Conv, or a _core.Patches where the key begins with its operation's name) that was
+// remembered under this key, or an invalid object.
 nb::object find_problem(const ProblemKey& key);
 void remember_problem(const ProblemKey& key, nb::object problem);
 

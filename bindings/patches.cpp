@@ -1,12 +1,15 @@
 // windrow._core.Patches: one unfold and fold problem in one layout, ready to run on arrays.
 #include <cstring>
 #include <optional>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "arrays.hpp"
 #include "context.hpp"
 #include "drivers/fold.hpp"
 #include "drivers/unfold.hpp"
+#include "known.hpp"
 #include "modules.hpp"
 
 namespace windrow::python {
@@ -210,6 +213,61 @@ class Patches {
   std::vector<Place> place_;  // of each elementary axis in the columns
 };
 
+// The fast lane, as that of conv: the problem that has come before under the same raw arguments. None, and
+// nothing done, for all calls that want a further look, which go through the checks of the Python layer.
+template <class... Options>
+nb::object known_problem(std::string_view operation, nb::handle array, const Options&... options) {
+  ProblemKey key;
+  if (!key.add_text(operation.data(), operation.size()) || !key.add_shape(array) ||
+      !(... && key.add(options)))
+    return {};
+  return find_problem(key);
+}
+
+bool is_zero(nb::handle value) { return PyLong_CheckExact(value.ptr()) && PyObject_IsTrue(value.ptr()) == 0; }
+
+// Whether an `out` that nobody has checked may be written as it is: None, or an array of the input's dtype.
+bool takes_columns(nb::handle out, nb::handle input) {
+  if (out.is_none()) return true;
+  if (!PyArray_CheckExact(out.ptr())) return false;
+  auto* result = reinterpret_cast<PyArrayObject*>(out.ptr());
+  PyArray_Descr* const dtype = PyArray_DESCR(reinterpret_cast<PyArrayObject*>(input.ptr()));
+  return (PyArray_DESCR(result) == dtype || PyArray_EquivTypes(PyArray_DESCR(result), dtype)) &&
+         is_free_result(result, {input});
+}
+
+nb::object known_unfold(nb::handle x, nb::handle kernel_size, nb::handle stride, nb::handle padding,
+                        nb::handle dilation, nb::handle layout, nb::handle fill, nb::object out) {
+  if (!is_zero(fill)) return nb::none();
+  const nb::object problem = known_problem("unfold", x, kernel_size, stride, padding, dilation, layout);
+  if (!problem.is_valid() || !takes_columns(out, x)) return nb::none();
+  return nb::inst_ptr<Patches>(problem)->unfold(x, std::move(out), nb::none());
+}
+
+// `size`: fold's output_size, or col2im's x_shape. Only sums.
+template <const char* kOperation>
+nb::object known_fold(nb::handle cols, nb::handle size, nb::handle kernel_size, nb::handle stride,
+                      nb::handle padding, nb::handle dilation, nb::handle layout, nb::handle reduce,
+                      nb::handle window, nb::handle uncovered, nb::object out) {
+  if (!window.is_none() || !is_zero(uncovered) || !PyUnicode_CheckExact(reduce.ptr()) ||
+      PyUnicode_CompareWithASCIIString(reduce.ptr(), "sum") != 0)
+    return nb::none();
+  const nb::object problem =
+      known_problem(kOperation, cols, size, kernel_size, stride, padding, dilation, layout);
+  if (!problem.is_valid() || !takes_columns(out, cols)) return nb::none();
+  return nb::inst_ptr<Patches>(problem)->fold(cols, std::move(out), kAdd, nb::none(), nb::none(), false,
+                                              nb::none());
+}
+constexpr char kFold[] = "fold", kCol2im[] = "col2im";
+
+// `raw`: the operation's name, the shape of its input, and its other raw arguments in order.
+void remember(nb::object problem, nb::args raw) {
+  ProblemKey key;
+  for (nb::handle value : raw)
+    if (!key.add(value)) return;
+  remember_problem(key, std::move(problem));
+}
+
 }  // namespace
 
 void bind_patches(nb::module_& m) {
@@ -222,7 +280,19 @@ void bind_patches(nb::module_& m) {
       .def("unfold", &Patches::unfold, nb::arg("x"), nb::arg("out").none(), nb::arg("fill").none())
       .def("fold", &Patches::fold, nb::arg("cols"), nb::arg("out").none(), nb::arg("reduction"),
            nb::arg("weights").none(), nb::arg("divisor").none(), nb::arg("divide"),
-           nb::arg("uncovered").none());
+           nb::arg("uncovered").none())
+      .def("remember", &remember);
+  m.def("known_unfold", &known_unfold, nb::arg("x").none(), nb::arg("kernel_size").none(),
+        nb::arg("stride").none(), nb::arg("padding").none(), nb::arg("dilation").none(),
+        nb::arg("layout").none(), nb::arg("fill").none(), nb::arg("out").none());
+  const auto define_fold = [&](const char* name, const char* size, auto* function) {
+    m.def(name, function, nb::arg("cols").none(), nb::arg(size).none(), nb::arg("kernel_size").none(),
+          nb::arg("stride").none(), nb::arg("padding").none(), nb::arg("dilation").none(),
+          nb::arg("layout").none(), nb::arg("reduce").none(), nb::arg("window").none(),
+          nb::arg("uncovered").none(), nb::arg("out").none());
+  };
+  define_fold("known_fold", "output_size", &known_fold<kFold>);
+  define_fold("known_col2im", "x_shape", &known_fold<kCol2im>);
 }
 
 }  // namespace windrow::python

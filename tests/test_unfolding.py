@@ -458,6 +458,28 @@ def test_the_fast_lane_gives_what_the_checks_give():
         for again in (cols[1:], back[1:]):
             for array in again:
                 np.testing.assert_array_equal(array, cols[0] if array.shape == cols[0].shape else back[0])
+    for _ in range(2):  # with the checks, then on the fast lane
+        columns = np.full((2, 12, 30, 2), 99)[..., 0]  # with gaps
+        assert wr.unfold(x, 2, out=columns) is columns
+        np.testing.assert_array_equal(columns, wr.unfold(x, 2))
+        image = np.full((7, 6, 3, 2), 99).transpose(3, 2, 1, 0)
+        assert wr.fold(columns, (6, 7), 2, out=image) is image
+        np.testing.assert_array_equal(image, reference.fold(columns, (6, 7), 2))
+        rows = np.ascontiguousarray(columns.transpose(0, 2, 1)).reshape(60, 12)
+        wr.col2im(rows, x.shape, 2, layout="(n l) (c k)", out=image[::-1])
+        np.testing.assert_array_equal(image[::-1], reference.fold(columns, (6, 7), 2))
+    # Known problems with arguments that are not theirs.
+    np.testing.assert_array_equal(
+        wr.fold(columns, (6, 7), 2, reduce="max"), reference.fold(columns, (6, 7), 2, reduce="max")
+    )
+    assert (wr.unfold(x, 2, padding=0, fill=False) == columns).all()
+    for out in (columns.astype(float), columns.astype(">i8")):
+        with pytest.raises(TypeError, match="out: expected dtype int64"):
+            wr.unfold(x, 2, out=out)
+    with pytest.raises(TypeError, match="kernel_size: expected an int"):
+        wr.unfold(x, 2.0)
+    with pytest.raises(ValueError, match="layout: "):
+        wr.unfold(x, 2, layout="n (c k) \ud800")
     big = x.astype(">i8")
     assert wr.unfold(big, 2).dtype == ">i8"
     assert wr.fold(wr.unfold(big, 2), (6, 7), 2).dtype == "=i8"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from ._core import exact
+from ._core import known_col2im, known_fold, known_unfold
 from .arguments import shape_argument, show
 from .arrays import (
     Array,
@@ -26,8 +26,6 @@ from .arrays import (
 )
 from .geometry import CACHED, PatchGeometry, Windows, fold_geometry, fold_windows, patch_geometry
 from .layout import Layout, check_columns, column_shape, elementary_axes, infer_images, parse_layout
-
-_problems: dict[tuple[Any, ...], _core.Patches] = {}  # by the raw arguments, exact types only
 
 _ADD, _WEIGHTED, _MAX, _MIN = range(4)  # Reduction of core/kernels/patch_contract.hpp
 _REDUCTIONS = {"sum": _ADD, "mean": _ADD, "max": _MAX, "min": _MIN}
@@ -102,12 +100,9 @@ def unfold(
     im2col is due to Chellapilla, Puri and Simard, "High Performance Convolutional Neural Networks for
     Document Processing" (2006).
     """
-    if type(x) is np.ndarray and out is None and type(fill) is int and fill == 0:
-        problem = _known(("unfold", x.shape, kernel_size, stride, padding, dilation, layout))
-        if problem is not None:
-            cols = problem.unfold(x, None, None)
-            if cols is not None:
-                return cols
+    cols = known_unfold(x, kernel_size, stride, padding, dilation, layout, fill, out)
+    if cols is not None:
+        return cols
     x = as_operand("x", x)
     geometry = patch_geometry(x.shape, kernel_size, stride, padding, dilation)
     parsed = parse_layout(layout, geometry.windows.rank)
@@ -186,12 +181,11 @@ def fold(
     >>> wr.fold(cols.astype(float), (4,), 3, window=(np.hanning(5)[1:-1],))
     array([[[1., 2., 3., 4.]]])
     """
-    if _plain_sum(reduce, window, uncovered) and type(cols) is np.ndarray and out is None:
-        problem = _known(("fold", cols.shape, output_size, kernel_size, stride, padding, dilation, layout))
-        if problem is not None:
-            x = problem.fold(cols, None, _ADD, None, None, False, None)
-            if x is not None:
-                return x
+    x = known_fold(
+        cols, output_size, kernel_size, stride, padding, dilation, layout, reduce, window, uncovered, out
+    )
+    if x is not None:
+        return x
     cols = as_operand("cols", cols)
     windows = fold_windows(output_size, kernel_size, stride, padding, dilation)
     parsed = parse_layout(layout, windows.rank)
@@ -221,6 +215,9 @@ def im2col(
     array([[0, 4, 2, 6],
            [1, 5, 3, 7]])
     """
+    cols = known_unfold(x, kernel_size, stride, padding, dilation, layout, fill, out)
+    if cols is not None:
+        return cols
     return unfold(
         x, kernel_size, stride=stride, padding=padding, dilation=dilation, layout=layout, fill=fill, out=out
     )
@@ -249,12 +246,11 @@ def col2im(
     <BLANKLINE>
            [[4, 5, 6, 7]]])
     """
-    if _plain_sum(reduce, window, uncovered) and type(cols) is np.ndarray and out is None:
-        problem = _known(("col2im", cols.shape, x_shape, kernel_size, stride, padding, dilation, layout))
-        if problem is not None:
-            x = problem.fold(cols, None, _ADD, None, None, False, None)
-            if x is not None:
-                return x
+    x = known_col2im(
+        cols, x_shape, kernel_size, stride, padding, dilation, layout, reduce, window, uncovered, out
+    )
+    if x is not None:
+        return x
     cols = as_operand("cols", cols)
     shape = shape_argument("x_shape", x_shape)
     geometry = patch_geometry(shape, kernel_size, stride, padding, dilation, x_name="x_shape")
@@ -267,11 +263,6 @@ def col2im(
 
 
 # The rest of fold
-
-
-def _plain_sum(reduce: Any, window: Any, uncovered: Any) -> bool:
-    """Whether a fold is the plain sum, which needs nothing but the columns."""
-    return window is None and type(uncovered) is int and uncovered == 0 and reduce == "sum"
 
 
 def _fold(
@@ -391,26 +382,17 @@ def _summed_weights(windows: Windows, weights: Array, dtype: np.dtype[Any]) -> A
         weights.astype(dtype).reshape(1, 1, *windows.kernel_size, *(1,) * rank),
         column_shape(layout, geometry),
     )
-    key = ("weights", windows)
-    return _done(_problem(key, geometry, layout).fold(everywhere, None, _ADD, None, None, False, None))
+    problem = _prepared(geometry, layout)
+    return _done(problem.fold(everywhere, None, _ADD, None, None, False, None))
 
 
 # From arguments to prepared problems
 
 
-def _known(key: tuple[Any, ...]) -> _core.Patches | None:
-    """The problem prepared for these raw arguments, if they have come before."""
-    return _problems.get(key) if exact(*key) else None
-
-
 def _problem(key: tuple[Any, ...], geometry: PatchGeometry, layout: Layout) -> _core.Patches:
     """The prepared problem, remembered under the raw arguments where those may be a key."""
     problem = _prepared(geometry, layout)
-    if exact(*key):
-        while len(_problems) >= CACHED:
-            # The oldest; another thread may have been faster.
-            _problems.pop(next(iter(_problems)), None)
-        _problems[key] = problem
+    problem.remember(*key)
     return problem
 
 
