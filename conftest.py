@@ -2,6 +2,6 @@
 
 from importlib.util import find_spec
 
-ADAPTERS = ("autograd", "dask", "onnx", "scipy", "sklearn", "torch")
+ADAPTERS = ("autograd", "dask", "keras", "onnx", "scipy", "sklearn", "torch")
 
 collect_ignore = [f"src/windrow/{name}.py" for name in ADAPTERS if find_spec(name) is None]

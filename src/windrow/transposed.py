@@ -64,7 +64,7 @@ def conv_transpose(
     output_size : int or one int per spatial axis, optional
         Size of the result instead, among those that `output_padding` could give.
     groups : int
-        Channels and filters are split _into this many groups that do not see each other.
+        Channels and filters are split into this many groups that do not see each other.
     algorithm, max_workspace
         As in `conv`.
     out : array (N, K, output...), optional
