@@ -8,31 +8,84 @@
 array([[[[ 872.,  992.],
          [1352., 1472.]]]])
 
-Convolution is bilinear, so `conv` and its two gradients are each other's derivatives; unfold and fold are
-linear and each other's adjoints. Needs autograd (``pip install 'windrow[autograd]'``).
+Convolution is bilinear, so `conv` and its two gradients are each other's derivatives, and `conv_transpose` is
+one of them; unfold and fold are linear and each other's adjoints, and so are a mean over windows and its way
+back. A maximum is the pixel that it came from, as long as that does not change.
+
+Needs autograd (``pip install 'windrow[autograd]'``).
 """
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
 from autograd.extend import defjvp, defvjp, primitive
+from autograd.tracer import getval, isbox
 
-from . import convolution, unfolding
+from . import convolution, pooling, unfolding
 from .adapting import check_linear, coverage
+from .geometry import transposed_geometry
 
-__all__ = ["conv", "conv_grad_input", "conv_grad_weight", "fold", "unfold"]
+__all__ = [
+    "avg_pool", "conv", "conv_grad_input", "conv_grad_weight", "conv_transpose", "fold", "max_pool",
+    "max_unpool", "unfold",
+]  # fmt: skip
 
 _conv = primitive(convolution.conv)
 conv_grad_input = primitive(convolution.conv_grad_input)
 conv_grad_weight = primitive(convolution.conv_grad_weight)
 _unfold = primitive(unfolding.unfold)
 _col2im = primitive(unfolding.col2im)
+avg_pool = primitive(pooling.avg_pool)
+_avg_pool_backward = primitive(pooling.avg_pool_backward)
+_put = primitive(pooling.max_unpool)
+_add = primitive(pooling.max_pool_backward)
+_take = primitive(pooling.max_unpool_backward)
 
 
 def conv(x: Any, w: Any, b: Any = None, **options: Any) -> Any:
     """`windrow.conv`, differentiable by x, w and b."""
     y = _conv(x, w, **options)
     return y if b is None else y + b.reshape((1, -1) + (1,) * (w.ndim - 2))
+
+
+def conv_transpose(
+    x: Any,
+    w: Any,
+    b: Any = None,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    output_size: Any = None,
+    dilation: Any = 1,
+    groups: Any = 1,
+    **options: Any,
+) -> Any:
+    """`windrow.conv_transpose`, differentiable by x, w and b."""
+    shape = transposed_geometry(
+        x.shape, w.shape, stride, padding, dilation, groups,
+        output_padding=output_padding, output_size=output_size,
+    ).x_shape  # fmt: skip
+    sizes = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    y = conv_grad_input(x, w, shape, **sizes, **options)
+    return y if b is None else y + b.reshape((1, -1) + (1,) * (w.ndim - 2))
+
+
+def max_pool(x: Any, kernel_size: Any, **options: Any) -> Any:
+    """`windrow.max_pool`, differentiable by x: by the pixel that is the maximum, here and at every order."""
+    value = x
+    while isbox(value):
+        value = getval(value)
+    indices = pooling.max_pool_with_indices(value, kernel_size, **options).indices
+    y = _take(x, indices)
+    # What is taken from no pixel is 0, whose maximum is less than any.
+    return y if np.all(indices >= 0) else y + np.where(indices < 0, -np.inf, 0).astype(value.dtype)
+
+
+def max_unpool(x: Any, indices: Any, output_size: Any) -> Any:
+    """`windrow.max_unpool`, differentiable by x where each place comes once."""
+    return _put(x, indices, output_size)
 
 
 def unfold(x: Any, kernel_size: Any, **options: Any) -> Any:
@@ -124,3 +177,18 @@ _vjp({0: _adjoint_of_unfold}, _unfold)
 _jvp({0: lambda g, a, o: _unfold(g, a[1], **_without(o, "fill"))}, _unfold)
 _vjp({0: lambda g, a, o: _unfold(g, a[2], **o)}, _col2im)
 _jvp({0: lambda g, a, o: _col2im(g, a[1], a[2], **o)}, _col2im)
+
+
+# avg_pool(x, kernel_size), avg_pool_backward(dy, x_shape, kernel_size)
+_vjp({0: lambda g, a, o: _avg_pool_backward(g, a[0].shape, a[1], **o)}, avg_pool)
+_jvp({0: lambda g, a, o: avg_pool(g, a[1], **o)}, avg_pool)
+_vjp({0: lambda g, a, o: avg_pool(g, a[2], **o)}, _avg_pool_backward)
+_jvp({0: lambda g, a, o: _avg_pool_backward(g, a[1], a[2], **o)}, _avg_pool_backward)
+
+# take(x, indices), add(y, indices, shape), put(x, indices, size): linear in what they move
+_vjp({0: lambda g, a, _: _add(g, a[1], a[0].shape)}, _take)
+_jvp({0: lambda g, a, _: _take(g, a[1])}, _take)
+_vjp({0: lambda g, a, _: _take(g, a[1])}, _add)
+_jvp({0: lambda g, a, _: _add(g, a[1], a[2])}, _add)
+_vjp({0: lambda g, a, _: _take(g, a[1])}, _put)
+_jvp({0: lambda g, a, _: _put(g, a[1], a[2])}, _put)

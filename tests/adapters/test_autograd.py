@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("autograd")
 
+from autograd import grad
 from autograd.test_util import check_grads
 
 import windrow as wr
@@ -52,6 +53,56 @@ def test_patches_to_second_order(problem, layout, reduce):
     check_grads(fold, modes=MODES, order=2)(cols)
     wanted = wr.col2im(cols, x.shape, problem.kernel, reduce=reduce, **options)
     assert np.allclose(fold(cols), wanted, rtol=1e-14, atol=0)
+
+
+@settings(max_examples=8)
+@given(problem=problems(max_rank=2), more=st.booleans())
+def test_conv_transpose_to_second_order(problem, more):
+    if 0 in problem.x_shape or 0 in problem.w_shape:
+        return
+    rng = problem.rng()
+    options = {**problem.geometry, "groups": problem.groups}
+    x = wr.conv(rng.standard_normal(problem.x_shape), rng.standard_normal(problem.w_shape), **options)
+    w, b = rng.standard_normal(problem.w_shape), rng.standard_normal(problem.x_shape[1])
+    options["output_size"] = problem.x_shape[2:]
+    transpose = lambda x, w, b: wa.conv_transpose(x, w, b, **options)  # noqa: E731
+    check_grads(transpose, modes=MODES, order=2)(x, w, b)
+    y, wanted = transpose(x, w, b), wr.conv_transpose(x, w, b, **options)
+    assert np.allclose(y, wanted, rtol=1e-13, atol=1e-13)
+
+
+POOLS = [
+    (2, {}),
+    ((3, 2), {"stride": (2, 1), "padding": ((1, 0), (0, 1)), "dilation": (1, 2)}),
+    (3, {"stride": 2, "padding": 1, "ceil_mode": True}),
+]
+
+
+@pytest.mark.parametrize(("kernel", "options"), POOLS)
+def test_pools_to_second_order(kernel, options):
+    # A permutation: no two values so near that a step of the numerical derivative could exchange them.
+    x = np.random.default_rng(0).permutation(2 * 3 * 6 * 7).reshape(2, 3, 6, 7) / 10
+    squared = lambda x: wa.max_pool(x**2, kernel, **options)  # noqa: E731
+    check_grads(squared, modes=MODES, order=2)(x)
+    assert np.array_equal(wa.max_pool(x, kernel, **options), wr.max_pool(x, kernel, **options))
+    for include in (False, True):
+        mean = lambda x, _include=include: wa.avg_pool(x**3, kernel, count_include_pad=_include, **options)  # noqa: E731
+        check_grads(mean, modes=MODES, order=2)(x / 10)
+        check_grads(grad(lambda x, _mean=mean: np.sum(_mean(x) ** 2)), modes=MODES, order=1)(x / 10)
+
+
+def test_unpool_to_second_order():
+    x = np.random.default_rng(0).standard_normal((2, 3, 6, 6))
+    y, indices = wr.max_pool_with_indices(x, 2)
+    back = lambda y: wa.max_unpool(y**2, indices, (6, 6))  # noqa: E731
+    check_grads(back, modes=MODES, order=2)(y)
+    assert np.array_equal(back(y), wr.max_unpool(y**2, indices, (6, 6)))
+
+
+def test_the_maximum_of_no_pixel():
+    x = np.arange(3.0).reshape(1, 1, 3)
+    assert np.array_equal(wa.max_pool(x, 1, padding=1), [[[-np.inf, 0, 1, 2, -np.inf]]])
+    assert np.array_equal(grad(lambda x: wa.max_pool(x, 1, padding=1)[0, 0, 2])(x), [[[0, 1, 0]]])
 
 
 def test_a_maximum_has_no_derivative_here():
