@@ -89,7 +89,7 @@ class Pool {
   }
 
   // With `indices`, an int64 array of y's shape, or none.
-  nb::object max(nb::handle x, nb::object out, nb::handle indices) const {
+  nb::object max(nb::handle x, nb::object out, nb::handle indices, bool magnitude) const {
     return with_type_of(x, [&]<class T>(T) -> nb::object {
       const Plain x_in(x, dtype_of<T>(), x_shape_), from(indices, NPY_INT64, y_shape_);
       if (!x_in || (!from && !indices.is_none())) return nb::none();
@@ -99,7 +99,7 @@ class Pool {
       const IndexView index =
           from ? IndexView{data_of<std::int64_t>(from.array()), from.strides()} : IndexView{};
       run_maybe_released(PyArray_SIZE(x_in.array()), [&](const RunContext& context) {
-        max_pool<T>(shape_, x_in.input<T>(), y.output<T>(), index, context);
+        max_pool<T>(shape_, x_in.input<T>(), y.output<T>(), index, magnitude, context);
       });
       return std::move(out);
     });
@@ -114,6 +114,20 @@ class Pool {
       if (!y) return nb::none();
       run_maybe_released(PyArray_SIZE(x_in.array()), [&](const RunContext& context) {
         sum_pool<T>(shape_, x_in.input<T>(), y.output<T>(), static_cast<T>(divisor), context);
+      });
+      return std::move(out);
+    });
+  }
+
+  nb::object norm(nb::handle x, nb::object out, double p) const {
+    return with_type_of(x, [&]<class T>(T) -> nb::object {
+      const Plain x_in(x, dtype_of<T>(), x_shape_);
+      if (!x_in) return nb::none();
+      if (out.is_none()) out = new_array("y", dtype_of<T>(), y_shape_, is_channels_last(x_in.array()));
+      const Plain y(out, dtype_of<T>(), y_shape_);
+      if (!y) return nb::none();
+      run_maybe_released(PyArray_SIZE(x_in.array()), [&](const RunContext& context) {
+        norm_pool<T>(shape_, x_in.input<T>(), y.output<T>(), static_cast<T>(p), context);
       });
       return std::move(out);
     });
@@ -182,7 +196,9 @@ void bind_pool(nb::module_& m) {
       .def(nb::init<Index, Index, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle>(),
            nb::arg("n"), nb::arg("c"), nb::arg("size"), nb::arg("kernel_size"), nb::arg("stride"),
            nb::arg("dilation"), nb::arg("before"), nb::arg("output_size"))
-      .def("max", &Pool::max, nb::arg("x").none(), nb::arg("out").none(), nb::arg("indices").none())
+      .def("max", &Pool::max, nb::arg("x").none(), nb::arg("out").none(), nb::arg("indices").none(),
+           nb::arg("magnitude") = false)
+      .def("norm", &Pool::norm, nb::arg("x").none(), nb::arg("out").none(), nb::arg("p"))
       .def("sum", &Pool::sum, nb::arg("x").none(), nb::arg("out").none(), nb::arg("divisor"))
       .def("sum_backward", &Pool::sum_backward, nb::arg("dy").none(), nb::arg("out").none(),
            nb::arg("divisor"));

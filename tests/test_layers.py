@@ -118,6 +118,26 @@ def test_avg_pool_layer():
     np.testing.assert_array_equal(dx, expected)
 
 
+def test_lp_pool_layer():
+    x = np.random.default_rng(0).standard_normal((2, 3, 8, 6))
+    param = {"pool_height": 3, "pool_width": 2, "stride": 2, "p": 3}
+    out, cache = layers.lp_pool_forward(x, param)
+    np.testing.assert_array_equal(out, wr.lp_pool(x, (3, 2), 3, stride=2))
+    dx = layers.lp_pool_backward(out, cache)
+    np.testing.assert_array_equal(dx, wr.lp_pool_backward(out, x, (3, 2), 3, stride=2))
+
+
+def test_global_pool_layers():
+    x = np.random.default_rng(0).integers(-4, 5, (2, 3, 4, 8)).astype(float)
+    out, cache = layers.global_avg_pool_forward(x)
+    np.testing.assert_array_equal(out, x.mean(axis=(2, 3), keepdims=True))
+    np.testing.assert_array_equal(layers.global_avg_pool_backward(out * 32, cache), out + 0 * x)
+    out, places = layers.global_max_pool_forward(x)
+    np.testing.assert_array_equal(out, x.max(axis=(2, 3), keepdims=True))
+    expected = reference.max_pool_backward(out, places.indices, x.shape)
+    np.testing.assert_array_equal(layers.global_max_pool_backward(out, places), expected)
+
+
 def test_transposed_layer():
     rng = np.random.default_rng(0)
     x, w, b = (rng.integers(-4, 5, shape).astype(float) for shape in [(2, 4, 5, 3), (4, 2, 3, 3), (4,)])

@@ -44,9 +44,10 @@ Pooling<T> forward(const PoolShape& s, ArrayView<const T> x, ArrayView<T> y, T d
 }  // namespace
 
 template <class T>
-void max_pool(const PoolShape& s, ArrayView<const T> x, ArrayView<T> y, IndexView indices,
+void max_pool(const PoolShape& s, ArrayView<const T> x, ArrayView<T> y, IndexView indices, bool magnitude,
               const RunContext& context) {
   Pooling<T> p = forward(s, x, y, T{1});
+  p.norm = magnitude ? T{1} : T{0};
   if (indices.data) {
     p.indices = indices.data;
     p.index_image = indices.strides[0];
@@ -60,6 +61,13 @@ template <class T>
 void sum_pool(const PoolShape& s, ArrayView<const T> x, ArrayView<T> y, T divisor,
               const RunContext& context) {
   run_sum_pool(forward(s, x, y, divisor), context);
+}
+
+template <class T>
+void norm_pool(const PoolShape& s, ArrayView<const T> x, ArrayView<T> y, T norm, const RunContext& context) {
+  Pooling<T> p = forward(s, x, y, T{1});
+  p.norm = norm;
+  run_sum_pool(p, context);
 }
 
 template <class T>
@@ -82,9 +90,11 @@ void sum_pool_backward(const PoolShape& s, ArrayView<const T> dy, ArrayView<T> d
   }
 }
 
-#define WINDROW_INSTANTIATE(T)                                                                              \
-  template void max_pool(const PoolShape&, ArrayView<const T>, ArrayView<T>, IndexView, const RunContext&); \
-  template void sum_pool(const PoolShape&, ArrayView<const T>, ArrayView<T>, T, const RunContext&);         \
+#define WINDROW_INSTANTIATE(T)                                                                       \
+  template void max_pool(const PoolShape&, ArrayView<const T>, ArrayView<T>, IndexView, bool,        \
+                         const RunContext&);                                                         \
+  template void norm_pool(const PoolShape&, ArrayView<const T>, ArrayView<T>, T, const RunContext&); \
+  template void sum_pool(const PoolShape&, ArrayView<const T>, ArrayView<T>, T, const RunContext&);  \
   template void sum_pool_backward(const PoolShape&, ArrayView<const T>, ArrayView<T>, T, const RunContext&);
 WINDROW_INSTANTIATE(float)
 WINDROW_INSTANTIATE(double)

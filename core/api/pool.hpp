@@ -15,15 +15,20 @@ struct IndexView {
   const Index* strides = nullptr;
 };
 
-// y = the greatest value of each window, and which it was.
+// y = the greatest value, or the greatest magnitude, of each window, and which it was.
 template <class T>
-void max_pool(const PoolShape& shape, ArrayView<const T> x, ArrayView<T> y, IndexView indices,
+void max_pool(const PoolShape& shape, ArrayView<const T> x, ArrayView<T> y, IndexView indices, bool magnitude,
               const RunContext& context);
 
 // y = the sum of each window, divided by `divisor`.
 template <class T>
 void sum_pool(const PoolShape& shape, ArrayView<const T> x, ArrayView<T> y, T divisor,
               const RunContext& context);
+
+// y = (sum of |x|^norm)^(1/norm) of each window, for a finite norm of 1 or more.
+template <class T>
+void norm_pool(const PoolShape& shape, ArrayView<const T> x, ArrayView<T> y, T norm,
+               const RunContext& context);
 
 // dx = the sum over the windows that see a pixel of dy there, divided by `divisor`: the adjoint of sum_pool.
 template <class T>

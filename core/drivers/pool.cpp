@@ -88,14 +88,61 @@ void store(T* p, Index step, const V& v) {
   }
 }
 
+// What is summed or compared: the values, their magnitudes, or powers of these.
+enum class Term { kValue, kMagnitude, kSquare, kPower };
+
+// Whole powers by multiplication, from the highest bit of the exponent down; others one lane after another.
+template <class T, class V>
+V raised(const V& v, T exponent) {
+  constexpr T kMostWhole = 64;
+  V result = v;
+  if (exponent <= kMostWhole && exponent == std::floor(exponent)) {
+    const int whole = static_cast<int>(exponent);
+    int bit = 1;
+    while (bit <= whole / 2) bit *= 2;
+    while ((bit /= 2) > 0) {
+      result = result * result;
+      if (whole & bit) result = result * v;
+    }
+  } else {
+    for (Index l = 0; l < Vector<T>::kLanes; ++l) result[l] = std::pow(v[l], exponent);
+  }
+  return result;
+}
+
+template <Term kTerm, class T, class V>
+V term(const V& v, T norm) {
+  if constexpr (kTerm == Term::kValue) return v;
+  if constexpr (kTerm == Term::kSquare) return v * v;
+  const V magnitude = v < T{0} ? -v : v;
+  return kTerm == Term::kPower ? raised<T>(magnitude, norm) : magnitude;
+}
+
+template <Term kTerm, class T>
+T term_of_one(T value, T norm) {
+  if constexpr (kTerm == Term::kValue) return value;
+  typename Vector<T>::Number v;
+  for (Index l = 0; l < Vector<T>::kLanes; ++l) v[l] = value;
+  return term<kTerm>(v, norm)[0];
+}
+
+template <Term kTerm, class T>
+T root(T sum, T norm) {
+  if constexpr (kTerm == Term::kSquare) return std::sqrt(sum);
+  if constexpr (kTerm != Term::kPower) return sum;
+  // 1 / norm is rounded, which a large or small sum would make much of.
+  return static_cast<T>(std::pow(static_cast<double>(sum), 1.0 / static_cast<double>(norm)));
+}
+
 // One line of windows side by side, `first` the place of the first one's first tap in the source.
-template <class T>
+template <Term kTerm, class T>
 struct Line {
   const Taps& taps;
   Dimension lane;
   T divisor;
   T reciprocal;  // of a power of two, by which a product is the quotient to the bit; else 0
-  bool narrow;   // whether places fit a lane
+  T norm;
+  bool narrow;  // whether places fit a lane
 
   // The maxima of kVectors vectors of windows from i on. The first of equal values stays, and NaN wins.
   template <int kStep, int kVectors>
@@ -111,7 +158,8 @@ struct Line {
     const T* at = source + i * lane.source;
     for (const Index offset : taps.offset) {
       for (int k = 0; k < kVectors; ++k) {
-        const V v = load<T, kStep>(at + offset + k * Vector<T>::kLanes * lane.source, lane.source);
+        const V v =
+            term<kTerm>(load<T, kStep>(at + offset + k * Vector<T>::kLanes * lane.source, lane.source), norm);
         best[k] = v > best[k] ? v : best[k];
         is_nan[k] |= v != v;
       }
@@ -140,7 +188,8 @@ struct Line {
     for (std::size_t t = 0; t < taps.offset.size(); ++t) {
       const L here = L{} + static_cast<Lane>(taps.place[t]);
       for (int k = 0; k < kVectors; ++k) {
-        const V v = load<T, kStep>(at + taps.offset[t] + k * Vector<T>::kLanes * lane.source, lane.source);
+        const V v = term<kTerm>(
+            load<T, kStep>(at + taps.offset[t] + k * Vector<T>::kLanes * lane.source, lane.source), norm);
         const L stays = (best[k] != best[k]) | (v <= best[k]);
         best[k] = stays ? best[k] : v;
         from[k] = stays ? from[k] : here;
@@ -175,21 +224,26 @@ struct Line {
         }
       }
       for (int k = 0; k < kVectors; ++k)
-        sum[k] += load<T, kStep>(at + taps.offset[t] + k * Vector<T>::kLanes * lane.source, lane.source);
+        sum[k] += term<kTerm>(
+            load<T, kStep>(at + taps.offset[t] + k * Vector<T>::kLanes * lane.source, lane.source), norm);
     }
     for (int k = 0; k < kVectors; ++k) {
       if (count > kChunk) sum[k] = total[k] + sum[k];
-      sum[k] = reciprocal != 0 ? sum[k] * reciprocal : sum[k] / divisor;
+      if constexpr (kTerm == Term::kValue) {
+        sum[k] = reciprocal != 0 ? sum[k] * reciprocal : sum[k] / divisor;
+      } else {
+        for (Index l = 0; l < Vector<T>::kLanes; ++l) sum[k][l] = root<kTerm>(sum[k][l], norm);
+      }
       store(target + (i + k * Vector<T>::kLanes) * lane.target, lane.target, sum[k]);
     }
   }
 
   // The same for one window.
   void max_one(const T* source, T* target, std::int64_t* index, Index place, Index i) const {
-    T best = -std::numeric_limits<T>::infinity();
+    T best = kTerm == Term::kValue || !taps.place.empty() ? -std::numeric_limits<T>::infinity() : T{0};
     Index from = taps.place.empty() ? -1 - place - i * lane.place : taps.place[0];
     for (std::size_t t = 0; t < taps.offset.size(); ++t) {
-      const T v = source[i * lane.source + taps.offset[t]];
+      const T v = term_of_one<kTerm>(source[i * lane.source + taps.offset[t]], norm);
       if (best != best || v <= best) continue;
       best = v;
       from = taps.place[t];
@@ -205,10 +259,14 @@ struct Line {
         total = t == kChunk ? sum : total + sum;
         sum = 0;
       }
-      sum += source[i * lane.source + taps.offset[t]];
+      sum += term_of_one<kTerm>(source[i * lane.source + taps.offset[t]], norm);
     }
     if (count > kChunk) sum = total + sum;
-    target[i * lane.target] = reciprocal != 0 ? sum * reciprocal : sum / divisor;
+    if constexpr (kTerm == Term::kValue) {
+      target[i * lane.target] = reciprocal != 0 ? sum * reciprocal : sum / divisor;
+    } else {
+      target[i * lane.target] = root<kTerm>(sum, norm);
+    }
   }
 
   // Blocks of vectors, then single ones; the last lies over the one before it.
@@ -278,7 +336,7 @@ std::size_t lane_dimension(const std::vector<Dimension>& box) {
 enum class Kind { kMax, kSum };
 
 // A box of windows that all see the same taps.
-template <Kind kKind, class T>
+template <Kind kKind, Term kTerm, class T>
 void pool_box(const Pooling<T>& p, const Taps& taps, std::vector<Dimension>& box, const T* source, T* target,
               std::int64_t* index, Index place) {
   using Lane = typename Vector<T>::Lane;
@@ -286,7 +344,7 @@ void pool_box(const Pooling<T>& p, const Taps& taps, std::vector<Dimension>& box
   const bool narrow = taps.place.empty() || taps.place.back() <= Index{std::numeric_limits<Lane>::max()};
   int exponent;
   const bool exact = std::frexp(p.divisor, &exponent) == T{0.5};
-  const Line<T> line{taps, box.back(), p.divisor, exact ? T{1} / p.divisor : T{0}, narrow};
+  const Line<kTerm, T> line{taps, box.back(), p.divisor, exact ? T{1} / p.divisor : T{0}, p.norm, narrow};
   Extents at(box.size() - 1, 0);
   for (;;) {
     if constexpr (kKind == Kind::kMax) {
@@ -333,7 +391,7 @@ Taps taps_of(const Pooling<T>& p, const std::vector<Run>& runs, const Extents& p
 }
 
 // The windows at [first, end) along the first axis, of some images and channels.
-template <Kind kKind, class T>
+template <Kind kKind, Term kTerm, class T>
 void pool_part(const Pooling<T>& p, Index image, Index images, Index channel, Index channels, Index first,
                Index end, const Extents& place_stride) {
   const std::size_t rank = p.axes.size();
@@ -365,7 +423,7 @@ void pool_part(const Pooling<T>& p, Index image, Index images, Index channel, In
       box.push_back({run.count, axis.step * axis.source_stride, axis.target_stride, index_stride,
                      axis.step * place_stride[i]});
     }
-    pool_box<kKind>(p, taps_of(p, runs, place_stride), box, source, target, index, place);
+    pool_box<kKind, kTerm>(p, taps_of(p, runs, place_stride), box, source, target, index, place);
     std::size_t i = rank;
     for (;;) {
       if (i-- == 0) return;
@@ -376,7 +434,7 @@ void pool_part(const Pooling<T>& p, Index image, Index images, Index channel, In
 }
 
 // Pieces: images, channels where they do not lie side by side, and windows along the first axis.
-template <Kind kKind, class T>
+template <Kind kKind, Term kTerm, class T>
 void run_pool(const Pooling<T>& p, const RunContext& context) {
   Index row = 1, taps = 1;
   for (std::size_t i = 0; i < p.axes.size(); ++i) {
@@ -405,9 +463,9 @@ void run_pool(const Pooling<T>& p, const RunContext& context) {
     const Index block = piece % per_image;
     const Index channel = block / ceil_div(rows, high) * channels;
     const Index first = block % ceil_div(rows, high) * high;
-    pool_part<kKind>(p, image, std::min(images, p.images - image), channel,
-                     std::min(channels, p.channels - channel), first, std::min(first + high, rows),
-                     place_stride);
+    pool_part<kKind, kTerm>(p, image, std::min(images, p.images - image), channel,
+                            std::min(channels, p.channels - channel), first, std::min(first + high, rows),
+                            place_stride);
   });
 }
 
@@ -415,12 +473,16 @@ void run_pool(const Pooling<T>& p, const RunContext& context) {
 
 template <class T>
 void run_max_pool(const Pooling<T>& p, const RunContext& context) {
-  run_pool<Kind::kMax>(p, context);
+  if (p.norm == 0) return run_pool<Kind::kMax, Term::kValue>(p, context);
+  run_pool<Kind::kMax, Term::kMagnitude>(p, context);
 }
 
 template <class T>
 void run_sum_pool(const Pooling<T>& p, const RunContext& context) {
-  run_pool<Kind::kSum>(p, context);
+  if (p.norm == 0) return run_pool<Kind::kSum, Term::kValue>(p, context);
+  if (p.norm == 1) return run_pool<Kind::kSum, Term::kMagnitude>(p, context);
+  if (p.norm == 2) return run_pool<Kind::kSum, Term::kSquare>(p, context);
+  run_pool<Kind::kSum, Term::kPower>(p, context);
 }
 
 template void run_max_pool(const Pooling<float>&, const RunContext&);

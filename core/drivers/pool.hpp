@@ -22,6 +22,7 @@ struct Pooling {
   T* target = nullptr;
   Index target_image = 0, target_channel = 0;
   T divisor = 1;  // of sums
+  T norm = 0;     // 1 or more: sums are (sum |source|^norm)^(1/norm), maxima those of |source|; 0: plain
   // Of maxima: where each one came from, as the row-major number of the source position; -1 for a window that
   // sees none. Null: not wanted.
   std::int64_t* indices = nullptr;

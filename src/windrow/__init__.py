@@ -16,6 +16,14 @@ from .convolution import (
     conv_grad_input,
     conv_grad_weight,
 )
+from .global_pooling import (
+    global_avg_pool,
+    global_avg_pool_backward,
+    global_max_pool,
+    global_max_pool_backward,
+    global_max_pool_with_indices,
+)
+from .lp_pooling import lp_pool, lp_pool_backward
 from .plan import Plan, explain
 from .pooling import (
     MaxPooled,
@@ -54,8 +62,15 @@ __all__ = [
     "explain",
     "fold",
     "get_num_threads",
+    "global_avg_pool",
+    "global_avg_pool_backward",
+    "global_max_pool",
+    "global_max_pool_backward",
+    "global_max_pool_with_indices",
     "im2col",
     "layers",
+    "lp_pool",
+    "lp_pool_backward",
     "max_pool",
     "max_pool_backward",
     "max_pool_with_indices",

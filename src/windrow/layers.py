@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import convolution, pooling, transposed
+from . import convolution, global_pooling, lp_pooling, pooling, transposed
 from .arguments import Shape, show
 from .arrays import Array, as_operand, common_float
 from .geometry import check_exact, check_shape, conv_geometry
@@ -147,6 +147,13 @@ class AvgPoolCache(NamedTuple):
     options: dict[str, Any]
 
 
+class LpPoolCache(NamedTuple):
+    """What `lp_pool_forward` keeps: the array itself, whose powers the gradient needs."""
+
+    x: Array
+    options: dict[str, Any]
+
+
 def conv_transpose_forward(
     x: Any, w: Any, b: Any, conv_param: Mapping[str, Any]
 ) -> tuple[Array, TransposedCache]:
@@ -267,6 +274,82 @@ def avg_pool_backward(dout: Any, cache: AvgPoolCache) -> Array:
     """
     x_shape, options = cache
     return pooling.avg_pool_backward(dout, x_shape, **options)
+
+
+def lp_pool_forward(x: Any, pool_param: Mapping[str, Any]) -> tuple[Array, LpPoolCache]:
+    """`windrow.lp_pool`, and what its gradient needs.
+
+    >>> x = np.array([[[3.0, -4.0, 5.0, 12.0]]])
+    >>> lp_pool_forward(x, {"kernel_size": 2, "p": 2})[0]
+    array([[[ 5., 13.]]])
+
+    Parameters
+    ----------
+    x, pool_param
+        As `max_pool_forward` takes them; pool_param may have "p" too, as `windrow.lp_pool` takes it.
+
+    Returns
+    -------
+    out, cache
+        The cache refers to x: do not change it in between.
+    """
+    kernel, options = _pool_options(pool_param, ("p", "stride", "pad", "dilation", "ceil_mode"))
+    x = as_operand("x", x)
+    return lp_pooling.lp_pool(x, kernel, **options), LpPoolCache(x, {"kernel_size": kernel, **options})
+
+
+def lp_pool_backward(dout: Any, cache: LpPoolCache) -> Array:
+    """Gradient of `lp_pool_forward` for x, given the gradient for its result.
+
+    >>> out, cache = lp_pool_forward(np.array([[[3.0, -4.0]]]), {"kernel_size": 2})
+    >>> lp_pool_backward(np.array([[[5.0]]]), cache)
+    array([[[ 3., -4.]]])
+    """
+    x, options = cache
+    return lp_pooling.lp_pool_backward(dout, x, **options)
+
+
+def global_avg_pool_forward(x: Any) -> tuple[Array, Shape]:
+    """`windrow.global_avg_pool`, and the shape that its gradient needs.
+
+    >>> out, cache = global_avg_pool_forward(np.arange(4.0).reshape(1, 1, 2, 2))
+    >>> out
+    array([[[[1.5]]]])
+    """
+    x = as_operand("x", x)
+    return global_pooling.global_avg_pool(x), x.shape
+
+
+def global_avg_pool_backward(dout: Any, cache: Shape) -> Array:
+    """Gradient of `global_avg_pool_forward` for x, given the gradient for its result.
+
+    >>> out, cache = global_avg_pool_forward(np.ones((1, 1, 4)))
+    >>> global_avg_pool_backward(np.array([[[8.0]]]), cache)
+    array([[[2., 2., 2., 2.]]])
+    """
+    return global_pooling.global_avg_pool_backward(dout, cache)
+
+
+def global_max_pool_forward(x: Any) -> tuple[Array, MaxPoolCache]:
+    """`windrow.global_max_pool`, and what its gradient needs.
+
+    >>> out, cache = global_max_pool_forward(np.array([[[1.0, 5.0, 2.0]]]))
+    >>> out
+    array([[[5.]]])
+    """
+    x = as_operand("x", x)
+    out, indices = global_pooling.global_max_pool_with_indices(x)
+    return out, MaxPoolCache(indices, x.shape)
+
+
+def global_max_pool_backward(dout: Any, cache: MaxPoolCache) -> Array:
+    """Gradient of `global_max_pool_forward` for x, given the gradient for its result.
+
+    >>> out, cache = global_max_pool_forward(np.array([[[1.0, 5.0, 2.0]]]))
+    >>> global_max_pool_backward(np.array([[[7.0]]]), cache)
+    array([[[0., 7., 0.]]])
+    """
+    return max_pool_backward(dout, cache)
 
 
 def _options(name: str, given: Mapping[str, Any], names: tuple[str, ...]) -> dict[str, Any]:

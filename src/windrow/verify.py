@@ -279,6 +279,21 @@ def check_avg_pool(geometry: Geometry, dtype: np.dtype[Any]) -> tuple[float, flo
     return error_of_sum(wr.avg_pool(x, w.shape[2:], **window), exact, sizes, prod(w.shape[2:]))
 
 
+def check_lp_pool(geometry: Geometry, dtype: np.dtype[Any]) -> tuple[float, float]:
+    """A norm is the root of a sum over the taps of a window, relative to itself."""
+    x, w, _, window = operands(geometry, dtype)
+    exact = reference.lp_pool(x, w.shape[2:], dtype=np.longdouble, **window)
+    return error_of_sum(wr.lp_pool(x, w.shape[2:], **window), exact, exact, prod(w.shape[2:]))
+
+
+def check_global_avg_pool(geometry: Geometry, dtype: np.dtype[Any]) -> tuple[float, float]:
+    """A mean is a sum over all pixels, divided once."""
+    x, *_ = operands(geometry, dtype)
+    exact = reference.global_avg_pool(x, dtype=np.longdouble)
+    sizes = reference.global_avg_pool(np.abs(x), dtype=np.longdouble)
+    return error_of_sum(wr.global_avg_pool(x), exact, sizes, prod(x.shape[2:]))
+
+
 def check_conv_grad_bias(geometry: Geometry, dtype: np.dtype[Any]) -> tuple[float, float]:
     """An entry of db is a sum over images and positions."""
     _, _, dy, _ = operands(geometry, dtype)
@@ -297,4 +312,6 @@ OPERATIONS: dict[str, Callable[[Geometry, np.dtype[Any]], tuple[float, float]]] 
     "conv_transpose": check_conv_transpose,
     "max_pool": check_max_pool,
     "avg_pool": check_avg_pool,
+    "lp_pool": check_lp_pool,
+    "global_avg_pool": check_global_avg_pool,
 }

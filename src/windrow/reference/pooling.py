@@ -163,3 +163,73 @@ def avg_pool_backward(
     with np.errstate(all="ignore"):
         dx = scatter_indices(patches, with_overhang(win), np.add, 0)
     return rounded(dx, dtype, dy)
+
+
+def norm_of(values: Array, p: Any, axis: tuple[int, ...]) -> Any:
+    """``(sum |values| ** p) ** (1 / p)``, or the greatest magnitude for ``p = inf``; 0 of nothing."""
+    if p == np.inf:
+        return np.max(np.abs(values), axis=axis, initial=0)
+    return np.sum(np.abs(values) ** p, axis=axis) ** (1 / values.dtype.type(p))
+
+
+def lp_pool(x: Array, kernel_size: Any, p: float = 2, *, dtype: Any = None, **options: Any) -> Array:
+    """The p-norm of every window.
+
+    >>> lp_pool(np.array([[[3.0, -4.0, 5.0, 12.0]]]), 2)
+    array([[[ 5., 13.]]])
+    """
+    win = pool_windows(x.shape[2:], kernel_size, **options)
+    with np.errstate(all="ignore"):
+        patches = gather_indices(x.astype(wide(x)), with_overhang(win))
+        y = norm_of(patches, x.dtype.type(p), tuple(range(2, 2 + win.rank)))
+    return rounded(y, dtype, x)
+
+
+def lp_pool_backward(
+    dy: Array, x: Array, kernel_size: Any, p: Any = 2, *, dtype: Any = None, **options: Any
+) -> Array:
+    """``dy * sign(x) * |x| ** (p - 1) * y ** (1 - p)`` to every pixel of a window; nothing from one of zeros.
+
+    >>> lp_pool_backward(np.array([[[5.0, 13.0]]]), np.array([[[3.0, -4.0, 5.0, 12.0]]]), 2)
+    array([[[ 3., -4.,  5., 12.]]])
+    """
+    if p == np.inf:
+        places = max_pool_with_indices(np.abs(x), kernel_size, **options)[1]
+        pixels = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
+        pixels = np.concatenate([pixels, np.zeros((*x.shape[:2], 1), x.dtype)], axis=2)  # -1: no pixel
+        greatest = np.take_along_axis(pixels, places.reshape(*x.shape[:2], math.prod(dy.shape[2:])), 2)
+        shares = dy * np.sign(greatest.reshape(dy.shape))
+        return max_pool_backward(shares, places, x.shape, dtype=dtype or x.dtype)
+    win = with_overhang(pool_windows(x.shape[2:], kernel_size, **options))
+    p = wide(x).type(x.dtype.type(p))
+    with np.errstate(all="ignore"):
+        patches = gather_indices(x.astype(wide(x)), win)
+        y = norm_of(patches, p, tuple(range(2, 2 + win.rank)))
+        y, dy = (a.reshape(*a.shape[:2], *(1,) * win.rank, *a.shape[2:]) for a in (y, dy))
+        slope = np.where(patches == 0, 0, np.sign(patches) * np.abs(patches) ** (p - 1))
+        shares = slope * (dy * np.where(y == 0, 0, y ** (1 - p)))
+        dx = scatter_indices(shares, win, np.add, 0)
+    return rounded(dx, dtype, x)
+
+
+def global_avg_pool(x: Array, *, dtype: Any = None) -> Array:
+    """The mean of every channel of every image.
+
+    >>> global_avg_pool(np.array([[[1.0, 3.0, 5.0]]]))
+    array([[[3.]]])
+    """
+    pixels = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
+    mean = pixels.astype(wide(x)).sum(axis=2) / pixels.shape[2]
+    return rounded(mean.reshape(*x.shape[:2], *(1,) * (x.ndim - 2)), dtype, x)
+
+
+def global_max_pool_with_indices(x: Array) -> tuple[Array, Array]:
+    """The greatest value of every channel of every image, and the first pixel that has it.
+
+    >>> global_max_pool_with_indices(np.array([[[1.0, 3.0, 3.0]]]))
+    (array([[[3.]]]), array([[[1]]]))
+    """
+    pixels = x.reshape(*x.shape[:2], math.prod(x.shape[2:]))
+    places = pixels.argmax(axis=2, keepdims=True)  # a NaN is NumPy's greatest value too
+    shape = (*x.shape[:2], *(1,) * (x.ndim - 2))
+    return np.take_along_axis(pixels, places, 2).reshape(shape), places.reshape(shape)
