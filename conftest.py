@@ -4,4 +4,6 @@ from importlib.util import find_spec
 
 ADAPTERS = ("autograd", "dask", "keras", "onnx", "scipy", "sklearn", "torch")
 
-collect_ignore = [f"src/windrow/{name}.py" for name in ADAPTERS if find_spec(name) is None]
+collect_ignore = [
+    f"src/windrow/{name}{kind}" for name in ADAPTERS if find_spec(name) is None for kind in ("", ".py")
+]

@@ -351,6 +351,20 @@ def avg_pool_backward(
     return _into(out, target, lambda to: core.sum_backward(shares, to, divisor))
 
 
+def sum_pool(x: Array, options: tuple[Any, ...], divisor: float) -> Array:
+    """Sums of windows over one number; the options are those that `_prepared` takes."""
+    plain = native(x)
+    core = _prepared(x.shape, options, "x").core
+    return _into(None, None, lambda to: core.sum(plain, to, divisor))
+
+
+def sum_pool_backward(dy: Array, x_shape: tuple[int, ...], options: tuple[Any, ...], divisor: float) -> Array:
+    """The adjoint of `sum_pool`."""
+    plain = native(dy)
+    core = _prepared(x_shape, options, "x_shape").core
+    return _into(None, None, lambda to: core.sum_backward(plain, to, divisor))
+
+
 # From arguments to prepared problems
 
 
@@ -391,21 +405,32 @@ def _divisors(windows: Windows, include_pad: bool) -> tuple[float, Array | None]
     """What sums are divided by: one number for all windows, or 1 and an array (1, 1, output...)."""
     found = _counts.get((windows, include_pad))
     if found is None:
-        counts = np.ones((1, 1) + (1,) * windows.rank)
-        for axis, (size, kernel, stride, dilation, (before, after), output) in enumerate(zip(*windows)):
-            start = np.arange(output) * stride - before
-            end = np.minimum(-((start - size - (after if include_pad else 0)) // dilation), kernel)
-            first = 0 if include_pad else np.maximum(-(start // dilation), 0)
-            shape = [1] * (2 + windows.rank)
-            shape[2 + axis] = output
-            counts = counts * np.maximum(end - first, 0).reshape(shape)
-        counts = np.maximum(counts, 1)
+        counts = outer(tap_counts(windows, include_pad))
         one = float(counts.flat[0]) if counts.size else 1.0
         found = (one, None) if np.all(counts == one) else (1.0, counts)
         while len(_counts) >= CACHED:
             _counts.pop(next(iter(_counts)), None)
         _counts[(windows, include_pad)] = found
     return found
+
+
+def tap_counts(windows: Windows, include_pad: bool) -> list[Array]:
+    """Along each axis, how many taps of every window count."""
+    counts = []
+    for size, kernel, stride, dilation, (before, after), output in zip(*windows):
+        start = np.arange(output) * stride - before
+        end = np.minimum(-((start - size - (after if include_pad else 0)) // dilation), kernel)
+        first = 0 if include_pad else np.maximum(-(start // dilation), 0)
+        counts.append(np.maximum(end - first, 0))
+    return counts
+
+
+def outer(counts: Sequence[Array]) -> Array:
+    """What the sums of windows are divided by, given their taps along each axis: (1, 1, output...)."""
+    total = np.ones((1, 1))
+    for count in counts:
+        total = total[..., None] * count
+    return np.maximum(total, 1)
 
 
 def _divided(y: Array, counts: Array | None) -> Array:

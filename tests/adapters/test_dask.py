@@ -89,6 +89,40 @@ def test_patches_of_any_chunks(problem, data, fill):
             np.testing.assert_array_equal(back, whole, strict=True)
 
 
+@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    problem=problems(), data=st.data(), ceil_mode=st.booleans(), include=st.booleans(), special=st.booleans()
+)
+def test_pools_of_any_chunks(problem, data, ceil_mode, include, special):
+    rng = problem.rng()
+    x = rng.integers(-3, 3, problem.x_shape) / 8  # with ties
+    if special:
+        x = rng.choice([-np.inf, -0.0, 0.0, np.nan, 1.0], problem.x_shape)
+    options = {**problem.geometry, "ceil_mode": ceil_mode}
+    means = {**options, "count_include_pad": include}
+    y, indices = wr.max_pool_with_indices(x, problem.kernel, **options)
+    dy = rng.standard_normal(y.shape)
+    with dask.config.set(scheduler="synchronous"):
+        lazy = da.from_array(x, chunks=data.draw(chunked(x.shape)))
+        pairs = [
+            (wd.max_pool(lazy, problem.kernel, **options), y),
+            *zip(wd.max_pool_with_indices(lazy, problem.kernel, **options), (y, indices)),
+            (wd.avg_pool(lazy, problem.kernel, **means), wr.avg_pool(x, problem.kernel, **means)),
+        ]
+        chunks = data.draw(chunked(y.shape))
+        lazy_dy, lazy_indices = da.from_array(dy, chunks=chunks), da.from_array(indices, chunks=chunks)
+        back = wd.max_pool_backward(lazy_dy, lazy_indices, x.shape, problem.kernel, **options)
+        pairs += [
+            (back, wr.max_pool_backward(dy, indices, x.shape)),
+            (
+                wd.avg_pool_backward(lazy_dy, x.shape, problem.kernel, **means),
+                wr.avg_pool_backward(dy, x.shape, problem.kernel, **means),
+            ),
+        ]
+        for lazily, wanted in pairs:
+            np.testing.assert_array_equal(lazily.compute(), wanted, strict=True)
+
+
 def test_a_block_reads_only_what_its_windows_see():
     """No chunk blow-up: the graph of one block of y holds the chunks under its windows and no more."""
     x = da.ones((1, 2, 1000, 1000), chunks=(1, 2, 100, 100))

@@ -1,0 +1,271 @@
+"""Pools of Dask arrays, and their way back."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import product
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .. import pooling
+from ..arguments import shape_argument
+from ..arrays import Array
+from ..geometry import PoolGeometry, Windows, check_shape, pool_geometry
+from .graph import Graph, dask_array
+from .ranges import (
+    Chunks,
+    Range,
+    grid,
+    input_ranges,
+    inside,
+    output_ranges,
+    ranges_of,
+    reaching,
+    sizes_of,
+)
+
+Options = tuple[Any, ...]  # kernel_size, stride, padding, dilation, ceil_mode
+Task = Callable[..., Array]
+
+
+def max_pool(
+    x: Any,
+    kernel_size: Any,
+    *,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Any:
+    """`windrow.max_pool` of a Dask array, chunked as x is."""
+    x = dask_array("x", x)
+    geometry = pool_geometry(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
+    return _pooled("max_pool", x, geometry, lambda *_: _max_pool, x.dtype)
+
+
+def max_pool_with_indices(
+    x: Any,
+    kernel_size: Any,
+    *,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> pooling.MaxPooled:
+    """`windrow.max_pool_with_indices` of a Dask array: numbers of pixels in the whole image."""
+    x = dask_array("x", x)
+    geometry = pool_geometry(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
+    size = geometry.windows.size
+
+    def task(_: Sequence[Range], pixels: Sequence[Range]) -> Task:
+        return partial(_max_indices, size, pixels)
+
+    return pooling.MaxPooled(
+        _pooled("max_pool", x, geometry, lambda *_: _max_pool, x.dtype),
+        _pooled("max_pool_indices", x, geometry, task, np.dtype(np.int64)),
+    )
+
+
+def avg_pool(
+    x: Any,
+    kernel_size: Any,
+    *,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Any:
+    """`windrow.avg_pool` of a Dask array, chunked as x is."""
+    x = dask_array("x", x)
+    geometry = pool_geometry(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
+    counts = pooling.tap_counts(geometry.windows, count_include_pad)
+
+    def task(outputs: Sequence[Range], _: Sequence[Range]) -> Task:
+        return partial(_avg_pool, *_divisors(counts, outputs))
+
+    return _pooled("avg_pool", x, geometry, task, x.dtype, count_include_pad)
+
+
+def max_pool_backward(
+    dy: Any,
+    indices: Any,
+    x_shape: Sequence[int],
+    kernel_size: Any,
+    *,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Any:
+    """`windrow.max_pool_backward` of Dask arrays dy and indices; dx is cut where dy is, at l * stride.
+
+    The window, which that function does not ask for, says which blocks an index can lead to.
+    """
+    dy, indices = dask_array("dy", dy), dask_array("indices", indices)
+    shape = shape_argument("x_shape", x_shape)
+    geometry = pool_geometry(shape, kernel_size, stride, padding, dilation, ceil_mode, x_name="x_shape")
+    check_shape("indices", indices.shape, geometry.y_shape)
+    size = geometry.windows.size
+
+    def task(_: Sequence[Range], pixels: Sequence[Range]) -> Task:
+        return partial(_max_pool_backward, size, pixels)
+
+    return _spread("max_pool_backward", [dy, indices], geometry, task)
+
+
+def avg_pool_backward(
+    dy: Any,
+    x_shape: Sequence[int],
+    kernel_size: Any,
+    *,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    count_include_pad: bool = True,
+) -> Any:
+    """`windrow.avg_pool_backward` of a Dask array dy; dx is cut where dy is, at l * stride."""
+    dy = dask_array("dy", dy)
+    shape = shape_argument("x_shape", x_shape)
+    geometry = pool_geometry(shape, kernel_size, stride, padding, dilation, ceil_mode, x_name="x_shape")
+    counts = pooling.tap_counts(geometry.windows, count_include_pad)
+
+    def task(outputs: Sequence[Range], _: Sequence[Range]) -> Task:
+        return partial(_avg_pool_backward, *_divisors(counts, outputs))
+
+    return _spread("avg_pool_backward", [dy], geometry, task, count_include_pad)
+
+
+def _divisors(counts: Sequence[Array], outputs: Sequence[Range]) -> tuple[float, list[Array] | None]:
+    """What a block divides by, as the whole would: one number, or 1 and the counts along every axis.
+
+    That decides whether a gradient is divided before it is summed, and so its bits.
+    """
+    if all(count.size and np.all(count == count[0]) for count in counts):
+        return float(max(prod(int(count[0]) for count in counts), 1)), None
+    return 1.0, [count[slice(*some)] for count, some in zip(counts, outputs)]
+
+
+def _pooled(
+    name: str,
+    x: Any,
+    geometry: PoolGeometry,
+    task: Callable[[Sequence[Range], Sequence[Range]], Task],
+    dtype: np.dtype[Any],
+    *more: Any,
+) -> Any:
+    """The result whose blocks are task(outputs, pixels)(options of the block, part of x).
+
+    `more` is what the result depends on besides x and the geometry.
+    """
+    win = geometry.windows
+    cuts = [output_ranges(win, axis, chunks) for axis, chunks in enumerate(x.chunks[2:])]
+    graph = Graph(name, x, geometry, *more)
+    batches, channels = ranges_of(x.chunks[0]), ranges_of(x.chunks[1])
+    for (n, images), (c, some) in product(enumerate(batches), enumerate(channels)):
+        for at, outputs in grid(cuts):
+            pixels, options = _block(win, outputs)
+            graph.add((n, c, *at), partial(task(outputs, pixels), options), [(x, (images, some, *pixels))])
+    return graph.array((*x.chunks[:2], *(sizes_of(ranges) for ranges in cuts)), dtype)
+
+
+def _spread(
+    name: str,
+    sources: Sequence[Any],
+    geometry: PoolGeometry,
+    task: Callable[[Sequence[Range], Sequence[Range]], Task],
+    *more: Any,
+) -> Any:
+    """Blocks of dx, cut from what all windows that reach them give to the pixels that those see."""
+    dy = sources[0]
+    check_shape("dy", dy.shape, geometry.y_shape)
+    win = geometry.windows
+    cuts = [input_ranges(win, axis, chunks) for axis, chunks in enumerate(dy.chunks[2:])]
+    graph = Graph(name, *sources, geometry, *more)
+    batches, channels = ranges_of(dy.chunks[0]), ranges_of(dy.chunks[1])
+    for (n, images), (c, some) in product(enumerate(batches), enumerate(channels)):
+        for at, inputs in grid(cuts):
+            reach = (reaching(win, axis, cut) for axis, cut in enumerate(inputs))
+            outputs = tuple(
+                (min(max(low, 0), count), min(max(high, 0), count))
+                for (low, high), count in zip(reach, win.output_size)
+            )
+            pixels, options = _block(win, outputs)
+            function = partial(_cut_from, task(outputs, pixels), inputs, pixels, options)
+            graph.add((n, c, *at), function, [(array, (images, some, *outputs)) for array in sources])
+    return graph.array((*dy.chunks[:2], *(sizes_of(ranges) for ranges in cuts)), dy.dtype)
+
+
+def _block(win: Windows, outputs: Sequence[Range]) -> tuple[tuple[Range, ...], Options]:
+    """The pixels under the windows of some outputs, and the options of a call for just those."""
+    found = [inside(win, axis, some) for axis, some in enumerate(outputs)]
+    pads = tuple(pads for _, pads in found)
+    return tuple(pixels for pixels, _ in found), (win.kernel_size, win.stride, pads, win.dilation, False)
+
+
+# What a task does, given its parts of the sources
+
+
+def _named(options: Options) -> dict[str, Any]:
+    return dict(zip(("kernel_size", "stride", "padding", "dilation", "ceil_mode"), options))
+
+
+def _max_pool(options: Options, x: Array) -> Array:
+    return pooling.max_pool(x, **_named(options))
+
+
+def _max_indices(size: Chunks, pixels: Sequence[Range], options: Options, x: Array) -> Array:
+    indices = pooling.max_pool_with_indices(x, **_named(options)).indices
+    return _moved(indices, x.shape[2:], size, [low for low, _ in pixels])
+
+
+def _avg_pool(divisor: float, counts: list[Array] | None, options: Options, x: Array) -> Array:
+    sums = pooling.sum_pool(x, options, divisor)
+    return sums if counts is None else sums / pooling.outer(counts).astype(sums.dtype)
+
+
+def _max_pool_backward(
+    size: Chunks, pixels: Sequence[Range], shape: Chunks, _: Options, dy: Array, indices: Array
+) -> Array:
+    own = _moved(indices, size, shape[2:], [-low for low, _ in pixels])
+    return pooling.max_pool_backward(dy, own, shape)
+
+
+def _avg_pool_backward(
+    divisor: float, counts: list[Array] | None, shape: Chunks, options: Options, dy: Array
+) -> Array:
+    shares = dy if counts is None else dy / pooling.outer(counts).astype(dy.dtype)
+    return pooling.sum_pool_backward(shares, shape, options, divisor)
+
+
+def _moved(indices: Array, size: Chunks, to_size: Chunks, by: Sequence[int]) -> Array:
+    """Row-major numbers of pixels in another image, whose origin lies elsewhere; -1 stays."""
+    none = indices < 0
+    if none.all():
+        return indices
+    places = np.unravel_index(np.where(none, 0, indices), size)
+    moved = np.ravel_multi_index([place + step for place, step in zip(places, by)], to_size, mode="clip")
+    return np.where(none, -1, moved)
+
+
+def _cut_from(
+    function: Callable[..., Array],
+    inputs: Sequence[Range],
+    pixels: Sequence[Range],
+    options: Options,
+    *sources: Array,
+) -> Array:
+    """The part of dx that is wanted, zero where no window reaches."""
+    dy = sources[0]
+    dx = np.zeros((*dy.shape[:2], *sizes_of(inputs)), dy.dtype)
+    common = [(max(a, b), min(c, d)) for (a, c), (b, d) in zip(inputs, pixels)]
+    if dy.size and all(low < high for low, high in common):
+        region = function((*dy.shape[:2], *sizes_of(pixels)), options, *sources)
+        target, source = (
+            tuple(slice(low - start, high - start) for (low, high), (start, _) in zip(common, ranges))
+            for ranges in (inputs, pixels)
+        )
+        dx[(slice(None), slice(None), *target)] = region[(slice(None), slice(None), *source)]
+    return dx
