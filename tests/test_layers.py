@@ -166,7 +166,7 @@ def test_wrong_parameter_dictionaries():
     raises(
         ValueError,
         "pool_param: expected some of 'pool_height', 'pool_width', 'kernel_size', 'stride', 'pad', "
-        "'dilation', 'ceil_mode', got 'strides'",
+        "'dilation', 'ceil_mode', 'padding_mode', 'fill', got 'strides'",
         layers.max_pool_forward,
         x,
         {"kernel_size": 2, "strides": 2},

@@ -15,6 +15,7 @@ from . import _core
 from ._core import grad_bias, known_conv, known_grad_input, known_grad_weight, remember
 from .arguments import int_argument, shape_argument, show
 from .arrays import Array, as_operand, check_out, common_float, is_channels_last, is_native, native
+from .borders import is_plain
 from .geometry import CACHED, ConvGeometry, check_shape, conv_geometry
 
 ALGORITHMS = ("auto", "direct", "winograd")  # in the order of the core's numbers for them
@@ -39,6 +40,8 @@ def conv(
     padding: Any = 0,
     dilation: Any = 1,
     groups: Any = 1,
+    padding_mode: str = "constant",
+    fill: Any = 0,
     algorithm: str = "auto",
     max_workspace: int | None = None,
     out: Array | None = None,
@@ -49,7 +52,8 @@ def conv(
 
         y[n, f, l] = b[f] + sum over c, k of  x[n, c, l * stride + k * dilation - before] * w[f, c, k]
 
-    where x is zero outside the image. The spatial rank is ``w.ndim - 2``; any rank is right.
+    where x is zero outside the image, or what `padding_mode` says. The spatial rank is ``w.ndim - 2``; any
+    rank is right.
 
     Parameters
     ----------
@@ -61,6 +65,11 @@ def conv(
         Bias, added last.
     stride, dilation : int or one int per spatial axis
     padding : int, one int or one (before, after) pair per spatial axis, "valid", "same" or "same_lower"
+    padding_mode : {"constant", "reflect", "edge", "wrap"}
+        What stands in the padding: `fill`, the image mirrored without repeating its edge, its edge, or the
+        image's other side, as in `numpy.pad`. All but zeros pad a few images at a time (docs/guide.md).
+    fill : scalar
+        The value of padding under "constant".
     groups : int
         Channels and filters are split into this many groups that do not see each other.
     algorithm : {"auto", "direct", "winograd"}
@@ -102,6 +111,15 @@ def conv(
     "BLIS: A Framework for Rapidly Instantiating BLAS Functionality" (2015). The column matrix never exists.
     Winograd's tiles after Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016).
     """
+    if not is_plain(padding_mode, fill):
+        from . import bordered  # noqa: PLC0415 - it needs this module
+
+        mode = bordered.Mode(padding_mode, fill)
+        options = {
+            "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
+            "algorithm": algorithm, "max_workspace": max_workspace,
+        }  # fmt: skip
+        return bordered.conv(x, w, b, options, mode, out)
     if max_workspace is None and algorithm == "auto":
         y = known_conv(x, w, b, stride, padding, dilation, groups, out)
         if y is not None:
@@ -129,6 +147,8 @@ def conv_backward(
     padding: Any = 0,
     dilation: Any = 1,
     groups: Any = 1,
+    padding_mode: str = "constant",
+    fill: Any = 0,
     algorithm: str = "auto",
     max_workspace: int | None = None,
     needs: Sequence[str] = ("x", "w", "b"),
@@ -141,7 +161,7 @@ def conv_backward(
     Parameters
     ----------
     dy : array (N, K, output...), the dtype of x and w
-    x, w, stride, padding, dilation, groups, algorithm, max_workspace
+    x, w, stride, padding, dilation, groups, padding_mode, fill, algorithm, max_workspace
         As `conv` took them.
     needs : sequence of "x", "w", "b"
         Which gradients to compute; the others are None.
@@ -163,6 +183,15 @@ def conv_backward(
     >>> db
     array([4.])
     """
+    if not is_plain(padding_mode, fill):
+        from . import bordered  # noqa: PLC0415 - it needs this module
+
+        mode = bordered.Mode(padding_mode, fill)
+        options = {
+            "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
+            "algorithm": algorithm, "max_workspace": max_workspace,
+        }  # fmt: skip
+        return bordered.conv_backward(dy, x, w, options, mode, needs)
     wanted = _checked_needs(needs)
     dy, x, w = as_operand("dy", dy), as_operand("x", x), as_operand("w", w)
     common_float({"dy": dy, "x": x, "w": w})
@@ -188,6 +217,8 @@ def conv_grad_input(
     padding: Any = 0,
     dilation: Any = 1,
     groups: Any = 1,
+    padding_mode: str = "constant",
+    fill: Any = 0,
     algorithm: str = "auto",
     max_workspace: int | None = None,
     out: Array | None = None,
@@ -208,7 +239,7 @@ def conv_grad_input(
     w : array (K, C / groups, kernel...)
     x_shape : sequence of int
         Shape of the input: stride leaves it open.
-    stride, padding, dilation, groups, algorithm, max_workspace
+    stride, padding, dilation, groups, padding_mode, fill, algorithm, max_workspace
         As `conv` took them.
     out : array of shape x_shape, optional
         Written (or, with ``accumulate=True``, added to) and returned.
@@ -222,6 +253,16 @@ def conv_grad_input(
     >>> wr.conv_grad_input(np.ones((1, 1, 2)), np.array([[[1.0, 10.0, 100.0]]]), (1, 1, 5), stride=2)
     array([[[  1.,  10., 101.,  10., 100.]]])
     """
+    if not is_plain(padding_mode, fill):
+        from . import bordered  # noqa: PLC0415 - it needs this module
+
+        mode = bordered.Mode(padding_mode, fill)
+        options = {
+            "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
+            "algorithm": algorithm, "max_workspace": max_workspace,
+        }  # fmt: skip
+        shape = shape_argument("x_shape", x_shape)
+        return bordered.conv_grad_input(dy, w, shape, options, mode, out, accumulate)
     if max_workspace is None and algorithm == "auto":
         dx = known_grad_input(dy, w, x_shape, stride, padding, dilation, groups, out, accumulate)
         if dx is not None:
@@ -245,6 +286,8 @@ def conv_grad_weight(
     padding: Any = 0,
     dilation: Any = 1,
     groups: Any = 1,
+    padding_mode: str = "constant",
+    fill: Any = 0,
     algorithm: str = "auto",
     max_workspace: int | None = None,
     out: Array | None = None,
@@ -262,7 +305,7 @@ def conv_grad_weight(
     x : array (N, C, spatial...), same dtype
     w_shape : sequence of int
         Shape of the weights: stride leaves it open.
-    stride, padding, dilation, groups, algorithm, max_workspace
+    stride, padding, dilation, groups, padding_mode, fill, algorithm, max_workspace
         As `conv` took them; this gradient is the direct sum under every algorithm.
     out : array of shape w_shape, optional
         Written (or, with ``accumulate=True``, added to) and returned. A new result is C-ordered.
@@ -276,6 +319,16 @@ def conv_grad_weight(
     >>> wr.conv_grad_weight(np.ones((1, 1, 3)), np.arange(5.0).reshape(1, 1, 5), (1, 1, 3))
     array([[[3., 6., 9.]]])
     """
+    if not is_plain(padding_mode, fill):
+        from . import bordered  # noqa: PLC0415 - it needs this module
+
+        mode = bordered.Mode(padding_mode, fill)
+        options = {
+            "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
+            "algorithm": algorithm, "max_workspace": max_workspace,
+        }  # fmt: skip
+        shape = shape_argument("w_shape", w_shape)
+        return bordered.conv_grad_weight(dy, x, shape, options, mode, out, accumulate)
     if max_workspace is None and algorithm == "auto":
         dw = known_grad_weight(dy, x, w_shape, stride, padding, dilation, groups, out, accumulate)
         if dw is not None:

@@ -10,6 +10,8 @@ from .arguments import Shape, show
 from .arrays import Array, as_operand, common_float
 from .geometry import check_exact, check_shape, conv_geometry
 
+_POOL_NAMES = ("stride", "pad", "dilation", "ceil_mode", "padding_mode", "fill")
+
 
 class ConvCache(NamedTuple):
     """What `conv_forward` keeps for `conv_backward`: the arrays themselves, no copies and no columns."""
@@ -19,10 +21,17 @@ class ConvCache(NamedTuple):
     bias_shape: Shape | None
     stride: Any
     padding: Any
+    padding_mode: str = "constant"
 
 
 def conv_forward(
-    x: Any, w: Any, b: Any, stride: Any = 1, padding: Any = 1, strict: bool = False
+    x: Any,
+    w: Any,
+    b: Any,
+    stride: Any = 1,
+    padding: Any = 1,
+    strict: bool = False,
+    padding_mode: str = "constant",
 ) -> tuple[Array, ConvCache]:
     """Convolve x with the filters w, add the bias b, and remember what the gradients need.
 
@@ -53,6 +62,8 @@ def conv_forward(
         Note that the padding is 1 unless said otherwise.
     strict : bool
         Refuse windows that do not end at the edge of the padded image, instead of leaving pixels out.
+    padding_mode : str
+        What stands in the padding, as in `windrow.conv`.
 
     Returns
     -------
@@ -75,8 +86,9 @@ def conv_forward(
             raise ValueError(f"b: expected shape ({filters},) or ({filters}, 1), got {b.shape}")
     if strict:
         check_exact(conv_geometry(x.shape, w.shape, stride, padding, 1, 1).windows)
-    out = convolution.conv(x, w, None if b is None else b.reshape(-1), stride=stride, padding=padding)
-    return out, ConvCache(x, w, None if b is None else b.shape, stride, padding)
+    bias = None if b is None else b.reshape(-1)
+    out = convolution.conv(x, w, bias, stride=stride, padding=padding, padding_mode=padding_mode)
+    return out, ConvCache(x, w, None if b is None else b.shape, stride, padding, padding_mode)
 
 
 def conv_backward(dout: Any, cache: ConvCache) -> tuple[Array, Array, Array | None]:
@@ -113,12 +125,14 @@ def conv_backward(dout: Any, cache: ConvCache) -> tuple[Array, Array, Array | No
     TypeError, ValueError
         If dout has not the shape or dtype of the layer's result.
     """
-    x, w, bias_shape, stride, padding = cache
+    x, w, bias_shape, stride, padding, padding_mode = cache
     dout = as_operand("dout", dout)
     check_shape("dout", dout.shape, conv_geometry(x.shape, w.shape, stride, padding, 1, 1).y_shape)
     common_float({"x": x, "dout": dout})
     needs = ("x", "w") if bias_shape is None else ("x", "w", "b")
-    dx, dw, db = convolution.conv_backward(dout, x, w, stride=stride, padding=padding, needs=needs)
+    dx, dw, db = convolution.conv_backward(
+        dout, x, w, stride=stride, padding=padding, padding_mode=padding_mode, needs=needs
+    )
     assert dx is not None
     assert dw is not None
     return dx, dw, None if db is None else np.reshape(db, bias_shape)
@@ -216,13 +230,14 @@ def max_pool_forward(x: Any, pool_param: Mapping[str, Any]) -> tuple[Array, MaxP
     x : (N, C, spatial...) float32 or float64
     pool_param : dict
         "pool_height" and "pool_width", or "kernel_size" for any number of axes; and, optional, "stride",
-        "pad", "dilation" and "ceil_mode", as `windrow.max_pool` takes them ("pad" is its padding).
+        "pad", "dilation", "ceil_mode", "padding_mode" and "fill", as `windrow.max_pool` takes them ("pad" is
+        its padding).
 
     Returns
     -------
     out, cache
     """
-    kernel, options = _pool_options(pool_param, ("stride", "pad", "dilation", "ceil_mode"))
+    kernel, options = _pool_options(pool_param, _POOL_NAMES)
     x = as_operand("x", x)
     out, indices = pooling.max_pool_with_indices(x, kernel, **options)
     return out, MaxPoolCache(indices, x.shape)
@@ -258,8 +273,7 @@ def avg_pool_forward(x: Any, pool_param: Mapping[str, Any]) -> tuple[Array, AvgP
     -------
     out, cache
     """
-    names = ("stride", "pad", "dilation", "ceil_mode", "count_include_pad")
-    kernel, options = _pool_options(pool_param, names)
+    kernel, options = _pool_options(pool_param, (*_POOL_NAMES, "count_include_pad"))
     x = as_operand("x", x)
     out = pooling.avg_pool(x, kernel, **options)
     return out, AvgPoolCache(x.shape, {"kernel_size": kernel, **options})
@@ -293,7 +307,7 @@ def lp_pool_forward(x: Any, pool_param: Mapping[str, Any]) -> tuple[Array, LpPoo
     out, cache
         The cache refers to x: do not change it in between.
     """
-    kernel, options = _pool_options(pool_param, ("p", "stride", "pad", "dilation", "ceil_mode"))
+    kernel, options = _pool_options(pool_param, ("p", *_POOL_NAMES))
     x = as_operand("x", x)
     return lp_pooling.lp_pool(x, kernel, **options), LpPoolCache(x, {"kernel_size": kernel, **options})
 

@@ -23,6 +23,8 @@ def lp_pool(
     padding: Any = 0,
     dilation: Any = 1,
     ceil_mode: bool = False,
+    padding_mode: str | None = None,
+    fill: Any = 0,
     out: Array | None = None,
 ) -> Array:
     """Take the p-norm of every window.
@@ -36,7 +38,7 @@ def lp_pool(
 
     Parameters
     ----------
-    x, kernel_size, stride, padding, dilation, ceil_mode, out
+    x, kernel_size, stride, padding, dilation, ceil_mode, padding_mode, fill, out
         As `max_pool` takes them.
     p : float
         At least 1, `numpy.inf` included; rounded to the dtype of x. The norm overflows where the sum does.
@@ -60,6 +62,14 @@ def lp_pool(
     >>> wr.lp_pool(x, 2, 1), wr.lp_pool(x, 2, np.inf)
     (array([[[ 7., 17.]]]), array([[[ 4., 12.]]]))
     """
+    if padding_mode is not None or type(fill) is not int or fill:
+        from . import bordered  # noqa: PLC0415 - it needs this module
+
+        pooled = {
+            "kernel_size": kernel_size, "p": p, "stride": stride, "padding": padding, "dilation": dilation,
+            "ceil_mode": ceil_mode,
+        }  # fmt: skip
+        return bordered.pool(lp_pool, x, pooled, bordered.Mode(padding_mode, fill), out)
     x = as_operand("x", x)
     dtype = common_float({"x": x})
     norm = _norm(p, dtype)
@@ -81,6 +91,8 @@ def lp_pool_backward(
     padding: Any = 0,
     dilation: Any = 1,
     ceil_mode: bool = False,
+    padding_mode: str | None = None,
+    fill: Any = 0,
     out: Array | None = None,
 ) -> Array:
     """Gradient of `lp_pool` for its input.
@@ -98,7 +110,7 @@ def lp_pool_backward(
     dy : array (N, C, output...), the dtype of x
         Gradient of the result; a channels-last dy makes dx channels-last.
     x : array (N, C, spatial...), float32 or float64
-    kernel_size, p, stride, padding, dilation, ceil_mode
+    kernel_size, p, stride, padding, dilation, ceil_mode, padding_mode, fill
         As `lp_pool` took them.
     out : array of the shape of x, optional
         Written and returned.
@@ -110,6 +122,14 @@ def lp_pool_backward(
     >>> wr.lp_pool_backward(np.array([[[5.0, 13.0]]]), np.array([[[3.0, -4.0, 5.0, 12.0]]]), 2)
     array([[[ 3., -4.,  5., 12.]]])
     """
+    if padding_mode is not None or type(fill) is not int or fill:
+        from . import bordered  # noqa: PLC0415 - it needs this module
+
+        pooled = {
+            "kernel_size": kernel_size, "p": p, "stride": stride, "padding": padding, "dilation": dilation,
+            "ceil_mode": ceil_mode,
+        }  # fmt: skip
+        return bordered.lp_pool_backward(dy, x, pooled, bordered.Mode(padding_mode, fill), out)
     dy, x = as_operand("dy", dy), as_operand("x", x)
     dtype = common_float({"dy": dy, "x": x})
     norm = _norm(p, dtype)

@@ -53,6 +53,8 @@ def max_pool(
     padding: Any = 0,
     dilation: Any = 1,
     ceil_mode: bool = False,
+    padding_mode: str | None = None,
+    fill: Any = 0,
     out: Array | None = None,
 ) -> Array:
     """Take the greatest value of every window.
@@ -73,6 +75,10 @@ def max_pool(
     ceil_mode : bool
         One more window at the far side where pixels are left over. It may hang over the padding, but must
         begin inside the image or the padding before it.
+    padding_mode : {None, "constant", "reflect", "edge", "wrap"}
+        None: padding is no pixel. Else it is pixels, as in `conv`, which are in the windows like all others.
+    fill : scalar
+        The value of padding under "constant".
     out : array (N, C, output...), optional
         Written and returned; any strides, no memory shared with x.
 
@@ -93,6 +99,14 @@ def max_pool(
     array([[[[ 5.,  7.],
              [13., 15.]]]])
     """
+    if padding_mode is not None or type(fill) is not int or fill:
+        from . import bordered  # noqa: PLC0415 - it needs this module
+
+        pooled = {
+            "kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation,
+            "ceil_mode": ceil_mode,
+        }  # fmt: skip
+        return bordered.pool(max_pool, x, pooled, bordered.Mode(padding_mode, fill), out)
     options = (kernel_size, stride, padding, dilation, ceil_mode)
     if out is None:
         known = _known(getattr(x, "shape", None), options)
@@ -115,6 +129,8 @@ def max_pool_with_indices(
     padding: Any = 0,
     dilation: Any = 1,
     ceil_mode: bool = False,
+    padding_mode: str | None = None,
+    fill: Any = 0,
 ) -> MaxPooled:
     """Take the greatest value of every window, and tell which pixel it was.
 
@@ -122,7 +138,7 @@ def max_pool_with_indices(
 
     Parameters
     ----------
-    x, kernel_size, stride, padding, dilation, ceil_mode
+    x, kernel_size, stride, padding, dilation, ceil_mode, padding_mode, fill
         As `max_pool` takes them.
 
     Returns
@@ -137,6 +153,14 @@ def max_pool_with_indices(
     >>> wr.max_pool_with_indices(np.array([[[1.0, 3.0, 3.0, 2.0]]]), 2)
     MaxPooled(y=array([[[3., 3.]]]), indices=array([[[1, 2]]]))
     """
+    if padding_mode is not None or type(fill) is not int or fill:
+        from . import bordered  # noqa: PLC0415 - it needs this module
+
+        pooled = {
+            "kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation,
+            "ceil_mode": ceil_mode,
+        }  # fmt: skip
+        return bordered.max_pool_with_indices(x, pooled, bordered.Mode(padding_mode, fill))
     options = (kernel_size, stride, padding, dilation, ceil_mode)
     x = as_operand("x", x)
     dtype = common_float({"x": x})
@@ -254,6 +278,8 @@ def avg_pool(
     dilation: Any = 1,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
+    padding_mode: str | None = None,
+    fill: Any = 0,
     out: Array | None = None,
 ) -> Array:
     """Take the mean of every window.
@@ -263,7 +289,7 @@ def avg_pool(
 
     Parameters
     ----------
-    x, kernel_size, stride, padding, dilation, ceil_mode, out
+    x, kernel_size, stride, padding, dilation, ceil_mode, padding_mode, fill, out
         As `max_pool` takes them.
     count_include_pad : bool
         Whether padding counts: the count is the taps of the window inside the padded image, or else those
@@ -283,6 +309,14 @@ def avg_pool(
     >>> wr.avg_pool(x, 2, padding=1, count_include_pad=False)
     array([[[1., 4.]]])
     """
+    if padding_mode is not None or type(fill) is not int or fill:
+        from . import bordered  # noqa: PLC0415 - it needs this module
+
+        pooled = {
+            "kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation,
+            "ceil_mode": ceil_mode, "count_include_pad": count_include_pad,
+        }  # fmt: skip
+        return bordered.pool(avg_pool, x, pooled, bordered.Mode(padding_mode, fill), out)
     options = (kernel_size, stride, padding, dilation, ceil_mode)
     if out is None and type(count_include_pad) is bool:
         known = _known(getattr(x, "shape", None), options)
@@ -315,6 +349,8 @@ def avg_pool_backward(
     dilation: Any = 1,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
+    padding_mode: str | None = None,
+    fill: Any = 0,
     out: Array | None = None,
 ) -> Array:
     """Gradient of `avg_pool` for its input: each dy / count goes to all pixels of its window.
@@ -325,7 +361,7 @@ def avg_pool_backward(
         Gradient of the result; a channels-last dy makes dx channels-last.
     x_shape : sequence of int
         Shape of the input.
-    kernel_size, stride, padding, dilation, ceil_mode, count_include_pad
+    kernel_size, stride, padding, dilation, ceil_mode, count_include_pad, padding_mode, fill
         As `avg_pool` took them.
     out : array of shape x_shape, optional
         Written and returned.
@@ -337,6 +373,15 @@ def avg_pool_backward(
     >>> wr.avg_pool_backward(np.array([[[2.0, 4.0]]]), (1, 1, 3), 2, stride=1)
     array([[[1., 3., 2.]]])
     """
+    if padding_mode is not None or type(fill) is not int or fill:
+        from . import bordered  # noqa: PLC0415 - it needs this module
+
+        pooled = {
+            "kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation,
+            "ceil_mode": ceil_mode, "count_include_pad": count_include_pad,
+        }  # fmt: skip
+        shape = shape_argument("x_shape", x_shape)
+        return bordered.avg_pool_backward(dy, shape, pooled, bordered.Mode(padding_mode, fill), out)
     dy = as_operand("dy", dy)
     dtype = common_float({"dy": dy})
     x_shape = shape_argument("x_shape", x_shape)

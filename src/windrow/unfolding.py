@@ -39,6 +39,7 @@ def unfold(
     padding: Any = 0,
     dilation: Any = 1,
     layout: str = "n (c k) l",
+    padding_mode: str = "constant",
     fill: Any = 0,
     out: Array | None = None,
 ) -> Array:
@@ -48,7 +49,8 @@ def unfold(
 
         cols[n, c, k, l] = x[n, c, l * stride + k * dilation - before]
 
-    and ``fill`` where that is outside the image. Any rank from one spatial axis up.
+    and ``fill`` where that is outside the image, or what `padding_mode` says. Any rank from one spatial axis
+    up.
 
     Parameters
     ----------
@@ -61,8 +63,11 @@ def unfold(
         (the window's position, row-major), or parts ``kh kw``, ``lh lw``, ``k0 k1 ...``; names in parentheses
         share an axis, the last one fastest. ``"n (c k) l"`` is PyTorch's order, ``"(c k) (l n)"`` that of
         CS231n, ``"(n l) (c k)"`` the rows of a matrix product, ``"n l c kh kw"`` a stack of patches.
+    padding_mode : {"constant", "reflect", "edge", "wrap"}
+        What stands in the padding: `fill`, the image mirrored without repeating its edge, its edge, or the
+        image's other side, as in `numpy.pad`. All but "constant" pad a few images at a time.
     fill : scalar
-        The value of padding, of x's dtype; 0 is the zero of every dtype.
+        The value of padding under "constant", of x's dtype; 0 is the zero of every dtype.
     out : array, optional
         Written and returned; any strides, no memory shared with x.
 
@@ -100,6 +105,13 @@ def unfold(
     im2col is due to Chellapilla, Puri and Simard, "High Performance Convolutional Neural Networks for
     Document Processing" (2006).
     """
+    if not (type(padding_mode) is str and padding_mode == "constant"):
+        from . import bordered  # noqa: PLC0415 - it needs this module
+
+        options = {
+            "kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation,
+        }  # fmt: skip
+        return bordered.unfold(x, options, layout, bordered.Mode(padding_mode, fill), out)
     cols = known_unfold(x, kernel_size, stride, padding, dilation, layout, fill, out)
     if cols is not None:
         return cols
@@ -123,6 +135,7 @@ def fold(
     padding: Any = 0,
     dilation: Any = 1,
     layout: str = "n (c k) l",
+    padding_mode: str = "constant",
     reduce: str = "sum",
     window: Any = None,
     uncovered: Any = 0,
@@ -144,8 +157,9 @@ def fold(
         float16 is summed in float32 and rounded once; integers wrap.
     output_size : sequence of int
         Spatial size of the images; its length is the rank.
-    kernel_size, stride, padding, dilation, layout
-        As `unfold` took them.
+    kernel_size, stride, padding, dilation, layout, padding_mode
+        As `unfold` took them. What lies in a border of pixels goes to the pixels that it repeats; reduce is
+        then "sum" or "mean".
     reduce : {"sum", "mean", "max", "min"}
         NaN wins "max" and "min"; "mean" wants floats or complex numbers.
     window : array of shape kernel_size, or one vector per spatial axis, optional
@@ -181,17 +195,18 @@ def fold(
     >>> wr.fold(cols.astype(float), (4,), 3, window=(np.hanning(5)[1:-1],))
     array([[[1., 2., 3., 4.]]])
     """
-    x = known_fold(
-        cols, output_size, kernel_size, stride, padding, dilation, layout, reduce, window, uncovered, out
-    )
-    if x is not None:
-        return x
+    if type(padding_mode) is str and padding_mode == "constant":
+        x = known_fold(
+            cols, output_size, kernel_size, stride, padding, dilation, layout, reduce, window, uncovered, out
+        )
+        if x is not None:
+            return x
     cols = as_operand("cols", cols)
     windows = fold_windows(output_size, kernel_size, stride, padding, dilation)
     parsed = parse_layout(layout, windows.rank)
     geometry = fold_geometry(*infer_images("cols", cols.shape, parsed, windows), windows)
     return _fold(
-        cols, geometry, parsed, reduce, window, uncovered, out,
+        cols, geometry, parsed, padding_mode, reduce, window, uncovered, out,
         ("fold", cols.shape, output_size, kernel_size, stride, padding, dilation, layout),
     )  # fmt: skip
 
@@ -204,6 +219,7 @@ def im2col(
     padding: Any = 0,
     dilation: Any = 1,
     layout: str = "(c k) (l n)",
+    padding_mode: str = "constant",
     fill: Any = 0,
     out: Array | None = None,
 ) -> Array:
@@ -215,12 +231,14 @@ def im2col(
     array([[0, 4, 2, 6],
            [1, 5, 3, 7]])
     """
-    cols = known_unfold(x, kernel_size, stride, padding, dilation, layout, fill, out)
-    if cols is not None:
-        return cols
+    if type(padding_mode) is str and padding_mode == "constant":
+        cols = known_unfold(x, kernel_size, stride, padding, dilation, layout, fill, out)
+        if cols is not None:
+            return cols
     return unfold(
-        x, kernel_size, stride=stride, padding=padding, dilation=dilation, layout=layout, fill=fill, out=out
-    )
+        x, kernel_size, stride=stride, padding=padding, dilation=dilation, layout=layout,
+        padding_mode=padding_mode, fill=fill, out=out,
+    )  # fmt: skip
 
 
 def col2im(
@@ -232,6 +250,7 @@ def col2im(
     padding: Any = 0,
     dilation: Any = 1,
     layout: str = "(c k) (l n)",
+    padding_mode: str = "constant",
     reduce: str = "sum",
     window: Any = None,
     uncovered: Any = 0,
@@ -246,18 +265,19 @@ def col2im(
     <BLANKLINE>
            [[4, 5, 6, 7]]])
     """
-    x = known_col2im(
-        cols, x_shape, kernel_size, stride, padding, dilation, layout, reduce, window, uncovered, out
-    )
-    if x is not None:
-        return x
+    if type(padding_mode) is str and padding_mode == "constant":
+        x = known_col2im(
+            cols, x_shape, kernel_size, stride, padding, dilation, layout, reduce, window, uncovered, out
+        )
+        if x is not None:
+            return x
     cols = as_operand("cols", cols)
     shape = shape_argument("x_shape", x_shape)
     geometry = patch_geometry(shape, kernel_size, stride, padding, dilation, x_name="x_shape")
     parsed = parse_layout(layout, geometry.windows.rank)
     check_columns("cols", cols.shape, parsed, geometry)
     return _fold(
-        cols, geometry, parsed, reduce, window, uncovered, out,
+        cols, geometry, parsed, padding_mode, reduce, window, uncovered, out,
         ("col2im", cols.shape, x_shape, kernel_size, stride, padding, dilation, layout),
     )  # fmt: skip
 
@@ -269,12 +289,18 @@ def _fold(
     cols: Array,
     geometry: PatchGeometry,
     layout: Layout,
+    padding_mode: str,
     reduce: str,
     window: Any,
     uncovered: Any,
     out: Array | None,
     key: tuple[Any, ...],
 ) -> Array:
+    if not (type(padding_mode) is str and padding_mode == "constant"):
+        from . import bordered  # noqa: PLC0415 - it needs this module
+
+        mode = bordered.Mode(padding_mode, 0)
+        return bordered.fold(cols, geometry, layout, reduce, window, uncovered, out, mode)
     check_fold_dtype("cols", cols, reduce)
     dtype = cols.dtype.newbyteorder("=")
     weights = None if window is None else window_weights("cols", window, geometry.windows, dtype, reduce)

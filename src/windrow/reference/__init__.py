@@ -3,9 +3,10 @@
 It is slow on purpose, assumes valid arguments and shares no code with the fast path. Begin with ``sizes``
 (where windows lie), then ``patches`` (taking windows out and putting them back, three ways), ``layouts`` (in
 which order), ``convolution`` (the layer and its gradients, by definition and tap by tap), ``transposed``
-(transposed convolution, likewise), and ``pooling``.
+(transposed convolution, likewise), ``pooling``, and ``borders`` (padding that is made of pixels).
 """
 
+from windrow.reference.borders import extend, extend_adjoint, repeated
 from windrow.reference.convolution import (
     conv,
     conv_by_definition,
@@ -56,6 +57,8 @@ __all__ = [
     "conv_transpose_grad_input",
     "conv_transpose_grad_weight",
     "coverage",
+    "extend",
+    "extend_adjoint",
     "fold",
     "global_avg_pool",
     "global_max_pool_with_indices",
@@ -66,6 +69,7 @@ __all__ = [
     "max_pool_with_indices",
     "max_unpool",
     "pool_windows",
+    "repeated",
     "restore",
     "unfold",
     "window_counts",

@@ -1,0 +1,337 @@
+"""The operations on images whose padding is made of pixels (`padding_mode=`), a few images at a time.
+
+Each one pads a block of images (`borders.py`) and calls the plain operation on it without padding, writing
+the block's part of the result. A gradient for the images goes the other way: the plain gradient of a padded
+block, then its border folded back.
+"""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from . import convolution, lp_pooling, pooling, unfolding
+from .arguments import Shape
+from .arrays import (
+    Array,
+    as_operand,
+    check_fold_dtype,
+    check_out,
+    common_float,
+    empty,
+    empty_images,
+    fill_value,
+    is_channels_last,
+)
+from .borders import Border, blocks, border, fold_back, padded_blocks
+from .geometry import (
+    ConvGeometry,
+    PatchGeometry,
+    check_shape,
+    conv_geometry,
+    patch_geometry,
+    pool_geometry,
+)
+from .layout import Layout, column_shape, elementary_axes, parse_layout
+
+
+class Mode(NamedTuple):
+    """What `padding_mode` and `fill` say."""
+
+    padding_mode: Any
+    fill: Any
+
+    def border(self, x_shape: Shape, padding: Any, dtype: np.dtype[Any]) -> Border:
+        """The border of images of this shape."""
+        return border(x_shape[2:], padding, self.padding_mode, self.fill, dtype)
+
+
+# Convolution
+
+
+class _Conv(NamedTuple):
+    """A convolution's geometry and border, and its options without padding."""
+
+    geometry: ConvGeometry
+    border: Border
+    options: dict[str, Any]
+
+
+def _conv_problem(
+    x_shape: Shape,
+    w_shape: Shape,
+    options: dict[str, Any],
+    mode: Mode,
+    dtype: np.dtype[Any],
+    x_name: str = "x",
+    w_name: str = "w",
+) -> _Conv:
+    stride, padding, dilation, groups = (
+        options[name] for name in ("stride", "padding", "dilation", "groups")
+    )
+    geometry = conv_geometry(
+        x_shape, w_shape, stride, padding, dilation, groups, x_name=x_name, w_name=w_name
+    )
+    convolution._checked_options(options["algorithm"], options["max_workspace"], geometry)
+    edge = mode.border(x_shape, geometry.windows.padding, dtype)
+    return _Conv(geometry, edge, {**options, "padding": 0})
+
+
+def conv(x: Any, w: Any, b: Any, options: dict[str, Any], mode: Mode, out: Array | None) -> Array:
+    """`windrow.conv` with a border of pixels."""
+    x, w = as_operand("x", x), as_operand("w", w)
+    b = None if b is None else as_operand("b", b)
+    inputs = {"x": x, "w": w, "b": b}
+    dtype = common_float(inputs)
+    problem = _conv_problem(x.shape, w.shape, options, mode, dtype)
+    shape = problem.geometry.y_shape
+    if b is not None:
+        check_shape("b", b.shape, shape[1:2])
+    if out is None:
+        y = empty_images("y", shape, dtype, channels_last=is_channels_last(x))
+    else:
+        y = check_out(out, shape, dtype, inputs)
+    for part, padded in padded_blocks(x, problem.border):
+        convolution.conv(padded, w, b, **problem.options, out=y[part])
+    return y if out is None else out
+
+
+def conv_grad_input(
+    dy: Any,
+    w: Any,
+    x_shape: Shape,
+    options: dict[str, Any],
+    mode: Mode,
+    out: Array | None,
+    accumulate: bool,
+    channels_last: bool | None = None,
+) -> Array:
+    """`windrow.conv_grad_input` with a border of pixels."""
+    dy, w = as_operand("dy", dy), as_operand("w", w)
+    dtype = common_float({"dy": dy, "w": w})
+    problem = _conv_problem(x_shape, w.shape, options, mode, dtype, x_name="x_shape")
+    check_shape("dy", dy.shape, problem.geometry.y_shape)
+    target = convolution._checked_accumulator(out, accumulate, x_shape, dtype, {"dy": dy, "w": w})
+    if channels_last is None:
+        channels_last = is_channels_last(dy)
+    dx = empty_images("dx", x_shape, dtype, channels_last=channels_last) if target is None else target
+    channels = problem.geometry.c
+    for part, padded in blocks(problem.border, len(dy), channels, dtype, channels_last=channels_last):
+        convolution.conv_grad_input(dy[part], w, padded.shape, **problem.options, out=padded)
+        _put(dx[part], fold_back(padded, problem.border), accumulate)
+    return dx if out is None else out
+
+
+def conv_grad_weight(
+    dy: Any,
+    x: Any,
+    w_shape: Shape,
+    options: dict[str, Any],
+    mode: Mode,
+    out: Array | None,
+    accumulate: bool,
+) -> Array:
+    """`windrow.conv_grad_weight` with a border of pixels: the sum over the blocks of images, in order."""
+    dy, x = as_operand("dy", dy), as_operand("x", x)
+    dtype = common_float({"dy": dy, "x": x})
+    problem = _conv_problem(x.shape, w_shape, options, mode, dtype, w_name="w_shape")
+    check_shape("dy", dy.shape, problem.geometry.y_shape)
+    target = convolution._checked_accumulator(out, accumulate, w_shape, dtype, {"dy": dy, "x": x})
+    dw = empty("dw", w_shape, dtype) if target is None else target
+    for part, padded in padded_blocks(x, problem.border):
+        add = bool(accumulate) or part.start > 0
+        convolution.conv_grad_weight(dy[part], padded, w_shape, **problem.options, out=dw, accumulate=add)
+    return dw if out is None else out
+
+
+def conv_backward(
+    dy: Any, x: Any, w: Any, options: dict[str, Any], mode: Mode, needs: Any
+) -> convolution.ConvGradients:
+    """`windrow.conv_backward` with a border of pixels."""
+    wanted = convolution._checked_needs(needs)
+    dy, x, w = as_operand("dy", dy), as_operand("x", x), as_operand("w", w)
+    dtype = common_float({"dy": dy, "x": x, "w": w})
+    problem = _conv_problem(x.shape, w.shape, options, mode, dtype)
+    check_shape("dy", dy.shape, problem.geometry.y_shape)
+    dx = dw = db = None
+    if "x" in wanted:
+        dx = conv_grad_input(dy, w, x.shape, options, mode, None, False, is_channels_last(x))
+    if "w" in wanted:
+        dw = conv_grad_weight(dy, x, w.shape, options, mode, None, False)
+    if "b" in wanted:
+        db = convolution.conv_grad_bias(dy)
+    return convolution.ConvGradients(dx, dw, db)
+
+
+def _put(target: Array, value: Array, accumulate: Any) -> None:
+    if accumulate:
+        with np.errstate(all="ignore"):
+            target += value
+    else:
+        target[...] = value
+
+
+# Pooling
+
+
+class _Pool(NamedTuple):
+    """A pooling's border, the shape of its result, and its options without padding."""
+
+    border: Border
+    y_shape: Shape
+    options: dict[str, Any]
+
+
+def _pool_problem(
+    x_shape: Shape, options: dict[str, Any], mode: Mode, dtype: np.dtype[Any], x_name: str = "x"
+) -> _Pool:
+    names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
+    kernel, stride, padding, dilation, ceil_mode = (options[name] for name in names)
+    pads = pool_geometry(x_shape, kernel, stride, padding, dilation, ceil_mode, x_name=x_name).windows.padding
+    edge = mode.border(x_shape, pads, dtype)
+    # On the padded image, since its border is pixels: the last window of ceil_mode may begin there.
+    geometry = pool_geometry((*x_shape[:2], *edge.padded), kernel, stride, 0, dilation, ceil_mode)
+    return _Pool(edge, geometry.y_shape, {**options, "padding": 0})
+
+
+def pool(operation: Any, x: Any, options: dict[str, Any], mode: Mode, out: Array | None) -> Array:
+    """`max_pool`, `avg_pool` or `lp_pool` with a border of pixels."""
+    x = as_operand("x", x)
+    dtype = common_float({"x": x})
+    problem = _pool_problem(x.shape, options, mode, dtype)
+    if out is None:
+        y = empty_images("y", problem.y_shape, dtype, channels_last=is_channels_last(x))
+    else:
+        y = check_out(out, problem.y_shape, dtype, {"x": x})
+    for part, padded in padded_blocks(x, problem.border):
+        operation(padded, **problem.options, out=y[part])
+    return y if out is None else out
+
+
+def max_pool_with_indices(x: Any, options: dict[str, Any], mode: Mode) -> pooling.MaxPooled:
+    """`windrow.max_pool_with_indices` with a border of pixels; indices are those of the pixels repeated."""
+    x = as_operand("x", x)
+    dtype = common_float({"x": x})
+    problem = _pool_problem(x.shape, options, mode, dtype)
+    last = is_channels_last(x)
+    y = empty_images("y", problem.y_shape, dtype, channels_last=last)
+    indices = empty_images("indices", problem.y_shape, np.dtype(np.int64), channels_last=last)
+    origins = np.append(problem.border.origins, -1)  # the last one is that of no pixel
+    for part, padded in padded_blocks(x, problem.border):
+        y[part], places = pooling.max_pool_with_indices(padded, **problem.options)
+        indices[part] = origins[places]
+    return pooling.MaxPooled(y, indices)
+
+
+def avg_pool_backward(
+    dy: Any, x_shape: Shape, options: dict[str, Any], mode: Mode, out: Array | None
+) -> Array:
+    """`windrow.avg_pool_backward` with a border of pixels."""
+    dy = as_operand("dy", dy)
+    dtype = common_float({"dy": dy})
+    problem = _pool_problem(x_shape, options, mode, dtype, x_name="x_shape")
+    check_shape("dy", dy.shape, problem.y_shape)
+    if out is None:
+        dx = empty_images("dx", x_shape, dtype, channels_last=is_channels_last(dy))
+    else:
+        dx = check_out(out, x_shape, dtype, {"dy": dy})
+    last = is_channels_last(dy)
+    for part, padded in blocks(problem.border, len(dy), x_shape[1], dtype, channels_last=last):
+        pooling.avg_pool_backward(dy[part], padded.shape, **problem.options, out=padded)
+        dx[part] = fold_back(padded, problem.border)
+    return dx if out is None else out
+
+
+def lp_pool_backward(dy: Any, x: Any, options: dict[str, Any], mode: Mode, out: Array | None) -> Array:
+    """`windrow.lp_pool_backward` with a border of pixels."""
+    dy, x = as_operand("dy", dy), as_operand("x", x)
+    dtype = common_float({"dy": dy, "x": x})
+    problem = _pool_problem(x.shape, options, mode, dtype)
+    check_shape("dy", dy.shape, problem.y_shape)
+    if out is None:
+        dx = empty_images("dx", x.shape, dtype, channels_last=is_channels_last(dy))
+    else:
+        dx = check_out(out, x.shape, dtype, {"dy": dy, "x": x})
+    for part, padded in padded_blocks(x, problem.border):
+        wide = lp_pooling.lp_pool_backward(dy[part], padded, **problem.options)
+        dx[part] = fold_back(wide, problem.border)
+    return dx if out is None else out
+
+
+# Patches
+
+
+def _apart(cols: Array, layout: Layout, geometry: PatchGeometry) -> tuple[Array, int, str]:
+    """A view of columns with one axis for every elementary one, which of them is n, and their layout."""
+    rank = geometry.windows.rank
+    sizes = dict(
+        zip(
+            elementary_axes(rank),
+            (geometry.n, geometry.c, *geometry.windows.kernel_size, *geometry.windows.output_size),
+        )
+    )
+    names = [name for group in layout.axes for name in group]
+    return cols.reshape([sizes[name] for name in names]), names.index("n"), " ".join(names)
+
+
+def _images(array: Array, axis: int, part: slice) -> Array:
+    return array[(slice(None),) * axis + (part,)]
+
+
+def unfold(x: Any, options: dict[str, Any], layout: str, mode: Mode, out: Array | None) -> Array:
+    """`windrow.unfold` with a border of pixels."""
+    x = as_operand("x", x)
+    geometry = patch_geometry(x.shape, **options)
+    parsed = parse_layout(layout, geometry.windows.rank)
+    edge = mode.border(x.shape, geometry.windows.padding, x.dtype)
+    shape = column_shape(parsed, geometry)
+    cols = empty("cols", shape, x.dtype) if out is None else check_out(out, shape, x.dtype, {"x": x})
+    apart, axis, names = _apart(cols, parsed, geometry)
+    plain = {**options, "padding": 0}
+    for part, padded in padded_blocks(x, edge):
+        unfolding.unfold(padded, **plain, layout=names, out=_images(apart, axis, part))
+    return cols if out is None else out
+
+
+def fold(
+    cols: Array,
+    geometry: PatchGeometry,
+    layout: Layout,
+    reduce: str,
+    window: Any,
+    uncovered: Any,
+    out: Array | None,
+    mode: Mode,
+) -> Array:
+    """`windrow.fold` with a border of pixels: the border's sums are folded back, then divided for a mean."""
+    check_fold_dtype("cols", cols, reduce)
+    if reduce not in ("sum", "mean"):
+        raise ValueError(
+            f"reduce: expected 'sum' or 'mean' with padding_mode={mode.padding_mode!r}, got {reduce!r}"
+        )
+    if window is not None:
+        raise ValueError(f"window: expected None with padding_mode={mode.padding_mode!r}")
+    windows = geometry.windows
+    dtype = cols.dtype.newbyteorder("=")
+    value = fill_value("uncovered", uncovered, dtype)
+    edge = mode.border(geometry.x_shape, windows.padding, dtype)
+    if out is not None:
+        x = check_out(out, geometry.x_shape, dtype, {"cols": cols})
+    else:
+        x = empty("x", geometry.x_shape, dtype)
+    bare = windows._replace(size=edge.padded, padding=((0, 0),) * windows.rank)
+    counts = unfolding._counts(bare, np.dtype(np.float64))[None, None]
+    covered = fold_back(counts, edge)[0, 0]
+    wide = np.dtype(np.float32) if dtype == np.float16 else dtype  # which fold itself sums in
+    apart, axis, names = _apart(cols, layout, geometry)
+    options: dict[str, Any] = {"stride": windows.stride, "dilation": windows.dilation, "layout": names}
+    for part, padded in blocks(edge, geometry.n, geometry.c, wide, channels_last=False):
+        block = _images(apart, axis, part).astype(wide, copy=False)
+        unfolding.col2im(block, padded.shape, windows.kernel_size, **options, out=padded)
+        sums = fold_back(padded, edge)
+        if reduce == "mean":
+            # NumPy's division of a complex number by a real one is not that of its parts.
+            for parts in (sums.real, sums.imag) if dtype.kind == "c" else (sums,):
+                parts /= np.maximum(covered, 1).astype(unfolding.total_dtype(dtype))
+        with np.errstate(over="ignore"):
+            x[part] = np.where(covered == 0, value, sums)
+    return x if out is None else out
