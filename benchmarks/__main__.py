@@ -1,4 +1,4 @@
-"""`python -m benchmarks conv | patches | pool | overhead | networks | limits | report`: see README.md."""
+"""`python -m benchmarks COMMAND`, one of those below: see README.md."""
 
 import argparse
 import sys
@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("pool", parents=[common], help="maxima and means of windows, forward and backward")
     commands.add_parser("overhead", parents=[common], help="tiny calls, first call, import time")
     commands.add_parser("networks", parents=[common], help="all convolutions of a network in sequence")
+    commands.add_parser("adapters", parents=[common], help="adapters against what they stand in for")
     commands.add_parser("limits", parents=[common], help="FMA peak, fill and read rates of this machine")
     report = commands.add_parser("report", help="Markdown and plot from a result file")
     report.add_argument("file", type=Path)

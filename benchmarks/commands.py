@@ -8,7 +8,21 @@ from typing import Any
 
 import numpy as np
 
-from . import layers, machine, networks, overhead, patches, plot, pool, race, results, summary, tables, timing
+from . import (
+    adapters,
+    layers,
+    machine,
+    networks,
+    overhead,
+    patches,
+    plot,
+    pool,
+    race,
+    results,
+    summary,
+    tables,
+    timing,
+)
 from .peers import OURS
 
 WRITE_EVERY = 60.0  # seconds
@@ -176,6 +190,15 @@ def networks_command(options: Namespace) -> int:
     return 0
 
 
+def adapters_command(options: Namespace) -> int:
+    method = _method(options)._replace(slow=1000.0)  # an evaluator that is slower by this much is the point
+    document = results.header(options.command, _settings(options, method))
+    chosen = [c for c in adapters.CASES if not options.only or any(text in c.call for text in options.only)]
+    _collect(options, document, adapters.run(chosen, method))
+    tables.adapters(document).show()
+    return 0
+
+
 def limits(options: Namespace) -> int:
     measured, reason = race.measured_limits(options.threads)
     if measured is None:
@@ -200,6 +223,7 @@ def report(options: Namespace) -> int:
         "pool": _report_pool,
         "overhead": _report_overhead,
         "networks": _report_networks,
+        "adapters": _report_adapters,
     }
     sys.stdout.write(show[document["kind"]](document, options.full) + "\n")
     if options.plot and document["kind"] in ("conv", "patches"):
@@ -240,12 +264,17 @@ def _report_networks(document: dict[str, Any], full: bool) -> str:
     return f"{tables.machine(document)}\n\n{tables.networks(document, '').markdown()}"
 
 
+def _report_adapters(document: dict[str, Any], full: bool) -> str:
+    return f"{tables.machine(document)}\n\n{tables.adapters(document, '').markdown()}"
+
+
 COMMANDS = {
     "conv": conv,
     "patches": patches_command,
     "pool": pool_command,
     "overhead": overhead_command,
     "networks": networks_command,
+    "adapters": adapters_command,
     "limits": limits,
     "report": report,
 }

@@ -245,6 +245,18 @@ def networks(document: dict[str, Any], title: str = "Whole networks") -> Table:
     return table
 
 
+def adapters(document: dict[str, Any], title: str = "Adapters") -> Table:
+    """windrow's time and that of the library whose functions it stands in for."""
+    table = Table(title, ["call", "dtype", "windrow", "library", "its time", "ratio"], left=2)
+    for cell in document["cells"]:
+        theirs = next((name for name in cell["candidates"] if name != OURS), "-")
+        times = [cell["candidates"].get(name, {}).get("median") for name in (OURS, theirs)]
+        table.add(
+            cell["call"], cell["dtype"], seconds(times[0]), theirs, seconds(times[1]), figure(cell["ratio"])
+        )
+    return table
+
+
 def _by_library(candidates: dict[str, Any]) -> dict[str, float]:
     best: dict[str, float] = {}
     for name, entry in candidates.items():

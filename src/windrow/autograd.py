@@ -18,6 +18,7 @@ Needs autograd (``pip install 'windrow[autograd]'``).
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import autograd.numpy as anp
 import numpy as np
 from autograd.extend import defjvp, defvjp, primitive
 from autograd.tracer import getval, isbox
@@ -27,8 +28,8 @@ from .adapting import check_linear, coverage
 from .geometry import transposed_geometry
 
 __all__ = [
-    "avg_pool", "conv", "conv_grad_input", "conv_grad_weight", "conv_transpose", "fold", "max_pool",
-    "max_unpool", "unfold",
+    "avg_pool", "conv", "conv_grad_input", "conv_grad_weight", "conv_transpose", "fold", "global_avg_pool",
+    "global_max_pool", "lp_pool", "max_pool", "max_unpool", "unfold",
 ]  # fmt: skip
 
 _conv = primitive(convolution.conv)
@@ -38,6 +39,8 @@ _unfold = primitive(unfolding.unfold)
 _col2im = primitive(unfolding.col2im)
 avg_pool = primitive(pooling.avg_pool)
 _avg_pool_backward = primitive(pooling.avg_pool_backward)
+_sum_pool = primitive(pooling.sum_pool)
+_sum_pool_backward = primitive(pooling.sum_pool_backward)
 _put = primitive(pooling.max_unpool)
 _add = primitive(pooling.max_pool_backward)
 _take = primitive(pooling.max_unpool_backward)
@@ -81,6 +84,36 @@ def max_pool(x: Any, kernel_size: Any, **options: Any) -> Any:
     y = _take(x, indices)
     # What is taken from no pixel is 0, whose maximum is less than any.
     return y if np.all(indices >= 0) else y + np.where(indices < 0, -np.inf, 0).astype(value.dtype)
+
+
+def lp_pool(
+    x: Any,
+    kernel_size: Any,
+    p: float = 2,
+    *,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Any:
+    """`windrow.lp_pool`, differentiable by x; a window of zeros gives the gradient 0."""
+    options = (kernel_size, stride, padding, dilation, ceil_mode)
+    if p == np.inf:
+        names = ("stride", "padding", "dilation", "ceil_mode")
+        return max_pool(anp.abs(x), kernel_size, **dict(zip(names, options[1:])))
+    total = _sum_pool(anp.abs(x) ** p, options, 1.0)
+    zero = total == 0
+    return anp.where(zero, 0, anp.where(zero, 1, total) ** (1 / p))
+
+
+def global_avg_pool(x: Any) -> Any:
+    """`windrow.global_avg_pool`, differentiable by x."""
+    return avg_pool(x, x.shape[2:])
+
+
+def global_max_pool(x: Any) -> Any:
+    """`windrow.global_max_pool`, differentiable by x."""
+    return max_pool(x, x.shape[2:])
 
 
 def max_unpool(x: Any, indices: Any, output_size: Any) -> Any:
@@ -184,6 +217,12 @@ _vjp({0: lambda g, a, o: _avg_pool_backward(g, a[0].shape, a[1], **o)}, avg_pool
 _jvp({0: lambda g, a, o: avg_pool(g, a[1], **o)}, avg_pool)
 _vjp({0: lambda g, a, o: avg_pool(g, a[2], **o)}, _avg_pool_backward)
 _jvp({0: lambda g, a, o: _avg_pool_backward(g, a[1], a[2], **o)}, _avg_pool_backward)
+
+# sum_pool(x, options, divisor), sum_pool_backward(dy, x_shape, options, divisor)
+_vjp({0: lambda g, a, _: _sum_pool_backward(g, a[0].shape, *a[1:])}, _sum_pool)
+_jvp({0: lambda g, a, _: _sum_pool(g, *a[1:])}, _sum_pool)
+_vjp({0: lambda g, a, _: _sum_pool(g, *a[2:])}, _sum_pool_backward)
+_jvp({0: lambda g, a, _: _sum_pool_backward(g, *a[1:])}, _sum_pool_backward)
 
 # take(x, indices), add(y, indices, shape), put(x, indices, size): linear in what they move
 _vjp({0: lambda g, a, _: _add(g, a[1], a[0].shape)}, _take)

@@ -23,13 +23,13 @@ from typing import Any
 import numpy as np
 from onnx.reference.op_run import OpRun
 
-from . import convolution, pooling, transposed, unfolding
+from . import convolution, global_pooling, lp_pooling, pooling, transposed, unfolding
 from .arguments import show
 from .arrays import Array
 
 __all__ = [
     "OPERATORS", "AveragePool", "Col2Im", "Conv", "ConvInteger", "ConvTranspose", "GlobalAveragePool",
-    "GlobalMaxPool", "MaxPool", "MaxUnpool", "QLinearConv",
+    "GlobalMaxPool", "LpPool", "MaxPool", "MaxUnpool", "QLinearConv",
 ]  # fmt: skip
 
 _MODES = {"SAME_UPPER": "same", "SAME_LOWER": "same_lower", "VALID": "valid"}
@@ -323,12 +323,32 @@ class AveragePool(OpRun):
         return (y.astype(x.dtype, copy=False),)
 
 
+class LpPool(OpRun):
+    """ONNX's LpPool."""
+
+    def _run(
+        self,
+        x: Array,
+        auto_pad: str | None = None,
+        ceil_mode: Any = None,
+        dilations: Any = None,
+        kernel_shape: Any = None,
+        p: Any = None,
+        pads: Any = None,
+        strides: Any = None,
+    ) -> tuple[Array]:
+        options = _pool_options(x, auto_pad, ceil_mode, dilations, pads, strides)
+        [wide] = _computed(x)
+        y = lp_pooling.lp_pool(wide, tuple(kernel_shape), 2 if p is None else p, **options)
+        return (y.astype(x.dtype, copy=False),)
+
+
 class GlobalAveragePool(OpRun):
     """ONNX's GlobalAveragePool."""
 
     def _run(self, x: Array) -> tuple[Array]:
         [wide] = _computed(x)
-        return (pooling.avg_pool(wide, x.shape[2:]).astype(x.dtype, copy=False),)
+        return (global_pooling.global_avg_pool(wide).astype(x.dtype, copy=False),)
 
 
 class GlobalMaxPool(OpRun):
@@ -336,10 +356,10 @@ class GlobalMaxPool(OpRun):
 
     def _run(self, x: Array) -> tuple[Array]:
         [wide] = _computed(x)
-        return (pooling.max_pool(wide, x.shape[2:]).astype(x.dtype, copy=False),)
+        return (global_pooling.global_max_pool(wide).astype(x.dtype, copy=False),)
 
 
 OPERATORS = [
-    AveragePool, Col2Im, Conv, ConvInteger, ConvTranspose, GlobalAveragePool, GlobalMaxPool, MaxPool,
-    MaxUnpool, QLinearConv,
+    AveragePool, Col2Im, Conv, ConvInteger, ConvTranspose, GlobalAveragePool, GlobalMaxPool, LpPool,
+    MaxPool, MaxUnpool, QLinearConv,
 ]  # fmt: skip

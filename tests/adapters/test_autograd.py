@@ -90,6 +90,26 @@ def test_pools_to_second_order(kernel, options):
         check_grads(mean, modes=MODES, order=2)(x / 10)
         check_grads(grad(lambda x, _mean=mean: np.sum(_mean(x) ** 2)), modes=MODES, order=1)(x / 10)
 
+    for p in (1, 2, 2.5, np.inf):
+        norm = lambda x, _p=p: wa.lp_pool(x, kernel, _p, **options)  # noqa: E731
+        check_grads(norm, modes=MODES, order=2)((x - 12.03) / 10)  # of both signs, none near 0
+        wanted = wr.lp_pool((x - 12.03) / 10, kernel, p, **options)
+        assert np.allclose(norm((x - 12.03) / 10), wanted, rtol=1e-13, atol=0)
+
+
+def test_global_pools_to_second_order():
+    x = np.random.default_rng(0).permutation(2 * 3 * 4 * 5).reshape(2, 3, 4, 5) / 10
+    for ours, whole in ((wa.global_avg_pool, wr.global_avg_pool), (wa.global_max_pool, wr.global_max_pool)):
+        check_grads(lambda x, _ours=ours: _ours(x**2), modes=MODES, order=2)(x)
+        assert np.array_equal(ours(x), whole(x))
+
+
+def test_a_norm_of_zeros_has_the_gradient_zero():
+    x = np.array([[[0.0, 0.0, 3.0, 4.0]]])
+    slope = grad(lambda x: np.sum(wa.lp_pool(x, 2)))(x)
+    assert np.array_equal(slope[..., :2], [[[0, 0]]])
+    assert np.allclose(slope[..., 2:], [[[0.6, 0.8]]], rtol=4 * np.finfo(float).eps, atol=0)
+
 
 def test_unpool_to_second_order():
     x = np.random.default_rng(0).standard_normal((2, 3, 6, 6))

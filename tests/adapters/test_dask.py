@@ -108,6 +108,7 @@ def test_pools_of_any_chunks(problem, data, ceil_mode, include, special):
             (wd.max_pool(lazy, problem.kernel, **options), y),
             *zip(wd.max_pool_with_indices(lazy, problem.kernel, **options), (y, indices)),
             (wd.avg_pool(lazy, problem.kernel, **means), wr.avg_pool(x, problem.kernel, **means)),
+            (wd.lp_pool(lazy, problem.kernel, 3, **options), wr.lp_pool(x, problem.kernel, 3, **options)),
         ]
         chunks = data.draw(chunked(y.shape))
         lazy_dy, lazy_indices = da.from_array(dy, chunks=chunks), da.from_array(indices, chunks=chunks)

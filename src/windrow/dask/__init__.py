@@ -26,6 +26,7 @@ from .patches import fold, unfold
 from .pooling import (
     avg_pool,
     avg_pool_backward,
+    lp_pool,
     max_pool,
     max_pool_backward,
     max_pool_with_indices,
@@ -33,5 +34,5 @@ from .pooling import (
 
 __all__ = [
     "avg_pool", "avg_pool_backward", "conv", "conv_backward", "conv_grad_input", "conv_grad_weight", "fold",
-    "max_pool", "max_pool_backward", "max_pool_with_indices", "unfold",
+    "lp_pool", "max_pool", "max_pool_backward", "max_pool_with_indices", "unfold",
 ]  # fmt: skip

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import pooling
+from .. import lp_pooling, pooling
 from ..arguments import shape_argument
 from ..arrays import Array
 from ..geometry import PoolGeometry, Windows, check_shape, pool_geometry
@@ -86,6 +86,22 @@ def avg_pool(
         return partial(_avg_pool, *_divisors(counts, outputs))
 
     return _pooled("avg_pool", x, geometry, task, x.dtype, count_include_pad)
+
+
+def lp_pool(
+    x: Any,
+    kernel_size: Any,
+    p: float = 2,
+    *,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Any:
+    """`windrow.lp_pool` of a Dask array, chunked as x is."""
+    x = dask_array("x", x)
+    geometry = pool_geometry(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
+    return _pooled("lp_pool", x, geometry, lambda *_: partial(_lp_pool, p), x.dtype, p)
 
 
 def max_pool_backward(
@@ -214,6 +230,10 @@ def _named(options: Options) -> dict[str, Any]:
 
 def _max_pool(options: Options, x: Array) -> Array:
     return pooling.max_pool(x, **_named(options))
+
+
+def _lp_pool(p: float, options: Options, x: Array) -> Array:
+    return lp_pooling.lp_pool(x, p=p, **_named(options))
 
 
 def _max_indices(size: Chunks, pixels: Sequence[Range], options: Options, x: Array) -> Array:
