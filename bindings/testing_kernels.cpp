@@ -264,6 +264,20 @@ void run_spread(const Target& target, nb::handle target_array, Index step, nb::h
 }
 
 template <class T>
+void run_interleave(const Target& target, nb::handle target_array, nb::handle even_array,
+                    nb::handle odd_array, Index evens, Index odds) {
+  const Buffer<T> to("target", target_array), even("even", even_array), odd("odd", odd_array);
+  if (evens > 0) {
+    const Index read = round_up(evens, target.kernels<T>().lanes);
+    to.check(0, evens + odds - 1);
+    even.check(0, read - 1);
+    odd.check(0, read - 1);
+  }
+  target.kernels<T>().interleave(
+      {.target = to.data, .even = even.data, .odd = odd.data, .evens = evens, .odds = odds});
+}
+
+template <class T>
 void run_transpose(const Target& target, nb::handle target_array, Index target_row, nb::handle source_array,
                    Index source_row, Index rows, Index columns) {
   const Buffer<T> to("target", target_array), source("source", source_array);
@@ -374,6 +388,15 @@ void bind_kernels(nb::module_& m) {
       },
       nb::arg("target"), nb::arg("is_double"), nb::arg("to"), nb::arg("step"), nb::arg("source"),
       nb::arg("count"));
+  m.def(
+      "interleave",
+      [](const std::string& target, bool is_double, nb::handle to, nb::handle even, nb::handle odd,
+         Index evens, Index odds) {
+        const auto run = is_double ? run_interleave<double> : run_interleave<float>;
+        run(target_named(target), to, even, odd, evens, odds);
+      },
+      nb::arg("target"), nb::arg("is_double"), nb::arg("to"), nb::arg("even"), nb::arg("odd"),
+      nb::arg("evens"), nb::arg("odds"));
   m.def(
       "transpose",
       [](const std::string& target, bool is_double, nb::handle to, Index to_row, nb::handle source,

@@ -208,6 +208,27 @@ def test_spread(name, dtype, step):
 
 @each_target
 @both_dtypes
+@pytest.mark.parametrize("less", [0, 1])
+def test_interleave(name, dtype, less):
+    """Every count up to beyond two vectors; nothing is written beyond the last element."""
+    rng = np.random.default_rng(SEED)
+    lanes = testing.tile(name, dtype is np.float64)[2]
+    for evens in range(less, 2 * lanes + 3):
+        rows = np.full((2, -(-evens // lanes) * lanes), np.nan, dtype)
+        rows[0, :evens] = draw(rng, evens, dtype)
+        rows[1, : evens - less] = draw(rng, evens - less, dtype)
+        room = np.full(2 * evens + 5, np.nan, dtype)
+        testing.interleave(
+            name, dtype is np.float64, room, rows[0].copy(), rows[1].copy(), evens, evens - less
+        )
+        expected = np.full_like(room, np.nan)
+        expected[: 2 * evens : 2] = rows[0, :evens]
+        expected[1 : 2 * (evens - less) : 2] = rows[1, : evens - less]
+        assert_same_bits(room, expected)
+
+
+@each_target
+@both_dtypes
 def test_transpose(name, dtype):
     rng = np.random.default_rng(SEED)
     block = 64 // np.dtype(dtype).itemsize

@@ -3,10 +3,12 @@
 #pragma once
 
 #include <algorithm>
+#include <optional>
 #include <utility>
 #include <vector>
 
 #include "api/conv.hpp"
+#include "drivers/phases.hpp"
 #include "drivers/weight_gradient.hpp"
 #include "drivers/window_product.hpp"
 
@@ -159,6 +161,73 @@ void for_each_phase(const ConvShape& s, ArrayView<const T> dy, ArrayView<const T
     }
     if (i == static_cast<std::size_t>(-1)) return;
   }
+}
+
+// How many phases an input gradient has; those of an axis that has fewer positions are as many as these.
+inline double phase_count(const ConvShape& s) {
+  double count = 1;
+  for (const WindowAxis& a : s.axes) count *= static_cast<double>(std::min(a.stride, a.size));
+  return count;
+}
+
+// All phases as one problem, if they are few and windows small; along the last axis they are one or two.
+template <class T>
+std::optional<PhaseProduct<T>> all_phases(const ConvShape& s, ArrayView<const T> dy, ArrayView<const T> w,
+                                          BiasView<const T> b, ArrayView<T> dx) {
+  constexpr double kMostPhases = 16;
+  constexpr Index kMostTaps = 64;
+  const WindowAxis& last = s.axes.back();
+  const double count = phase_count(s);
+  if (count < 2 || count > kMostPhases || std::min(last.stride, last.size) > 2) return std::nullopt;
+
+  const std::size_t rank = s.axes.size();
+  PhaseProduct<T> p{.all = {}, .phases = {}, .columns = std::min(last.stride, last.size)};
+  p.column_stride = dx.strides[1 + rank];
+  std::vector<std::vector<PhaseAxis>> axes(rank);
+  std::vector<Extents> factor_taps(rank);
+  for (std::size_t i = 0; i < rank; ++i) {
+    const WindowAxis& a = s.axes[i];
+    for (Index first = 0; first < std::min(a.stride, a.size); ++first)
+      axes[i].push_back(phase_axis(a, first, dy.strides[2 + i], dx.strides[2 + i]));
+    PixelAxis all = axes[i].front().pixels;  // the phase of the most pixels
+    for (const PhaseAxis& axis : axes[i])
+      for (const Index tap : axis.pixels.tap)
+        if (std::find(all.tap.begin(), all.tap.end(), tap) == all.tap.end()) all.tap.push_back(tap);
+    std::sort(all.tap.begin(), all.tap.end());
+    p.all.grid.axes.push_back(std::move(all));
+    for (Index t = 0; t < a.kernel; ++t) factor_taps[i].push_back(t * w.strides[2 + i]);
+  }
+  if (p.all.grid.axes.back().count < 2) return std::nullopt;  // lanes would have nothing to lie along
+  p.all.factor_tap = tap_offsets(factor_taps);
+  if (static_cast<Index>(p.all.factor_tap.size()) > kMostTaps || p.all.grid.taps() > kMostTaps ||
+      p.all.grid.taps() == 0)
+    return std::nullopt;
+  set_operands(p.all, s, s.c, s.k, dy, w, w.strides[1], w.strides[0], dx);
+  p.all.bias = b.data;
+  p.all.bias_stride = b.stride;
+
+  for (Index f = 0; f < static_cast<Index>(count); ++f) {
+    Phase phase;
+    phase.count.resize(rank);
+    std::vector<Extents> taps(rank), factors(rank);
+    Index rest = f, grid_taps = 1, window_taps = 1;
+    for (std::size_t i = rank; i-- > 0;) {
+      const PhaseAxis& axis = axes[i][static_cast<std::size_t>(rest % static_cast<Index>(axes[i].size()))];
+      phase.target += rest % static_cast<Index>(axes[i].size()) * dx.strides[2 + i];
+      rest /= static_cast<Index>(axes[i].size());
+      phase.count[i] = axis.pixels.count;
+      const Extents& all = p.all.grid.axes[i].tap;
+      for (const Index tap : axis.pixels.tap)
+        taps[i].push_back((std::find(all.begin(), all.end(), tap) - all.begin()) * grid_taps);
+      for (const Index tap : axis.taps) factors[i].push_back(tap * window_taps);
+      grid_taps *= static_cast<Index>(all.size());
+      window_taps *= s.axes[i].kernel;
+    }
+    phase.tap = tap_offsets(taps);
+    phase.factor = tap_offsets(factors);
+    p.phases.push_back(std::move(phase));
+  }
+  return p;
 }
 
 template <class T>

@@ -36,6 +36,9 @@ bool perhaps_small(const ConvShape& s, Pass pass) {
     if (phases > kMostPhases && pass == Pass::kGradInput) return false;
     if (pixels > kMost) return false;
   }
+  // Several phases are scattered element by element; together they are not (drivers/phases.hpp).
+  constexpr Index kMostScattered = 1 << 14;
+  if (pass == Pass::kGradInput && phases > 1 && s.n * pixels * phases * s.c > kMostScattered) return false;
   return s.n * pixels <= kMost && s.c <= kMost && s.k <= kMost && s.n * s.c * s.k > 0;
 }
 

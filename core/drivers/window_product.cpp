@@ -8,11 +8,10 @@
 #include <new>
 
 #include "base/workspace.hpp"
+#include "drivers/tiles.hpp"
 
 namespace windrow {
 namespace {
-
-constexpr int kMaxRows = 16;
 
 // From term to term of packed factors, in elements: an odd number of cache lines, so that terms do not fall
 // into few sets of the cache.
@@ -103,7 +102,7 @@ class Driver {
                            .k = k1 - k0,
                            .accumulate = k0 > 0 || p_.accumulate,
                            .bias = nullptr};
-        add_rows(product, rows, panel.vectors, k1 == terms_ ? bias : nullptr);
+        run_tiles(kernels_, product, rows, panel.vectors, k1 == terms_ ? bias : nullptr, p_.bias_stride);
       }
       k0 = k1;
     } while (k0 < terms_);
@@ -151,25 +150,6 @@ class Driver {
                         .step = p_.factor_row,
                         .count = rows});
       steps[k].a = k * stride;
-    }
-  }
-
-  // All rows over one panel. Where a full tile and a sliver would be left, two tiles share their rows: a
-  // sliver of one or two rows takes as long as one of four.
-  void add_rows(Product<T> product, Index rows, int vectors, const T* bias) const {
-    T tile_bias[kMaxRows];
-    const auto product_kernel = kernels_.product;
-    const Index most = kernels_.rows, a_row = product.a_row, c_row = product.c_row;
-    for (Index m = 0, some; m < rows; m += some) {
-      const Index left = rows - m;
-      some = left >= 2 * most ? most : left > most ? ceil_div(left, 2) : left;
-      if (bias) {
-        for (Index r = 0; r < some; ++r) tile_bias[r] = bias[(m + r) * p_.bias_stride];
-        product.bias = tile_bias;
-      }
-      product_kernel(product, static_cast<int>(some), vectors);
-      product.a += some * a_row;
-      product.c += some * c_row;
     }
   }
 

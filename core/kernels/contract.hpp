@@ -135,6 +135,16 @@ struct Strided {
   std::ptrdiff_t count;
 };
 
+// target[2 * i] = even[i] for i < evens, target[2 * i + 1] = odd[i] for i < odds, where odds is evens or one
+// less. Both are read in as many whole vectors as hold `evens`.
+template <class T>
+struct Interleave {
+  T* target;
+  const T* even;
+  const T* odd;
+  std::ptrdiff_t evens, odds;
+};
+
 // target[i * target_row + j] = source[j * source_row + i] for i < rows, j < columns
 template <class T>
 struct Transpose {
@@ -204,6 +214,7 @@ struct KernelTable {
   void (*pad)(const Pad<T>&);
   void (*spread)(const Strided<T>&);
   void (*collect)(const Strided<T>&);
+  void (*interleave)(const Interleave<T>&);
   void (*transpose)(const Transpose<T>&);
   bool (*winograd_input)(const WinogradInput<T>&);
   bool (*winograd_output)(const WinogradOutput<T>&);

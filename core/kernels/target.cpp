@@ -4,6 +4,7 @@
 #include "kernels/contract.hpp"
 #include "kernels/correlate.hpp"
 #include "kernels/gather.hpp"
+#include "kernels/interleave.hpp"
 #include "kernels/pad.hpp"
 #include "kernels/product.hpp"
 #include "kernels/stencil.hpp"
@@ -27,6 +28,7 @@ constexpr windrow::KernelTable<T> kTable = {
     .pad = pad<T>,
     .spread = spread<T>,
     .collect = collect<T>,
+    .interleave = interleave<T>,
     .transpose = transpose<T>,
     .winograd_input = winograd_input<T>,
     .winograd_output = winograd_output<T>,

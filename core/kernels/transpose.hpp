@@ -255,9 +255,17 @@ inline void turn_block(double* target, std::ptrdiff_t target_row, const double* 
   }
 }
 
-// The last blocks lie over the ones before them: there are at least kSize rows and columns.
+// The last blocks lie over the ones before them: there are at least kSize rows and columns. A last row or two
+// (the ninth of a 3 x 3 window) are copied element by element, which takes less than another block.
 template <int kSize, class T>
-void transpose_blocks(const windrow::Transpose<T>& t) {
+void transpose_blocks(const windrow::Transpose<T>& all) {
+  windrow::Transpose<T> t = all;
+  if (const std::ptrdiff_t left = t.rows % kSize; left <= kSize / 4) {
+    t.rows -= left;
+    for (std::ptrdiff_t i = t.rows; i < all.rows; ++i)
+      for (std::ptrdiff_t j = 0; j < t.columns; ++j)
+        t.target[i * t.target_row + j] = t.source[j * t.source_row + i];
+  }
   for (std::ptrdiff_t i = 0; i < t.rows; i += kSize) {
     const std::ptrdiff_t i0 = i + kSize <= t.rows ? i : t.rows - kSize;
     for (std::ptrdiff_t j = 0; j < t.columns; j += kSize) {

@@ -4,6 +4,7 @@
 #include <optional>
 
 #include "drivers/filter_product.hpp"
+#include "drivers/phases.hpp"
 #include "drivers/strip_product.hpp"
 #include "drivers/window_product.hpp"
 
@@ -33,6 +34,10 @@ struct FilterStrides {
 std::optional<FilterBlocks> choose_filters(const PixelGrid& grid, const ProductSize& size, Index channels,
                                            const FilterStrides& strides, const Tile& tile,
                                            Index most_scratch);
+
+// Blocks for all phases of an input gradient together, if they fit.
+std::optional<PhaseBlocks> choose_phases(const PixelGrid& grid, const PhaseSize& size, const Tile& tile,
+                                         Index most_scratch);
 
 ProductBlocks choose_blocks(const ProductSize& size, const Tile& tile, Index most_scratch);
 

@@ -280,6 +280,20 @@ void strided(Draw& draw, const Target& target) {
 }
 
 template <class T>
+void interleave(Draw& draw, const Target& target) {
+  const KernelTable<T>& kernels = target.kernels<T>();
+  const Index evens = draw.number(1, 3 * kernels.lanes + 2), odds = evens - draw.number(0, 1);
+  Guarded<T> even(round_up(evens, kernels.lanes), true), odd(round_up(evens, kernels.lanes), true);
+  for (T& value : even) value = small<T>(draw);
+  for (T& value : odd) value = small<T>(draw);
+  Guarded<T> to(evens + odds, draw.chance(50));
+  kernels.interleave(
+      {.target = to.data(), .even = even.data(), .odd = odd.data(), .evens = evens, .odds = odds});
+  for (Index i = 0; i < evens + odds; ++i)
+    expect(to[i] == (i % 2 == 0 ? even : odd)[i / 2], "another element interleaved");
+}
+
+template <class T>
 void transpose(Draw& draw, const Target& target) {
   const Index rows = draw.number(0, 40), columns = draw.number(0, 40);
   Rows<T> source(draw, columns, rows, true), to(draw, rows, columns, false);
@@ -363,9 +377,9 @@ void winograd(Draw& draw, const Target& target) {
 #define WINDROW_BOTH(kernel) \
   {#kernel " float32", kernel<float>}, { #kernel " float64", kernel<double> }
 const std::vector<Case> kKernelCases = {
-    WINDROW_BOTH(product), WINDROW_BOTH(gather),    WINDROW_BOTH(stencil),
-    WINDROW_BOTH(window),  WINDROW_BOTH(correlate), WINDROW_BOTH(pad),
-    WINDROW_BOTH(strided), WINDROW_BOTH(transpose), WINDROW_BOTH(winograd),
+    WINDROW_BOTH(product),   WINDROW_BOTH(gather),   WINDROW_BOTH(stencil), WINDROW_BOTH(window),
+    WINDROW_BOTH(correlate), WINDROW_BOTH(pad),      WINDROW_BOTH(strided), WINDROW_BOTH(interleave),
+    WINDROW_BOTH(transpose), WINDROW_BOTH(winograd),
 };
 #undef WINDROW_BOTH
 

@@ -1,0 +1,173 @@
+// What a pass would do, for explain.
+#include "api/plans.hpp"
+#include "api/small_calls.hpp"
+#include "base/checked.hpp"
+#include "drivers/small_gradient.hpp"
+#include "drivers/small_product.hpp"
+
+namespace windrow {
+namespace {
+
+// C-ordered strides of (a, b, spatial...), for plans that have no arrays yet.
+Extents c_strides(Index b, const Extents& spatial) {
+  Extents strides(spatial.size() + 2, 1);
+  for (std::size_t i = spatial.size() + 1; i-- > 0;)
+    strides[i] = strides[i + 1] * (i == 0 ? b : spatial[i - 1]);
+  return strides;
+}
+
+// The same with the second axis innermost in memory.
+Extents channels_last_strides(Index b, const Extents& spatial) {
+  Extents strides(spatial.size() + 2, 1);
+  Index all = b;
+  for (std::size_t i = spatial.size(); i-- > 0; all *= spatial[i]) strides[2 + i] = all;
+  strides[0] = all;
+  return strides;
+}
+
+[[maybe_unused]] bool holds_sizes(const ConvShape& s) {
+  return s.groups > 0 && s.c % s.groups == 0 && s.k % s.groups == 0 && holds_positions(s.axes) &&
+         holds_product({s.n, s.c}, s.axes, {&WindowAxis::size}) &&
+         holds_product({s.k, s.c / s.groups}, s.axes, {&WindowAxis::kernel}) &&
+         holds_product({s.n, s.k}, s.axes, {&WindowAxis::out});
+}
+
+}  // namespace
+
+template <class T>
+PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const CallOptions& options,
+                   const Target& target, int threads) {
+  Extents in, out, taps;
+  for (const WindowAxis& a : s.axes) {
+    in.push_back(a.size);
+    out.push_back(a.out);
+    taps.push_back(a.kernel);
+  }
+  const Extents x_strides = channels_last ? channels_last_strides(s.c, in) : c_strides(s.c, in);
+  const Extents y_strides = channels_last ? channels_last_strides(s.k, out) : c_strides(s.k, out);
+  const Extents w_strides = c_strides(s.c / s.groups, taps);
+  const Tile tile = tile_of<T>(target);
+  PassPlan plan{.algorithm = "direct",
+                .kernel = "window_product",
+                .rows = tile.rows,
+                .vectors = tile.vectors,
+                .lanes = tile.lanes,
+                .block_k = 0,
+                .block_pixels = 0,
+                .block_rows = 0,
+                .pieces = 0,
+                .scratch_bytes = 0,
+                .shared_bytes = 0,
+                .threads = threads,
+                .roundings = 0,
+                .costs = {}};
+  if (pass == Pass::kGradWeight) {
+    WeightGradient<T> problem = weight_gradient<T>(
+        s, {nullptr, y_strides.data()}, {nullptr, x_strides.data()}, {nullptr, w_strides.data()}, false);
+    const std::optional<SmallGradientLayout> small = small_gradient_layout(problem, tile);
+    if (options.max_workspace == 0 && small && is_small<T>(s, pass, target)) {
+      plan.kernel = "small_gradient";
+      plan.pieces = plan.threads = 1;
+      plan.scratch_bytes = small->scratch;
+      plan.roundings = weight_gradient_cost(problem, target).roundings;
+      return plan;
+    }
+    plan.threads = fit_weight_gradient(problem, options, target, threads);
+    const bool depthwise = is_depthwise(problem, target);
+    const auto cost =
+        depthwise ? depthwise_gradient_cost(problem, target) : weight_gradient_cost(problem, target);
+    plan.kernel = depthwise ? "depthwise_gradient" : "weight_gradient";
+    plan.pieces = cost.pieces;
+    plan.scratch_bytes = cost.scratch_bytes;
+    plan.shared_bytes = cost.partial_bytes;
+    plan.roundings = cost.roundings;
+    return plan;
+  }
+  const Index terms = most_terms(s, pass);
+  plan.roundings = std::min(terms, Index{kChunk}) + ceil_div(terms, kChunk);
+  const bool small = options.max_workspace == 0 && !options.accumulate &&
+                     options.algorithm != Algorithm::kWinograd && is_small<T>(s, pass, target);
+  const auto add_small = [&](const WindowProduct<T>& p) {
+    const std::optional<SmallLayout> layout = small_layout(p.grid, p.rows, p.channels, p.groups, tile);
+    plan.kernel = "small_product";
+    plan.block_k = std::max(plan.block_k, p.channels * p.grid.taps());
+    plan.block_pixels = std::max(plan.block_pixels, layout->lanes);
+    plan.block_rows = p.rows;
+    plan.scratch_bytes = std::max(plan.scratch_bytes, layout->scratch);
+    plan.pieces += 1;
+    plan.threads = 1;
+  };
+  const auto add_winograd = [&](const WindowProduct<T>& p, const WinogradPlan& winograd) {
+    plan.algorithm = "winograd";
+    plan.kernel = winograd.blocks.tile == 2 ? "winograd_2x2" : "winograd_4x4";
+    plan.block_k = p.channels;
+    plan.block_pixels = winograd.blocks.tiles * winograd.blocks.tile * winograd.blocks.tile;
+    plan.block_rows = winograd.blocks.rows;
+    plan.pieces = winograd_pieces(p.grid, p.groups, winograd.blocks);
+    plan.scratch_bytes = winograd.scratch;
+    plan.shared_bytes = winograd.weights * tile.bytes;
+    plan.threads = winograd.threads;
+    plan.roundings = winograd_roundings(p.channels);
+  };
+  const auto add = [&](const WindowProduct<T>& p) {
+    if (has_winograd(s, p)) plan.costs = winograd_costs(p.grid, p.groups, p.rows, p.channels, tile);
+    if (small) return add_small(p);
+    const std::optional<WinogradPlan> winograd = plan_winograd(s, p, options, target, threads);
+    if (winograd) return add_winograd(p, *winograd);
+    const ProductSize size = size_of(p, tile);
+    const ProductPlan product = plan_product(p, options, target, threads);
+    plan.scratch_bytes = std::max(plan.scratch_bytes, product.scratch);
+    plan.threads = std::min(plan.threads, product.threads);
+    if (product.filters) {
+      const FilterBlocks& blocks = *product.filters;
+      plan.kernel = "filter_product";
+      plan.block_k = kChunk;
+      plan.block_pixels = std::max(plan.block_pixels, blocks.rows * blocks.columns * blocks.units);
+      plan.block_rows = std::max(plan.block_rows, std::min(blocks.filters, size.rows));
+      plan.pieces += filter_pieces(p.grid, size.rows, blocks) * size.groups;
+    } else if (product.strips) {
+      const StripBlocks& strips = *product.strips;
+      const PixelAxis& last = p.grid.axes.back();
+      plan.kernel = "strip_product";
+      plan.block_k = size.terms;
+      plan.block_rows = p.rows;
+      plan.block_pixels = std::max(plan.block_pixels, strips.rows * strips.columns);
+      const Index lines = p.grid.images * p.grid.per_image() / last.count;
+      plan.pieces += ceil_div(
+          size.groups * ceil_div(lines, strips.rows) * ceil_div(last.count, strips.columns), strips.units);
+    } else {
+      plan.block_k = kChunk;
+      plan.block_pixels = std::max(plan.block_pixels, product.blocks.panels * tile.columns());
+      plan.block_rows = std::max(plan.block_rows, product.blocks.rows);
+      plan.pieces += size.groups * ceil_div(ceil_div(size.pixels, tile.columns()), product.blocks.panels) *
+                     ceil_div(size.rows, product.blocks.rows);
+    }
+  };
+  if (pass == Pass::kForward) {
+    add(forward_product<T>(s, {nullptr, x_strides.data()}, {nullptr, w_strides.data()}, {},
+                           {nullptr, y_strides.data()}));
+    return plan;
+  }
+  const ArrayView<const T> dy{nullptr, y_strides.data()}, w{nullptr, w_strides.data()};
+  const ArrayView<T> dx{nullptr, x_strides.data()};
+  const auto phases = small ? std::nullopt : plan_phases<T>(s, dy, w, {}, dx, options, target, threads);
+  if (!phases) {
+    for_each_phase<T>(s, dy, w, dx, false, add);
+    return plan;
+  }
+  const WindowProduct<T>& all = phases->product.all;
+  const PhaseBlocks& blocks = phases->blocks;
+  plan.kernel = blocks.strips ? "phase_strips" : "phase_product";
+  plan.block_k = blocks.strips ? terms : Index{kChunk};
+  plan.block_pixels =
+      blocks.strips ? blocks.strip.rows * blocks.strip.columns : blocks.panels * tile.columns();
+  plan.block_rows = blocks.strips ? all.rows : blocks.rows;
+  plan.pieces = phase_pieces(all.grid, phase_size(phases->product), blocks, tile);
+  plan.scratch_bytes = phases->scratch;
+  return plan;
+}
+
+template PassPlan plan_pass<float>(const ConvShape&, Pass, bool, const CallOptions&, const Target&, int);
+template PassPlan plan_pass<double>(const ConvShape&, Pass, bool, const CallOptions&, const Target&, int);
+
+}  // namespace windrow

@@ -1,0 +1,174 @@
+// How each pass will run: what conv.cpp does and plan_pass.cpp tells.
+#pragma once
+
+#include <algorithm>
+#include <limits>
+#include <numeric>
+#include <optional>
+#include <utility>
+
+#include "api/conv.hpp"
+#include "api/products.hpp"
+#include "drivers/depthwise_gradient.hpp"
+#include "drivers/weight_gradient.hpp"
+#include "drivers/winograd.hpp"
+#include "plan/choose.hpp"
+#include "plan/choose_winograd.hpp"
+
+namespace windrow {
+
+// Bytes: beyond, windows are wider than a cache.
+inline constexpr Index kMostDepthwiseScratch = Index{1} << 20;
+
+template <class T>
+ProductSize size_of(const WindowProduct<T>& p, const Tile& tile) {
+  const Index taps = p.grid.taps();
+  return {.rows = p.rows,
+          .terms = p.channels * taps,
+          .pixels = p.grid.images * p.grid.per_image(),
+          .groups = p.groups,
+          .table_bytes = panel_size(p.grid, tile.lanes, tile.vectors).bytes(),
+          .scattered = p.rows > 1 && p.factor_row == 1 && p.factor_channel != 1};
+}
+
+// As many of the threads as the workspace that the call may use has room for.
+inline int threads_with_room(Index scratch, const CallOptions& options, int threads) {
+  if (options.max_workspace == 0 || scratch == 0) return threads;
+  if (scratch > options.max_workspace) throw WorkspaceTooSmall{scratch};
+  return static_cast<int>(std::min<Index>(threads, options.max_workspace / scratch));
+}
+
+// How a product over windows will run: one of the three drivers with its blocks.
+struct ProductPlan {
+  std::optional<FilterBlocks> filters;
+  std::optional<StripBlocks> strips;
+  ProductBlocks blocks;
+  Index scratch = 0;  // of one thread
+  int threads = 1;
+};
+
+template <class T>
+ProductPlan plan_product(const WindowProduct<T>& p, const CallOptions& options, const Target& target,
+                         int threads) {
+  const Tile tile = tile_of<T>(target);
+  const ProductSize size = size_of(p, tile);
+  const Index most =
+      options.max_workspace == 0 ? std::numeric_limits<Index>::max() : options.max_workspace / threads;
+  ProductPlan plan;
+  plan.blocks = choose_blocks(size, tile, most);
+  plan.scratch = product_scratch(plan.blocks, tile);
+  // Asked before the strips, so that the least workspace does not depend on what is faster.
+  plan.threads = threads_with_room(plan.scratch, options, threads);
+  const FilterStrides strides{.target_row = p.target_row,
+                              .factor_row = p.factor_row,
+                              .factor_channel = p.factor_channel,
+                              .accumulate = p.accumulate};
+  plan.filters = choose_filters(p.grid, size, p.channels, strides, tile, most);
+  if (plan.filters) {
+    plan.scratch = filter_scratch(p.grid, p.channels, *plan.filters, tile);
+    return plan;
+  }
+  plan.strips = choose_strips(p.grid, size, p.channels, tile, most);
+  if (plan.strips) plan.scratch = strip_scratch(p.grid, p.channels, *plan.strips, tile);
+  return plan;
+}
+
+// How all phases of an input gradient will run together.
+template <class T>
+struct PhasePlan {
+  PhaseProduct<T> product;
+  PhaseBlocks blocks;
+  Index scratch = 0;  // of one thread
+};
+
+// Nothing where phase after phase is to run: there are too many or too few of them, or the filters' lanes are
+// those of memory.
+template <class T>
+std::optional<PhasePlan<T>> plan_phases(const ConvShape& s, ArrayView<const T> dy, ArrayView<const T> w,
+                                        BiasView<const T> b, ArrayView<T> dx, const CallOptions& options,
+                                        const Target& target, int threads) {
+  const Tile tile = tile_of<T>(target);
+  const bool filter_lanes = dx.strides[1] == 1 && s.c / s.groups >= tile.lanes;
+  if (options.accumulate || filter_lanes) return std::nullopt;
+  std::optional<PhaseProduct<T>> product = all_phases(s, dy, w, b, dx);
+  if (!product) return std::nullopt;
+  const PixelGrid& grid = product->all.grid;
+  const PhaseSize size = phase_size(*product);
+  const Index most =
+      options.max_workspace == 0 ? std::numeric_limits<Index>::max() : options.max_workspace / threads;
+  const auto blocks = choose_phases(grid, size, tile, most);
+  if (!blocks) return std::nullopt;
+  const Index scratch = phase_scratch(grid, size, *blocks, tile);
+  return PhasePlan<T>{.product = std::move(*product), .blocks = *blocks, .scratch = scratch};
+}
+
+// How a product will run by Winograd's tiles.
+struct WinogradPlan {
+  WinogradBlocks blocks;
+  Index weights = 0;  // elements of their transform, which all threads share
+  Index scratch = 0;  // bytes, of one thread
+  int threads = 1;
+};
+
+template <class T>
+bool has_winograd(const ConvShape& s, const WindowProduct<T>& p) {
+  // A phase of a longer stride may look like a window of stride 1, but it is not the whole result.
+  return std::all_of(s.axes.begin(), s.axes.end(), [](const WindowAxis& a) { return a.stride == 1; }) &&
+         !why_no_winograd(p.grid) && p.channels > 0 && p.rows > 0 && p.grid.images * p.grid.per_image() > 0;
+}
+
+// Nothing where the direct sum takes it, because it is faster, or because the workspace has no room.
+template <class T>
+std::optional<WinogradPlan> plan_winograd(const ConvShape& s, const WindowProduct<T>& p,
+                                          const CallOptions& options, const Target& target, int threads) {
+  if (options.algorithm == Algorithm::kDirect || !has_winograd(s, p)) return std::nullopt;
+  const bool forced = options.algorithm == Algorithm::kWinograd;
+  const Tile tile = tile_of<T>(target);
+  const auto blocks = forced ? force_winograd(p.grid, p.groups, p.rows, p.channels, tile)
+                             : choose_winograd(p.grid, p.groups, p.rows, p.channels, tile);
+  if (!blocks) return std::nullopt;
+  WinogradPlan plan{.blocks = *blocks, .threads = threads};
+  plan.weights = winograd_weights(p.groups, p.rows, p.channels, blocks->tile, tile);
+  plan.scratch = winograd_scratch(p.channels, *blocks, tile);
+  if (options.max_workspace == 0) return plan;
+  const Index shared = plan.weights * tile.bytes, room = options.max_workspace - shared;
+  if (room < plan.scratch) {
+    if (forced) throw WorkspaceTooSmall{shared + plan.scratch};
+    return std::nullopt;
+  }
+  plan.threads = static_cast<int>(std::min<Index>(threads, room / plan.scratch));
+  return plan;
+}
+
+// Terms of an entry of y, or of that entry of dx which has most.
+inline Index most_terms(const ConvShape& s, Pass pass) {
+  Index terms = (pass == Pass::kForward ? s.c : s.k) / s.groups;
+  for (const WindowAxis& a : s.axes) {
+    // Of the taps of a window, an input position sees every period-th one.
+    const Index period = pass == Pass::kForward ? 1 : a.stride / std::gcd(a.stride, a.dilation);
+    terms *= ceil_div(a.kernel, period);
+  }
+  return terms;
+}
+
+// One channel per group leaves the lanes of the product nearly empty. A filter that is far larger than its
+// result has no pixels to fill them with either.
+template <class T>
+bool is_depthwise(const WeightGradient<T>& p, const Target& target) {
+  if (p.channels != 1 || p.groups == 1) return false;
+  const Index most =
+      p.most_scratch == 0 ? kMostDepthwiseScratch : std::min(p.most_scratch, kMostDepthwiseScratch);
+  return depthwise_gradient_cost(p, target).scratch_bytes <= most;
+}
+
+// Sets the scratch that one thread may take, and returns how many threads may run. How dw is cut decides its
+// bits, so that it must not see the number of threads: the cut is made for a fixed share of the limit.
+template <class T>
+int fit_weight_gradient(WeightGradient<T>& p, const CallOptions& options, const Target& target, int threads) {
+  constexpr Index kShares = 8;
+  if (options.max_workspace == 0) return threads;
+  p.most_scratch = std::max<Index>(1, options.max_workspace / kShares);
+  return threads_with_room(weight_gradient_cost(p, target).scratch_bytes, options, threads);
+}
+
+}  // namespace windrow

@@ -1,0 +1,32 @@
+// Rows of a result over one panel, tile by tile.
+#pragma once
+
+#include "base/types.hpp"
+#include "kernels/contract.hpp"
+
+namespace windrow {
+
+// `product` begins at the first of `rows` rows; the bias, if any, is that of the same row. Where a full tile
+// and a sliver would be left, two tiles share their rows: a sliver of one or two rows takes as long as one of
+// four.
+template <class T>
+void run_tiles(const KernelTable<T>& kernels, Product<T> product, Index rows, int vectors, const T* bias,
+               Index bias_stride) {
+  constexpr int kMaxRows = 16;  // of any target's tile
+  T tile_bias[kMaxRows];
+  const auto product_kernel = kernels.product;
+  const Index most = kernels.rows, a_row = product.a_row, c_row = product.c_row;
+  for (Index m = 0, some; m < rows; m += some) {
+    const Index left = rows - m;
+    some = left >= 2 * most ? most : left > most ? ceil_div(left, 2) : left;
+    if (bias) {
+      for (Index r = 0; r < some; ++r) tile_bias[r] = bias[(m + r) * bias_stride];
+      product.bias = tile_bias;
+    }
+    product_kernel(product, static_cast<int>(some), vectors);
+    product.a += some * a_row;
+    product.c += some * c_row;
+  }
+}
+
+}  // namespace windrow
