@@ -13,7 +13,7 @@ demo: $(VENV)/.demo
 	$(BIN)/windrow demo
 
 test: $(VENV)/.test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: $(VENV)/.lint
 	$(BIN)/ruff check .

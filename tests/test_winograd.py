@@ -175,6 +175,23 @@ def test_overflow_in_the_transforms_is_healed(target, dtype):
     np.testing.assert_array_equal(y, np.repeat(x[:, :1], 3, 1))
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_overflow_on_the_way_back_is_healed(target, dtype):
+    """Pixels ever nearer to the largest number: first their tiles' sums overflow, then the transforms do."""
+    rng = np.random.default_rng(3)
+    w = np.zeros((13, 16, 3, 3), dtype)
+    w[:, 0] = rng.integers(-1, 2, (13, 3, 3))
+    x = rng.integers(-4, 5, (1, 16, 24, 24)).astype(dtype)
+    options = {"padding": ((1, 1), (1, 1)), "groups": 1}
+    exact, bound = reference.conv(x, w, **options), y_bound(x, w, np.zeros(13, dtype), options)
+    assert np.abs(exact).max() < 100
+    for exponent in range(2, 12):
+        scale = np.ldexp(dtype(1), np.finfo(dtype).maxexp - exponent)
+        part = scale / 64  # no partial sum of x * part overflows, of its transforms more and more do
+        y = wr.conv(x * part, w, algorithm="winograd", **options)
+        assert_within(y / part, exact, bound)
+
+
 @pytest.mark.parametrize(
     ("w_shape", "options"),
     [

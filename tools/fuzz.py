@@ -15,8 +15,18 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for tests.tol
 
 from fuzzing.convolution import ConvolutionCase
 from fuzzing.patches import PatchesCase
+from fuzzing.pooling import PoolingCase
+from fuzzing.transposed import TransposedCase
 
-CASES = (ConvolutionCase, ConvolutionCase, PatchesCase)
+CASES = (
+    ConvolutionCase,
+    ConvolutionCase,
+    PatchesCase,
+    ConvolutionCase,
+    PoolingCase,
+    PatchesCase,
+    TransposedCase,
+)
 
 
 def main() -> None:

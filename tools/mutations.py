@@ -141,7 +141,6 @@ MUTATIONS = [
     ),
     *_in(
         "core/pack/strips.cpp",
-        ("return a >= 0 ? a / b : -((-a + b - 1) / b);", "return a / b;"),
         ("width_ = blocks.columns + last_shift - first_shift_;", "width_ = blocks.columns + last_shift;"),
         ("row_span_ = *high - *low + 1;", "row_span_ = *high - *low;"),
         ("place.rows = std::min(blocks_.rows, row_axis_.count - place.row);", "place.rows = blocks_.rows;"),
@@ -174,7 +173,7 @@ MUTATIONS = [
     ),
     *_in(
         "core/drivers/winograd.cpp",
-        ("mark = !(tiles[point * sizes_.tiles_point + i] * T{0} == T{0});", "mark = 0;"),
+        ("if (!finite) {", "if (finite) {"),
         ("for (Index& tap : axis.tap) tap += corner[i];", ""),
         ("bad[i] = 1;", "bad[i] = 0;"),
         tests=("tests/test_winograd.py",),
@@ -194,14 +193,13 @@ MUTATIONS = [
     ),
     *_in(
         "core/drivers/box.cpp",
-        ("if ((*this)[i].count == 0) return true;", ""),
         ("&& outer.source == inner.count * inner.source) {", ") {"),
         ("same = same && value[i] == value[0];", "same = true;"),
     ),
     *_in(
         "core/base/types.hpp",
         ("if (axis.kernel == 1 || axis.out == 0) axis.dilation = 1;", ""),
-        tests=("tests/test_large.py", "tests/test_convolution_errors.py", "tests/test_unfolding_errors.py"),
+        tests=("tests/test_convolution_errors.py", "tests/test_unfolding_errors.py"),
     ),
     # Threads, memory and calls
     *_in(

@@ -99,14 +99,15 @@ struct Geometry {
   explicit Geometry(Draw& draw, bool tiles = false) {
     groups = draw.of({1, 1, 1, 2, 3, 8});
     n = draw.of({0, 1, 1, 1, 2, 3});
-    c = groups * draw.of({0, 1, 1, 1, 2, 3, 4, 17});
-    k = groups * draw.of({0, 1, 1, 2, 3, 9, 17});
+    // Now and then more channels than a partial sum has, more filters or pixels than a block.
+    c = groups * draw.of({0, 1, 1, 1, 2, 3, 4, 17, 40});
+    k = groups * draw.of({0, 1, 1, 1, 2, 2, 3, 9, 9, 17, 220});
     const Index rank = tiles ? 2 : draw.of({1, 1, 2, 2, 2, 2, 3, 4});
     x = {n, c};
     w = {k, c / groups};
     y = {n, k};
     columns = {n, c};
-    const Index longest = rank == 1 ? 70 : rank == 2 ? (tiles ? 30 : 14) : 4;
+    const Index longest = rank == 1 ? 70 : rank == 2 ? (tiles ? 30 : draw.of({14, 14, 14, 60})) : 4;
     for (Index i = 0; i < rank; ++i) {
       WindowAxis axis;
       axis.kernel = draw.of({1, 1, 2, 3, 3, 5});

@@ -201,6 +201,10 @@ class Case:
             options["padding"] = self.random.choice(["same", "same_lower", "valid"])
         return options
 
+    def plain(self, options: dict[str, Any]) -> dict[str, Any]:
+        """The options as the reference takes them."""
+        return {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in options.items()}
+
     def spoil(self, options: dict[str, Any]) -> None:
         """Put nonsense into one option."""
         name = self.random.choice(list(options))

@@ -118,8 +118,7 @@ class ConvolutionCase(Case):
         self, result: Any, given: Any, options: dict[str, Any], extra: dict[str, Any], start: Any
     ) -> None:
         """Hold the result against the reference."""
-        for name, value in options.items():
-            options[name] = value.tolist() if isinstance(value, np.ndarray) else value
+        options = self.plain(options)
         with np.errstate(all="ignore"):
             try:
                 exact = getattr(reference, self.operation)(*given, **options)

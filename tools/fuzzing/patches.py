@@ -134,10 +134,6 @@ class PatchesCase(Case):
             return (numbers + 1j * self.rng.integers(-9, 10, shape)).astype(self.dtype)
         return numbers.astype(self.dtype)
 
-    def plain(self, options: dict[str, Any]) -> dict[str, Any]:
-        """The options as the reference takes them."""
-        return {name: v.tolist() if isinstance(v, np.ndarray) else v for name, v in options.items()}
-
     def layout(self) -> str:
         """Any permutation and grouping, sometimes of the axes one by one."""
         pick = self.random
