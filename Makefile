@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell git ls-files src examples core bindings CMakeLists.txt pyproject.toml 2>/dev/null)
 
-.PHONY: demo test lint format stubs fuzz seeded aarch64 asan tsan valgrind soak mutate wheel clean
+.PHONY: demo test lint format stubs docs fuzz seeded aarch64 asan tsan valgrind soak mutate wheel clean
 FUZZ := --seconds 600 --seed 0
 SEEDED := -- --cases 8000
 SOAK := --seconds 3600
@@ -29,6 +29,11 @@ format: $(VENV)/.lint
 
 stubs: $(VENV)/.test
 	$(BIN)/python tools/stubs.py
+
+# The documentation site, in docs/_build/html; a warning is an error.
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -W --keep-going -q docs docs/_build/html
+	@echo docs/_build/html/index.html
 
 # Arbitrary calls against the reference; a failure prints the seed that repeats it.
 fuzz: $(VENV)/.test
@@ -83,6 +88,10 @@ $(VENV)/.test: $(VENV)/.python $(SOURCES)
 
 $(VENV)/.build: $(VENV)/.python
 	$(BIN)/python -m pip install --quiet cmake ninja
+	@touch $@
+
+$(VENV)/.docs: $(VENV)/.test
+	$(BIN)/python -m pip install --quiet '.[docs]'
 	@touch $@
 
 $(VENV)/.lint: $(VENV)/.test

@@ -217,15 +217,7 @@ def limits(options: Namespace) -> int:
 
 def report(options: Namespace) -> int:
     document = results.read(options.file)
-    show = {
-        "conv": _report_conv,
-        "patches": _report_patches,
-        "pool": _report_pool,
-        "overhead": _report_overhead,
-        "networks": _report_networks,
-        "adapters": _report_adapters,
-    }
-    sys.stdout.write(show[document["kind"]](document, options.full) + "\n")
+    sys.stdout.write(markdown(document, options.full) + "\n")
     if options.plot and document["kind"] in ("conv", "patches"):
         {"conv": plot.conv, "patches": plot.patch}[document["kind"]](document, options.plot)
     return 0
@@ -266,6 +258,19 @@ def _report_networks(document: dict[str, Any], full: bool) -> str:
 
 def _report_adapters(document: dict[str, Any], full: bool) -> str:
     return f"{tables.machine(document)}\n\n{tables.adapters(document, '').markdown()}"
+
+
+def markdown(document: dict[str, Any], full: bool = False) -> str:
+    """A result as Markdown."""
+    show = {
+        "conv": _report_conv,
+        "patches": _report_patches,
+        "pool": _report_pool,
+        "overhead": _report_overhead,
+        "networks": _report_networks,
+        "adapters": _report_adapters,
+    }
+    return show[document["kind"]](document, full)
 
 
 COMMANDS = {

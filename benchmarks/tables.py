@@ -205,11 +205,11 @@ def machine(document: dict[str, Any]) -> str:
     about, settings = document["machine"], document["settings"]
     names = ", ".join(f"{name} {version}" for name, version in document["versions"].items())
     where = f"{about['cpu']} ({about['family']}), {settings.get('threads', 1)} thread(s)"
-    others = [cell["others"] for cell in document["cells"]]
-    noise = (
-        f"other processes took {median(others):.0%} of its cores (median over the cells)" if others else ""
-    )
-    return f"{where}, {document['created'][:10]}, commit {document['commit']}; {names}; {noise}"
+    others = [cell["others"] for cell in document["cells"] if "others" in cell]
+    parts = [f"{where}, {document['created'][:10]}, commit {document['commit']}", names]
+    if others:
+        parts.append(f"other processes took {median(others):.0%} of its cores (median over the cells)")
+    return "; ".join(parts)
 
 
 def overhead(document: dict[str, Any], title: str = "Tiny calls (microseconds)") -> Table:

@@ -167,12 +167,12 @@ def fold(
         sum divided by the summed weights (so "sum" and "mean" are the same). Floats and complex numbers only.
     uncovered : scalar
         The value of pixels that no window covers (with `window`: whose weights sum to 0).
-    out : array (N, C, *output_size), optional
+    out : array (N, C, output_size...), optional
         Written and returned; any strides, no memory shared with cols.
 
     Returns
     -------
-    array (N, C, *output_size) of cols' dtype in native byte order. Its bits do not depend on the layout,
+    array (N, C, output_size...) of cols' dtype in native byte order. Its bits do not depend on the layout,
     strides or threads: each pixel takes its terms in the row-major order of the window positions.
 
     Raises
