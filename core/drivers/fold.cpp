@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cassert>
+#include <cstdlib>
 #include <numeric>
 
 #include "drivers/fold_box.hpp"
@@ -11,6 +12,7 @@ namespace {
 
 // Bytes: sums stay in the first-level cache. Calibrated on benchmarks/shapes/patches.csv.
 constexpr Index kTotals = Index{200} << 10;
+constexpr Index kFetched = Index{16} << 10;  // of the columns of a plane
 
 // Columns with runs along n, c or a position: sums lie in the order of the columns, and a row of them is made
 // over all the taps that meet it, in registers.
@@ -78,8 +80,11 @@ class GatheredFold : FoldBoxes {
     if (a == inner_ && a < 2)
       return gather(w, a + 1, cols + start * p_.cols_strides[a], totals, points, sources);
     if (a < 2) {
-      for (Index u = 0; u < count; ++u)
-        gather(w, a + 1, cols + (start + u) * p_.cols_strides[a], totals + u * stride, points, sources);
+      for (Index u = 0; u < count; ++u) {
+        const char* part = cols + (start + u) * p_.cols_strides[a];
+        if (u + 1 < count) fetch(part + p_.cols_strides[a], std::abs(p_.cols_strides[a]));
+        gather(w, a + 1, part, totals + u * stride, points, sources);
+      }
       return;
     }
     const int i = a - 2;
@@ -110,6 +115,12 @@ class GatheredFold : FoldBoxes {
     }
     sources.rows.rows = 1;
     for (Index u = high; u < count; ++u) visit(u);
+  }
+
+  // The columns of a small plane are read tap by tap in runs too short for the hardware to run ahead.
+  static void fetch(const char* part, Index bytes) {
+    if (bytes > kFetched) return;
+    for (Index i = 0; i < bytes; i += Index{kAlignment}) __builtin_prefetch(part + i, 0, 2);
   }
 
   void gather_row(const Work& w, const char* cols, char* totals, Points& points, Sources& sources) const {
