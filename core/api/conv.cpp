@@ -6,6 +6,7 @@
 #include <numeric>
 #include <utility>
 
+#include "api/folded.hpp"
 #include "api/plans.hpp"
 #include "base/checked.hpp"
 #include "base/workspace.hpp"
@@ -142,12 +143,66 @@ void conv(const ConvShape& shape, ArrayView<const T> x, ArrayView<const T> w, Bi
   if (options.limits.on) limit_result(shape, y, options.limits, few);
 }
 
+// The products of a folded gradient, one after another; `at` is where those of this loop begin.
+template <class T>
+void run_folded(const FoldedGradient& f, std::size_t loop, const FoldedGradient::Loop& at,
+                ArrayView<const T> dy, ArrayView<const T> w, BiasView<const T> b, ArrayView<T> dx,
+                const CallOptions& options, const Target& target, const RunContext& context) {
+  if (loop == f.loops.size()) {
+    const BiasView<const T> bias{b.data ? b.data + at.bias : nullptr, f.bias_stride};
+    return conv_grad_input<T>(f.shape, {dy.data + at.dy, dy.strides}, {w.data + at.w, f.w_strides.data()},
+                              bias, {dx.data + at.dx, f.dx_strides.data()}, options, target, context);
+  }
+  FoldedGradient::Loop next = at;
+  const FoldedGradient::Loop& step = f.loops[loop];
+  for (Index i = 0; i < step.count; ++i) {
+    run_folded(f, loop + 1, next, dy, w, b, dx, options, target, context);
+    next.w += step.w;
+    next.dy += step.dy;
+    next.dx += step.dx;
+    next.bias += step.bias;
+  }
+}
+
+// Image by image, where the rows of the products do not lie evenly in dx.
+template <class T>
+void run_columns(const FoldedGradient& f, Index images, ArrayView<const T> dy, ArrayView<const T> w,
+                 ArrayView<T> dx, const CallOptions& options, const Target& target,
+                 const RunContext& context) {
+  Extents strides(f.dx_strides.size(), 1);
+  Index pitch = f.shape.c;
+  for (std::size_t i = f.shape.axes.size(); i-- > 0; pitch *= f.shape.axes[i].size) strides[2 + i] = pitch;
+  Scratch scratch;
+  T* columns = scratch.take<T>(pitch);
+  CallOptions fresh = options;
+  fresh.accumulate = false;
+  for (Index n = 0; n < images; ++n) {
+    conv_grad_input<T>(f.shape, {dy.data + n * dy.strides[0], dy.strides},
+                       {w.data + f.first.w, f.w_strides.data()}, {}, {columns, strides.data()}, fresh, target,
+                       context);
+    scatter_columns(f, columns, {dx.data + f.first.dx + n * dx.strides[0], dx.strides}, options.accumulate,
+                    context);
+  }
+}
+
 template <class T>
 void conv_grad_input(const ConvShape& shape, ArrayView<const T> dy, ArrayView<const T> w, BiasView<const T> b,
                      ArrayView<T> dx, const CallOptions& options, const Target& target,
                      const RunContext& context) {
   assert(holds_sizes(shape));
   const RunContext few = worth(context, flops_of(shape));
+  if (may_fold(options)) {
+    if (const auto folded =
+            fold_axes(shape, w.strides, dy.strides, dx.strides, b.stride, b.data != nullptr)) {
+      if (!options.accumulate && !folded->covers_all) fill_gradient(shape, b, dx, few);
+      if (!folded->rows.empty()) {
+        run_columns(*folded, shape.n, dy, w, dx, options, target, few);
+      } else if (folded->shape.c > 0) {
+        run_folded(*folded, 0, folded->first, dy, w, b, dx, options, target, context);
+      }
+      return spread_nan(shape, w, dx, few);
+    }
+  }
   if (const auto phases = plan_phases(shape, dy, w, b, dx, options, target, few.threads)) {
     const auto run = phases->blocks.strips ? run_phase_strips<T> : run_phase_product<T>;
     return run(phases->product, phases->blocks, target, few);

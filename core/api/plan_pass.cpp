@@ -1,4 +1,5 @@
 // What a pass would do, for explain.
+#include "api/folded.hpp"
 #include "api/plans.hpp"
 #include "api/small_calls.hpp"
 #include "base/checked.hpp"
@@ -148,11 +149,31 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
                            {nullptr, y_strides.data()}));
     return plan;
   }
-  const ArrayView<const T> dy{nullptr, y_strides.data()}, w{nullptr, w_strides.data()};
-  const ArrayView<T> dx{nullptr, x_strides.data()};
-  const auto phases = small ? std::nullopt : plan_phases<T>(s, dy, w, {}, dx, options, target, threads);
+  ConvShape shape = s;
+  Extents dx_strides = x_strides, factor_strides = w_strides;
+  Index products = 1;
+  const auto folded = may_fold(options)
+                          ? fold_axes(s, w_strides.data(), y_strides.data(), x_strides.data(), 1, false)
+                          : std::nullopt;
+  if (folded) {
+    shape = folded->shape;
+    factor_strides = folded->w_strides;
+    dx_strides = folded->dx_strides;
+    for (const FoldedGradient::Loop& loop : folded->loops) products *= loop.count;
+    if (!folded->rows.empty()) {
+      products = s.n;
+      dx_strides[1] = 1;
+      Index pitch = shape.c;
+      for (std::size_t i = shape.axes.size(); i-- > 0; pitch *= shape.axes[i].size) dx_strides[2 + i] = pitch;
+      plan.shared_bytes = pitch * tile.bytes;
+    }
+  }
+  const ArrayView<const T> dy{nullptr, y_strides.data()}, w{nullptr, factor_strides.data()};
+  const ArrayView<T> dx{nullptr, dx_strides.data()};
+  const auto phases = small ? std::nullopt : plan_phases<T>(shape, dy, w, {}, dx, options, target, threads);
   if (!phases) {
-    for_each_phase<T>(s, dy, w, dx, false, add);
+    for_each_phase<T>(shape, dy, w, dx, false, add);
+    plan.pieces *= products;
     return plan;
   }
   const WindowProduct<T>& all = phases->product.all;
@@ -162,7 +183,7 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
   plan.block_pixels =
       blocks.strips ? blocks.strip.rows * blocks.strip.columns : blocks.panels * tile.columns();
   plan.block_rows = blocks.strips ? all.rows : blocks.rows;
-  plan.pieces = phase_pieces(all.grid, phase_size(phases->product), blocks, tile);
+  plan.pieces = products * phase_pieces(all.grid, phase_size(phases->product), blocks, tile);
   plan.scratch_bytes = phases->scratch;
   return plan;
 }

@@ -38,6 +38,12 @@ inline int threads_with_room(Index scratch, const CallOptions& options, int thre
   return static_cast<int>(std::min<Index>(threads, options.max_workspace / scratch));
 }
 
+// Folding is a plan of its own, like that of a limited workspace, under which nothing may be written before
+// it is known to suffice.
+inline bool may_fold(const CallOptions& options) {
+  return options.max_workspace == 0 && options.algorithm != Algorithm::kWinograd;
+}
+
 // How a product over windows will run: one of the three drivers with its blocks.
 struct ProductPlan {
   std::optional<FilterBlocks> filters;
