@@ -48,7 +48,8 @@ aarch64: $(VENV)/.build
 
 # The tests and the fuzzer with every access to memory checked, and the tests of threads with every race.
 asan: $(VENV)/.test
-	$(BIN)/python tools/sanitized.py address,undefined -m pytest --capture=sys tests --deselect tests/test_import.py
+	$(BIN)/python tools/sanitized.py address,undefined -m pytest --numprocesses auto --dist worksteal --capture=sys \
+	    tests --deselect tests/test_import.py
 	$(BIN)/python tools/sanitized.py address,undefined tools/fuzz.py --seconds 60
 
 tsan: $(VENV)/.test

@@ -451,6 +451,15 @@ def test_workspace_does_not_grow_with_the_batch_nor_with_use():
         assert _core.workspace_bytes() <= 8 * MIB + 32 * MIB
 
 
+def test_a_call_that_took_several_blocks_leaves_none():
+    """The next one gets a single block of the size that was needed."""
+    x, w = np.ones((1, 64, 56, 56), np.float32), np.ones((64, 64, 3, 3), np.float32)
+    with wr.num_threads(1):
+        assert call_workspace(lambda: wr.conv_grad_weight(x, x, w.shape, padding=1)) == 0
+        wr.conv_grad_weight(x, x, w.shape, padding=1)
+        assert 0 < _core.workspace_bytes() <= 8 * MIB
+
+
 @pytest.mark.skipif(sanitized, reason="sanitizers need the address space that is taken away here")
 def test_refused_scratch_memory_is_a_memory_error():
     source = """

@@ -76,7 +76,11 @@ MUTATIONS = [
     *_in(
         "core/kernels/transpose.hpp",
         ("j0 + kBlock < t.columns ? j0 + kBlock : t.columns", "j0 + kBlock"),
-        ("t.source[j * t.source_row + i]", "t.source[j * t.source_row + j]"),
+        (
+            "          t.target[i * t.target_row + j] = t.source[j * t.source_row + i];",
+            "          t.target[i * t.target_row + j] = t.source[j * t.source_row + j];",
+        ),
+        ("for (std::ptrdiff_t i = t.rows; i < all.rows; ++i)", "for (std::ptrdiff_t i = t.rows; false; ++i)"),
     ),
     *_in(
         "core/kernels/move.hpp",
@@ -198,7 +202,7 @@ MUTATIONS = [
     ),
     *_in(
         "core/base/types.hpp",
-        ("if (axis.kernel == 1 || axis.out == 0) axis.dilation = 1;", ""),
+        ("if (axis.out < 2 && axis.stride > farthest) axis.stride = farthest + 1;", ""),
         tests=("tests/test_convolution_errors.py", "tests/test_unfolding_errors.py"),
     ),
     # Threads, memory and calls
@@ -214,10 +218,6 @@ MUTATIONS = [
         "core/base/workspace.cpp",
         ("std::erase(registry().arenas, &arena);", ""),
         ("if (blocks_.size() > 1) free_blocks();", ""),
-        (
-            "void after_fork() { taken_.store(depth_ > 0, std::memory_order_relaxed); }",
-            "void after_fork() {}",
-        ),
         ("  g_registry.store(new Registry, std::memory_order_release);\n  Arena& mine", "  Arena& mine"),
         tests=THREADS,
     ),

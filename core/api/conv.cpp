@@ -8,7 +8,6 @@
 
 #include "api/folded.hpp"
 #include "api/plans.hpp"
-#include "base/checked.hpp"
 #include "base/workspace.hpp"
 #include "drivers/bias_gradient.hpp"
 #include "drivers/filter_product.hpp"
@@ -136,7 +135,7 @@ void limit_result(const ConvShape& s, ArrayView<T> y, const Limits& limits, cons
 template <class T>
 void conv(const ConvShape& shape, ArrayView<const T> x, ArrayView<const T> w, BiasView<const T> b,
           ArrayView<T> y, const CallOptions& options, const Target& target, const RunContext& context) {
-  assert(holds_sizes(shape));
+  assert(shape.holds());
   const RunContext few = worth(context, flops_of(shape));
   const WindowProduct<T> product = forward_product(shape, x, w, b, y);
   if (!run_if_winograd(shape, product, options, target, few)) run_product(product, options, target, few);
@@ -189,7 +188,7 @@ template <class T>
 void conv_grad_input(const ConvShape& shape, ArrayView<const T> dy, ArrayView<const T> w, BiasView<const T> b,
                      ArrayView<T> dx, const CallOptions& options, const Target& target,
                      const RunContext& context) {
-  assert(holds_sizes(shape));
+  assert(shape.holds());
   const RunContext few = worth(context, flops_of(shape));
   if (may_fold(options)) {
     if (const auto folded =
@@ -227,7 +226,7 @@ void conv_grad_input(const ConvShape& shape, ArrayView<const T> dy, ArrayView<co
 template <class T>
 void conv_grad_weight(const ConvShape& shape, ArrayView<const T> dy, ArrayView<const T> x, ArrayView<T> dw,
                       const CallOptions& options, const Target& target, const RunContext& context) {
-  assert(holds_sizes(shape));
+  assert(shape.holds());
   WeightGradient<T> problem = weight_gradient(shape, dy, x, dw, options.accumulate);
   RunContext few = worth(context, flops_of(shape));
   few.threads = fit_weight_gradient(problem, options, target, few.threads);

@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "base/checked.hpp"
 #include "base/parallel.hpp"
 #include "base/types.hpp"
 #include "dispatch/targets.hpp"
@@ -35,6 +36,13 @@ struct CallOptions {
 struct ConvShape {
   Index n = 0, c = 0, k = 0, groups = 1;
   std::vector<WindowAxis> axes;
+
+  bool holds() const {
+    return groups > 0 && c % groups == 0 && k % groups == 0 && holds_positions(axes) &&
+           holds_product({n, c}, axes, {&WindowAxis::size}) &&
+           holds_product({k, c / groups}, axes, {&WindowAxis::kernel}) &&
+           holds_product({n, k}, axes, {&WindowAxis::out});
+  }
 };
 
 // An array of (images, channels, spatial...) or (rows, channels, taps...). Strides are in elements, any sign.

@@ -2,7 +2,6 @@
 #include "api/folded.hpp"
 #include "api/plans.hpp"
 #include "api/small_calls.hpp"
-#include "base/checked.hpp"
 #include "drivers/small_gradient.hpp"
 #include "drivers/small_product.hpp"
 
@@ -24,13 +23,6 @@ Extents channels_last_strides(Index b, const Extents& spatial) {
   for (std::size_t i = spatial.size(); i-- > 0; all *= spatial[i]) strides[2 + i] = all;
   strides[0] = all;
   return strides;
-}
-
-[[maybe_unused]] bool holds_sizes(const ConvShape& s) {
-  return s.groups > 0 && s.c % s.groups == 0 && s.k % s.groups == 0 && holds_positions(s.axes) &&
-         holds_product({s.n, s.c}, s.axes, {&WindowAxis::size}) &&
-         holds_product({s.k, s.c / s.groups}, s.axes, {&WindowAxis::kernel}) &&
-         holds_product({s.n, s.k}, s.axes, {&WindowAxis::out});
 }
 
 }  // namespace
