@@ -77,6 +77,11 @@ def common_float(operands: Mapping[str, Array | None]) -> np.dtype[Any]:
     return dtype.newbyteorder("=")
 
 
+def converts(*operands: Array) -> bool:
+    """Whether conv and its gradients take these dtypes by way of another (`converted.py`)."""
+    return all(a.dtype.name in ("float16", "bfloat16", "complex64", "complex128") for a in operands)
+
+
 def _refuse_dtype(name: str, dtype: np.dtype[Any], operands: Mapping[str, Array | None]) -> None:
     text = f"{name}: expected float32 or float64, got {dtype}"
     if dtype.kind == "c":

@@ -14,7 +14,16 @@ import numpy as np
 from . import _core
 from ._core import grad_bias, known_conv, known_grad_input, known_grad_weight, remember
 from .arguments import int_argument, shape_argument, show
-from .arrays import Array, as_operand, check_out, common_float, is_channels_last, is_native, native
+from .arrays import (
+    Array,
+    as_operand,
+    check_out,
+    common_float,
+    converts,
+    is_channels_last,
+    is_native,
+    native,
+)
 from .borders import is_plain
 from .geometry import CACHED, ConvGeometry, check_shape, conv_geometry
 
@@ -44,6 +53,7 @@ def conv(
     fill: Any = 0,
     algorithm: str = "auto",
     max_workspace: int | None = None,
+    accumulator: Any = None,
     out: Array | None = None,
 ) -> Array:
     """Convolve images with filters, as deep learning defines it (cross-correlation: no flip).
@@ -58,7 +68,8 @@ def conv(
     Parameters
     ----------
     x : array (N, C, spatial...), float32 or float64
-        Images. Any strides; a channels-last array is read as it lies and makes y channels-last.
+        Images. Any strides; a channels-last array is read as it lies and makes y channels-last. float16 and
+        bfloat16 (of ml_dtypes) are summed in float32 and rounded once; complex numbers are taken too.
     w : array (K, C / groups, kernel...), same dtype
         Filters.
     b : array (K,), same dtype, optional
@@ -78,6 +89,9 @@ def conv(
         problem has it) chooses by the shape of one image. `explain` tells which it is.
     max_workspace : int, optional
         Bytes of scratch memory that the call may use, all threads together.
+    accumulator : {int32, int64}, optional
+        For x and w (and b) of integers up to 32 bits: y has this dtype and is exact. Sums that it cannot hold
+        raise an OverflowError.
     out : array (N, K, output...), optional
         Written and returned; any strides, no memory shared with an input.
 
@@ -120,12 +134,22 @@ def conv(
             "algorithm": algorithm, "max_workspace": max_workspace,
         }  # fmt: skip
         return bordered.conv(x, w, b, options, mode, out)
-    if max_workspace is None and algorithm == "auto":
+    if max_workspace is None and algorithm == "auto" and accumulator is None:
         y = known_conv(x, w, b, stride, padding, dilation, groups, out)
         if y is not None:
             return y
     x, w = as_operand("x", x), as_operand("w", w)
     b = None if b is None else as_operand("b", b)
+    if accumulator is not None or converts(x, w):
+        from . import converted  # noqa: PLC0415 - it needs this module
+
+        options = {
+            "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
+            "algorithm": algorithm, "max_workspace": max_workspace,
+        }  # fmt: skip
+        if accumulator is not None:
+            return converted.conv_integers(x, w, b, options, accumulator, out)
+        return converted.conv(x, w, b, options, out)
     dtype = common_float({"x": x, "w": w, "b": b})
     geometry = conv_geometry(x.shape, w.shape, stride, padding, dilation, groups)
     if b is not None:
@@ -194,6 +218,14 @@ def conv_backward(
         return bordered.conv_backward(dy, x, w, options, mode, needs)
     wanted = _checked_needs(needs)
     dy, x, w = as_operand("dy", dy), as_operand("x", x), as_operand("w", w)
+    if converts(dy, x, w):
+        from . import converted  # noqa: PLC0415 - it needs this module
+
+        options = {
+            "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
+            "algorithm": algorithm, "max_workspace": max_workspace,
+        }  # fmt: skip
+        return converted.conv_backward(dy, x, w, options, needs)
     common_float({"dy": dy, "x": x, "w": w})
     geometry = conv_geometry(x.shape, w.shape, stride, padding, dilation, groups)
     check_shape("dy", dy.shape, geometry.y_shape)
@@ -268,6 +300,15 @@ def conv_grad_input(
         if dx is not None:
             return dx
     dy, w = as_operand("dy", dy), as_operand("w", w)
+    if converts(dy, w):
+        from . import converted  # noqa: PLC0415 - it needs this module
+
+        options = {
+            "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
+            "algorithm": algorithm, "max_workspace": max_workspace,
+        }  # fmt: skip
+        shape, last = shape_argument("x_shape", x_shape), is_channels_last(dy)
+        return converted.conv_grad_input(dy, w, shape, options, out, accumulate, last)
     common_float({"dy": dy, "w": w})
     x_shape = shape_argument("x_shape", x_shape)
     geometry = conv_geometry(x_shape, w.shape, stride, padding, dilation, groups, x_name="x_shape")
@@ -334,6 +375,15 @@ def conv_grad_weight(
         if dw is not None:
             return dw
     dy, x = as_operand("dy", dy), as_operand("x", x)
+    if converts(dy, x):
+        from . import converted  # noqa: PLC0415 - it needs this module
+
+        options = {
+            "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
+            "algorithm": algorithm, "max_workspace": max_workspace,
+        }  # fmt: skip
+        shape = shape_argument("w_shape", w_shape)
+        return converted.conv_grad_weight(dy, x, shape, options, out, accumulate)
     dtype = common_float({"dy": dy, "x": x})
     w_shape = shape_argument("w_shape", w_shape)
     geometry = conv_geometry(x.shape, w_shape, stride, padding, dilation, groups, w_name="w_shape")
