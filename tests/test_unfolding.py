@@ -450,6 +450,58 @@ def test_sums_of_windows_have_the_bits_of_any_other_order(target, shape, kernel,
                 assert raw(got) == expected
 
 
+@pytest.mark.parametrize("item", ["i1", "f2", "f4", "f8", "c16", "V3"])
+@pytest.mark.parametrize(
+    ("shape", "kernel", "options"),
+    [
+        ((2, 3, 32, 48), 16, {"stride": 16}),
+        ((3, 2, 37, 50), (4, 7), {"stride": (5, 7)}),  # pixels between the windows and after them
+        ((2, 2, 24, 30), (4, 5), {"dilation": (6, 6), "stride": 1}),  # taps as far apart as there are windows
+        ((5, 70, 9, 11), 1, {}),
+        ((2, 3, 6000), 3, {"stride": 3}),
+        ((40, 3, 4, 6, 4), 2, {"stride": 2}),
+    ],
+)
+def test_windows_that_share_no_pixel(target, shape, kernel, options, item):
+    """Moved in one step, in blocks, where the others are packed; sums begin at +0 all the same."""
+    rng = np.random.default_rng(5)
+    x = random_bytes(rng, shape, item)
+    for layout in DEFAULTS:
+        expected = reference.im2col(x, kernel, layout=layout, **options)
+        for threads in (1, 3):
+            with wr.num_threads(threads):
+                cols = wr.im2col(x[::-1], kernel, layout=layout, **options)
+                assert raw(wr.im2col(x, kernel, layout=layout, **options)) == raw(expected)
+        assert raw(cols) == raw(reference.im2col(x[::-1], kernel, layout=layout, **options))
+        if item == "V3":
+            continue
+        for reduce in ("sum", "max") if np.dtype(item).kind != "c" else ("sum",):
+            args = (expected, shape, kernel)
+            got = wr.col2im(*args, layout=layout, reduce=reduce, **options)
+            right = reference.col2im(*args, layout=layout, reduce=reduce, **options)
+            np.testing.assert_array_equal(got, right)
+            if np.dtype(item).kind == "f":
+                numbers = ~np.isnan(right)
+                np.testing.assert_array_equal(np.signbit(got)[numbers], np.signbit(right)[numbers])
+
+
+@pytest.mark.parametrize("layout", DEFAULTS)
+def test_windows_that_share_no_pixel_beyond_the_caches(target, layout):
+    x = random_bytes(np.random.default_rng(6), (5, 3, 512, 272), "u8")  # 16.7 MB
+    expected = raw(x)
+    cols = reference.im2col(x, 16, stride=16, layout=layout)
+    memory = np.full(x.size + 9, 77, "u8")
+    for start in (0, 3):
+        out = memory[start : start + x.size].reshape(cols.shape)
+        wr.im2col(x, 16, stride=16, layout=layout, out=out)
+        assert (out == cols).all()
+        image = memory[start : start + x.size].reshape(x.shape)
+        assert raw(wr.col2im(cols, x.shape, 16, stride=16, layout=layout, out=image)) == expected
+        assert (memory[:start] == 77).all()
+        assert (memory[start + x.size :] == 77).all()
+        memory[:] = 77
+
+
 def test_the_fast_lane_gives_what_the_checks_give():
     x = np.random.default_rng(0).integers(0, 9, (2, 3, 6, 7))
     for layout, kernel in itertools.product(DEFAULTS, [2, (2, 3)]):

@@ -40,7 +40,8 @@ void Box::merge() {
   if (size_ > 0) size_ = last + 1;
 }
 
-void copy_box(const PatchKernels& kernels, Index item, char* target, const char* source, Box box) {
+void copy_box(const PatchKernels& kernels, Index item, char* target, const char* source, Box box,
+              WalkBy walk) {
   if (box.empty()) return;
   box.sort_by_target();
   box.merge();
@@ -51,9 +52,14 @@ void copy_box(const PatchKernels& kernels, Index item, char* target, const char*
     int inner = box.size() - 1;
     for (int i = inner; i-- > 0;)
       if (std::abs(box[i].source) < std::abs(box[inner].source)) inner = i;
-    if (std::abs(column.source) <= std::abs(box[inner].source)) inner = box.size() - 1;
+    if (walk == WalkBy::kTarget && std::abs(column.source) <= std::abs(box[inner].source))
+      inner = box.size() - 1;
     row = box.take(inner);
   }
+  if (walk == WalkBy::kSource)
+    for (int i = 1; i < box.size(); ++i)
+      for (int j = i; j > 0 && std::abs(box[j - 1].source) < std::abs(box[j].source); --j)
+        std::swap(box[j - 1], box[j]);
   Move move{.target = target,
             .source = source,
             .target_row = row.target,

@@ -68,8 +68,12 @@ void for_each_point(const Box& box, int axes, Body&& body) {
   }
 }
 
+// Whose order of memory a copy follows: that of the side that is not in the caches.
+enum class WalkBy { kTarget, kSource };
+
 // target[...] = source[...] over the box.
-void copy_box(const PatchKernels& kernels, Index item, char* target, const char* source, Box box);
+void copy_box(const PatchKernels& kernels, Index item, char* target, const char* source, Box box,
+              WalkBy walk = WalkBy::kTarget);
 
 // target[...] = one value over the box (source strides are not used).
 void fill_box(const PatchKernels& kernels, Index item, char* target, const char* value, Box box);

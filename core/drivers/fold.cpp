@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "drivers/fold_box.hpp"
+#include "drivers/permuted.hpp"
 
 namespace windrow {
 namespace {
@@ -181,6 +182,7 @@ void run_fold(const Fold& problem, const Target& target, const RunContext& conte
   if (shape.n == 0 || shape.c == 0) return;
   for (const WindowAxis& axis : shape.axes)
     if (axis.size == 0) return;
+  if (fold_permuted(problem, target, context)) return;
   GatheredFold gathered(problem, target);
   if (gathered.serves()) return gathered.run(context);
   if (!fold_windows(problem, target, context)) fold_turned(problem, target, context);

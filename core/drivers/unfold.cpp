@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "base/workspace.hpp"
+#include "drivers/permuted.hpp"
 #include "drivers/streamed.hpp"
 
 namespace windrow {
@@ -351,6 +352,7 @@ void run_unfold(const Unfold& problem, const Target& target, const RunContext& c
   if (shape.n == 0 || shape.c == 0) return;
   for (const WindowAxis& axis : shape.axes)
     if (axis.out == 0) return;
+  if (unfold_permuted(problem, target, context)) return;
   Unfolder unfolder(problem, target);
   if (unfolder.fits()) {
     unfolder.run(context);

@@ -330,8 +330,9 @@ def fold(
         sums = fold_back(padded, edge)
         if reduce == "mean":
             # NumPy's division of a complex number by a real one is not that of its parts.
+            divisor = np.maximum(covered, 1).astype(unfolding.total_dtype(dtype))
             for parts in (sums.real, sums.imag) if dtype.kind == "c" else (sums,):
-                parts /= np.maximum(covered, 1).astype(unfolding.total_dtype(dtype))
+                np.divide(parts, divisor, out=parts)
         with np.errstate(over="ignore"):
             x[part] = np.where(covered == 0, value, sums)
     return x if out is None else out
