@@ -342,3 +342,19 @@ def test_nothing_is_written_on_an_error():
 def test_the_limit_of_scratch_memory_is_the_calls():
     y = wr.conv_transpose(X, W, stride=2)
     np.testing.assert_array_equal(wr.conv_transpose(X, W, stride=2, max_workspace=200_000), y)
+
+
+def test_explain_is_the_plan_of_the_input_gradient():
+    plan = wr.explain("conv_transpose", (2, 8, 7, 6), (8, 4, 3, 3), stride=2, padding=1).as_dict()
+    gradient = wr.explain("conv_grad_input", (2, 4, 13, 11), (8, 4, 3, 3), stride=2, padding=1).as_dict()
+    assert (
+        plan["y_shape"]
+        == wr.conv_transpose(np.ones((2, 8, 7, 6)), np.ones((8, 4, 3, 3)), stride=2, padding=1).shape
+    )
+    assert (plan["operation"], plan["x_shape"]) == ("conv_transpose", (2, 8, 7, 6))
+    assert (plan["x_bytes"], plan["y_bytes"]) == (gradient["y_bytes"], gradient["x_bytes"])
+    same = set(plan) - {"operation", "x_shape", "y_shape", "x_bytes", "y_bytes"}
+    assert {name: plan[name] for name in same} == {name: gradient[name] for name in same}
+    assert str(wr.explain("conv_transpose", (2, 8, 7, 6), (8, 4, 3, 3))).startswith(
+        "operation  conv_transpose of x"
+    )

@@ -86,7 +86,9 @@ def parser() -> argparse.ArgumentParser:
         description="What a call would do, without doing it: algorithm, kernel, blocks, FLOPs, bytes.",
         epilog="example: windrow explain conv 1x64x56x56 128x64x3x3 --stride 2 --padding 0:1,1:1",
     )
-    explain.add_argument("operation", help="conv, conv_grad_input, conv_grad_weight or unfold")
+    explain.add_argument(
+        "operation", help="conv, conv_grad_input, conv_grad_weight, conv_transpose or unfold"
+    )
     explain.add_argument("x_shape", type=sizes, metavar="X", help="shape of x, such as 1x64x56x56")
     explain.add_argument(
         "w_shape", type=sizes, metavar="W", help="shape of w, such as 128x64x3x3; for unfold kernel_size"

@@ -8,9 +8,9 @@ import numpy as np
 from .arguments import int_argument, shape_argument, show
 from .config import get_num_threads
 from .convolution import _checked_options, prepared
-from .geometry import conv_geometry
+from .geometry import conv_geometry, transposed_geometry
 
-OPERATIONS = ("conv", "conv_grad_input", "conv_grad_weight")
+OPERATIONS = ("conv", "conv_grad_input", "conv_grad_weight", "conv_transpose")
 MEMORY_FORMATS = ("channels_first", "channels_last")
 
 
@@ -66,13 +66,14 @@ def explain(
     max_workspace: int | None = None,
     threads: int | None = None,
 ) -> Plan:
-    """Tell what a call of conv or of one of its gradients would do on this machine.
+    """Tell what a call of conv, of one of its gradients or of conv_transpose would do on this machine.
 
     Parameters
     ----------
-    operation : {"conv", "conv_grad_input", "conv_grad_weight"}
+    operation : {"conv", "conv_grad_input", "conv_grad_weight", "conv_transpose"}
     x_shape, w_shape : sequence of int
-        (N, C, spatial...) and (K, C / groups, kernel...).
+        (N, C, spatial...) and (K, C / groups, kernel...); for conv_transpose (C, K / groups, kernel...). Its
+        plan is that of the input gradient that it is, with no output_padding.
     dtype : float32 or float64
     memory_format : {"channels_first", "channels_last"}
         Of x (for the gradients, of x and dy).
@@ -99,25 +100,36 @@ def explain(
         )
     kind = _dtype(dtype)
     count = get_num_threads() if threads is None else int_argument("threads", threads, 1)
-    geometry = conv_geometry(
-        shape_argument("x_shape", x_shape),
-        shape_argument("w_shape", w_shape),
-        stride, padding, dilation, groups, x_name="x_shape", w_name="w_shape",
-    )  # fmt: skip
+    shapes = shape_argument("x_shape", x_shape), shape_argument("w_shape", w_shape)
+    transposed = operation == "conv_transpose"
+    if transposed:
+        geometry = transposed_geometry(*shapes, stride, padding, dilation, groups)
+    else:
+        geometry = conv_geometry(
+            *shapes, stride, padding, dilation, groups, x_name="x_shape", w_name="w_shape"
+        )
+    # What is x here: of a transposed convolution, what would be dy.
+    x, y = geometry.x_shape, geometry.y_shape
+    given, result = (y, x) if transposed else (x, y)
     number, limit = _checked_options(algorithm, max_workspace, geometry)
     core = prepared(geometry).plan(
-        operation, kind == np.float64, memory_format == "channels_last", count, limit, number
+        "conv_grad_input" if transposed else operation,
+        kind == np.float64,
+        memory_format == "channels_last",
+        count,
+        limit,
+        number,
     )
     size = {
         name: kind.itemsize * int(np.prod(shape, dtype=object))
-        for name, shape in [("x", geometry.x_shape), ("w", geometry.w_shape), ("y", geometry.y_shape)]
+        for name, shape in [("x", given), ("w", geometry.w_shape), ("y", result)]
     }
     windows = geometry.windows
     facts = {
         "operation": operation,
-        "x_shape": geometry.x_shape,
+        "x_shape": given,
         "w_shape": geometry.w_shape,
-        "y_shape": geometry.y_shape,
+        "y_shape": result,
         "dtype": kind.name,
         "memory_format": memory_format,
         "padding": windows.padding,

@@ -286,14 +286,6 @@ def check_lp_pool(geometry: Geometry, dtype: np.dtype[Any]) -> tuple[float, floa
     return error_of_sum(wr.lp_pool(x, w.shape[2:], **window), exact, exact, prod(w.shape[2:]))
 
 
-def check_global_avg_pool(geometry: Geometry, dtype: np.dtype[Any]) -> tuple[float, float]:
-    """A mean is a sum over all pixels, divided once."""
-    x, *_ = operands(geometry, dtype)
-    exact = reference.global_avg_pool(x, dtype=np.longdouble)
-    sizes = reference.global_avg_pool(np.abs(x), dtype=np.longdouble)
-    return error_of_sum(wr.global_avg_pool(x), exact, sizes, prod(x.shape[2:]))
-
-
 def check_conv_grad_bias(geometry: Geometry, dtype: np.dtype[Any]) -> tuple[float, float]:
     """An entry of db is a sum over images and positions."""
     _, _, dy, _ = operands(geometry, dtype)
@@ -313,5 +305,4 @@ OPERATIONS: dict[str, Callable[[Geometry, np.dtype[Any]], tuple[float, float]]] 
     "max_pool": check_max_pool,
     "avg_pool": check_avg_pool,
     "lp_pool": check_lp_pool,
-    "global_avg_pool": check_global_avg_pool,
 }

@@ -12,6 +12,8 @@ import numpy as np
 from .. import layers
 from ..bilinear import conv_double_backward, conv_jvp
 from ..convolution import conv, conv_backward, conv_grad_bias, conv_grad_input, conv_grad_weight
+from ..lp_pooling import lp_pool, lp_pool_backward
+from ..pooling import avg_pool, avg_pool_backward, max_pool_backward, max_pool_with_indices
 from ..transposed import conv_transpose, conv_transpose_backward
 from ..unfolding import col2im, fold, im2col, unfold
 from .accept import Array
@@ -319,6 +321,52 @@ def _col2im(geometry: Geometry, dtype: np.dtype[Any], rng: np.random.Generator) 
     return Operation(forward, backward, (cols,), {"cols": "ck ln"})
 
 
+def _distinct(geometry: Geometry, dtype: np.dtype[Any], rng: np.random.Generator) -> Array:
+    """Numbers no two of which are near each other, and none near 0: norms and maxima have kinks there."""
+    size = int(np.prod(geometry.x_shape))
+    values = (1 + rng.permutation(size) / size) * rng.choice([-1, 1], size)
+    distinct: Array = values.reshape(geometry.x_shape).astype(dtype)
+    return distinct
+
+
+def _max_pool(geometry: Geometry, dtype: np.dtype[Any], rng: np.random.Generator) -> Operation:
+    kernel, options = _patch_options(geometry)
+
+    def forward(x: Array) -> Array:
+        y, indices = max_pool_with_indices(x, kernel, **options)
+        return np.where(indices < 0, 0, y)  # a window without a pixel is -inf, whatever x is
+
+    def backward(dy: Array, x: Array) -> Array:
+        return max_pool_backward(dy, max_pool_with_indices(x, kernel, **options).indices, x.shape)
+
+    return Operation(forward, backward, (_distinct(geometry, dtype, rng),), _axes(geometry))
+
+
+def _avg_pool(geometry: Geometry, dtype: np.dtype[Any], rng: np.random.Generator) -> Operation:
+    kernel, options = _patch_options(geometry)
+    options["count_include_pad"] = False
+
+    def forward(x: Array) -> Array:
+        return avg_pool(x, kernel, **options)
+
+    def backward(dy: Array, x: Array) -> Array:
+        return avg_pool_backward(dy, x.shape, kernel, **options)
+
+    return Operation(forward, backward, _draw(rng, dtype, geometry.x_shape), _axes(geometry))
+
+
+def _lp_pool(geometry: Geometry, dtype: np.dtype[Any], rng: np.random.Generator) -> Operation:
+    kernel, options = _patch_options(geometry)
+
+    def forward(x: Array) -> Array:
+        return lp_pool(x, kernel, 3, **options)
+
+    def backward(dy: Array, x: Array) -> Array:
+        return lp_pool_backward(dy, x, kernel, 3, **options)
+
+    return Operation(forward, backward, (_distinct(geometry, dtype, rng),), _axes(geometry))
+
+
 OPERATIONS: dict[str, Callable[[Geometry, np.dtype[Any], np.random.Generator], Operation]] = {
     "conv": _conv,
     "conv_grad_input": _conv_grad_input,
@@ -333,4 +381,7 @@ OPERATIONS: dict[str, Callable[[Geometry, np.dtype[Any], np.random.Generator], O
     "fold, mean": _fold_mean,
     "im2col": _im2col,
     "col2im": _col2im,
+    "max_pool": _max_pool,
+    "avg_pool": _avg_pool,
+    "lp_pool": _lp_pool,
 }
