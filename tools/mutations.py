@@ -218,7 +218,6 @@ MUTATIONS = [
         "core/base/workspace.cpp",
         ("std::erase(registry().arenas, &arena);", ""),
         ("if (blocks_.size() > 1) free_blocks();", ""),
-        ("  g_registry.store(new Registry, std::memory_order_release);\n  Arena& mine", "  Arena& mine"),
         tests=THREADS,
     ),
     *_in(
