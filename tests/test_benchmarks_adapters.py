@@ -43,3 +43,17 @@ def test_a_library_that_is_missing_is_said():
 
     [cell] = adapters.run([adapters.Case("zeros", "slow", make)], METHOD)
     assert cell == {"layer": "zeros", "skipped": "slow: No module named 'slow'"}
+
+
+def test_a_volume_larger_than_memory_goes_through_in_blocks(monkeypatch, tmp_path, capsys):
+    pytest.importorskip("dask.array")
+    pytest.importorskip("zarr")
+    larger = pytest.importorskip("benchmarks.larger")
+    monkeypatch.setattr(larger, "BLOCK", (4, 8, 8))
+    found = larger.run(tmp_path, 8 * 4 * 4 * 32 * 32, 2)
+    assert found["shape"] == (1, 4, 8, 32, 32)
+    assert list(found["steps"]) == ["write x", "y", "dx", "dw"]
+    arguments = ["--gigabytes", "1e-4", "--folder", str(tmp_path), "--budget"]
+    assert larger.main([*arguments, "1000"]) == 0
+    assert larger.main([*arguments, "0.001"]) == 1
+    assert capsys.readouterr().out.splitlines()[-1] == "over the budget of 0.001 GiB"

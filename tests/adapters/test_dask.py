@@ -11,6 +11,7 @@ pytest.importorskip("dask.array")
 
 import dask
 import dask.array as da
+from dask.order import order
 
 import windrow as wr
 from tests import tolerances
@@ -134,6 +135,39 @@ def test_a_block_reads_only_what_its_windows_see():
     assert len(used) <= 9
     tree = wd.conv_grad_weight(y, x, (3, 2, 3, 3), padding=1)
     assert tree.chunks == ((3,), (2,), (3,), (3,))
+
+
+def most_held(array):
+    """Chunks of the sources held at a time if its tasks run one after another in Dask's own order."""
+    [array] = dask.optimize(array)
+    tasks = dict(array.__dask_graph__())
+    needs = {key: set(task.dependencies) for key, task in tasks.items()}
+    left = dict.fromkeys(tasks, 0)
+    for others in needs.values():
+        for other in others:
+            left[other] += 1
+    held, most = set(), 0
+    for key in sorted(tasks, key=order(tasks).get):
+        if not needs[key]:
+            held.add(key)
+            most = max(most, len(held))
+        for other in needs[key]:
+            left[other] -= 1
+            if not left[other]:
+                held.discard(other)
+    return most
+
+
+def test_a_deeper_volume_needs_no_more_chunks_at_a_time():
+    counts = []
+    for depth in (40, 160):
+        shape, chunks = (1, 1, depth, 16, 16), (1, 1, 4, 4, 4)
+        x, dy = (da.random.default_rng(seed).random(shape, chunks=chunks) for seed in (0, 1))
+        dw = wd.conv_grad_weight(dy, x, (1, 1, 3, 3, 3), padding=1)
+        counts.append((most_held(wd.conv(x, np.ones((1, 1, 3, 3, 3)), padding=1)), most_held(dw)))
+    (y_shallow, dw_shallow), (y_deep, dw_deep) = counts
+    assert y_deep <= 1.5 * y_shallow
+    assert dw_deep <= 1.5 * dw_shallow
 
 
 def test_processes_and_larger_than_the_chunks(tmp_path):

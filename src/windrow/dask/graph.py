@@ -13,7 +13,9 @@ from dask.highlevelgraph import HighLevelGraph
 from ..arrays import Array
 from .ranges import Chunks, Range, ranges_of, sizes_of
 
-TREE = 8  # partial sums that are added in one task
+TREE = (
+    2  # partial sums added in one task: with more, Dask runs blocks in an order that holds ever more chunks
+)
 
 
 def dask_array(name: str, value: Any) -> Any:
