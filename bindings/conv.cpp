@@ -123,10 +123,10 @@ class Conv {
 
   nb::object forward(nb::handle x, nb::handle w, nb::handle b, nb::object out, Index max_workspace,
                      int algorithm) const {
-    return forward(x, w, b, std::move(out), max_workspace, algorithm, {});
+    return forward(x, w, b, std::move(out), max_workspace, algorithm, {}, nullptr);
   }
   nb::object forward(nb::handle x, nb::handle w, nb::handle b, nb::object out, Index max_workspace,
-                     int algorithm, const Limits& limits) const {
+                     int algorithm, const Limits& limits, KeptWeights* kept) const {
     return with_type_of(x, [&]<class T>(T) -> nb::object {
       const Operand<T> x_in(x, x_shape_), w_in(w, w_shape_), b_in(b, b_shape_);
       if (!x_in || !w_in || (!b_in && !b.is_none())) return nb::none();
@@ -144,8 +144,12 @@ class Conv {
       }
       run_released(max_workspace, [&](const RunContext& context) {
         conv<T>(shape_, x_in.input(), w_in.input(), bias, y_out,
-                {.max_workspace = max_workspace, .limits = limits, .algorithm = chosen}, current_target(),
-                context);
+                {.max_workspace = max_workspace,
+                 .limits = limits,
+                 .algorithm = chosen,
+                 .prepared = kept != nullptr,
+                 .kept = kept},
+                current_target(), context);
       });
       return std::move(out);
     });
@@ -185,12 +189,13 @@ class Conv {
   }
 
   nb::dict plan(const std::string& operation, bool is_double, bool channels_last, int threads,
-                Index max_workspace, int algorithm) const {
+                Index max_workspace, int algorithm, bool is_prepared) const {
     const Pass pass = operation == "conv"              ? Pass::kForward
                       : operation == "conv_grad_input" ? Pass::kGradInput
                                                        : Pass::kGradWeight;
     const Target& target = current_target();
-    const CallOptions options{.max_workspace = max_workspace, .algorithm = algorithm_of(algorithm)};
+    const CallOptions options{
+        .max_workspace = max_workspace, .algorithm = algorithm_of(algorithm), .prepared = is_prepared};
     PassPlan p{};
     try {
       p = is_double ? plan_pass<double>(shape_, pass, channels_last, options, target, threads)
@@ -366,8 +371,8 @@ bool is_problem_of(nb::handle problem, PyArrayObject* x) {
 }
 
 nb::object forward(nb::handle problem, nb::handle x, nb::handle w, nb::handle b, nb::object out,
-                   int algorithm, const Limits& limits) {
-  return nb::inst_ptr<Conv>(problem)->forward(x, w, b, std::move(out), 0, algorithm, limits);
+                   int algorithm, const Limits& limits, KeptWeights& kept) {
+  return nb::inst_ptr<Conv>(problem)->forward(x, w, b, std::move(out), 0, algorithm, limits, &kept);
 }
 
 bool takes_result(nb::handle out, std::initializer_list<nb::handle> inputs) {
@@ -397,7 +402,7 @@ void bind_conv(nb::module_& m) {
       .def("grad_weight", &Conv::grad_weight, nb::arg("dy").none(), nb::arg("x").none(),
            nb::arg("out").none(), nb::arg("accumulate"), nb::arg("max_workspace"))
       .def("plan", &Conv::plan, nb::arg("operation"), nb::arg("is_double"), nb::arg("channels_last"),
-           nb::arg("threads"), nb::arg("max_workspace"), nb::arg("algorithm"));
+           nb::arg("threads"), nb::arg("max_workspace"), nb::arg("algorithm"), nb::arg("is_prepared"));
   m.def("set_algorithm", &set_algorithm, nb::arg("algorithm"));
   m.def("known_conv", &known_conv, nb::arg("x").none(), nb::arg("w").none(), nb::arg("b").none(),
         nb::arg("stride").none(), nb::arg("padding").none(), nb::arg("dilation").none(),

@@ -2,6 +2,7 @@
 #include <algorithm>
 #include <vector>
 
+#include "api/kept_weights.hpp"
 #include "modules.hpp"
 #include "problem.hpp"
 
@@ -22,12 +23,12 @@ class Prepared {
     if (!PyArray_CheckExact(x.ptr())) return nb::none();
     const nb::object problem = find(reinterpret_cast<PyArrayObject*>(x.ptr()));
     if (!problem.is_valid() || !takes_result(out, {x})) return nb::none();
-    return forward(problem, x, w_, b_, std::move(out), algorithm_, limits_);
+    return forward(problem, x, w_, b_, std::move(out), algorithm_, limits_, kept_);
   }
 
   // The same for arrays that have been checked, and remembers their shape.
   nb::object checked(nb::object problem, nb::handle x, nb::object out) {
-    nb::object result = forward(problem, x, w_, b_, std::move(out), algorithm_, limits_);
+    nb::object result = forward(problem, x, w_, b_, std::move(out), algorithm_, limits_, kept_);
     const nb::ft_lock_guard guard(lock_);
     const bool known = std::any_of(problems_.begin(), problems_.end(),
                                    [&](const nb::object& kept) { return kept.is(problem); });
@@ -49,6 +50,7 @@ class Prepared {
   const nb::object w_, b_;
   const int algorithm_;
   const Limits limits_;
+  mutable KeptWeights kept_;
   mutable nb::ft_mutex lock_;
   std::vector<nb::object> problems_;  // guarded by lock_
 };

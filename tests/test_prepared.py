@@ -258,3 +258,23 @@ def test_refuses_images():
         frozen = np.ones((1, 2, 3))
         frozen.flags.writeable = False
         raises(ValueError, "out: expected a writeable array, got a read-only one", layer, X, frozen)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_transformed_weights_are_kept(dtype):
+    """Winograd's layers, from several threads, for any batch; direct where w is not finite."""
+    rng = np.random.default_rng(12)
+    w = rng.standard_normal((64, 64, 3, 3)).astype(dtype)
+    x = rng.standard_normal((3, 64, 40, 40)).astype(dtype)
+    layer = wr.prepare_conv(w, padding=1)
+    assert layer.explain(x.shape)["algorithm"] == "winograd"
+    y = layer(x)
+    np.testing.assert_array_equal(y, wr.conv(x, w, padding=1, algorithm="winograd"))
+    fresh = wr.prepare_conv(w, padding=1)
+    with ThreadPoolExecutor(4) as pool:
+        for i, alone in enumerate(pool.map(fresh, [x[i : i + 1] for i in (0, 1, 2)])):
+            np.testing.assert_array_equal(alone, y[i : i + 1])
+    w[5, 6, 1, 1] = np.nan
+    poisoned = wr.prepare_conv(w, padding=1)
+    for _ in range(2):
+        np.testing.assert_array_equal(poisoned(x), wr.conv(x, w, padding=1, algorithm="direct"))

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "api/folded.hpp"
+#include "api/kept_weights.hpp"
 #include "api/plans.hpp"
 #include "base/workspace.hpp"
 #include "drivers/bias_gradient.hpp"
@@ -56,6 +57,12 @@ bool run_if_winograd(const ConvShape& s, const WindowProduct<T>& p, const CallOp
   if (!plan) return false;
   RunContext fitting = context;
   fitting.threads = plan->threads;
+  if (options.kept) {
+    const T* weights = options.kept->get(p, plan->blocks.tile, target, fitting);
+    if (weights) run_winograd(p, plan->blocks, weights, target, fitting);
+    context.asked = fitting.asked;
+    return weights != nullptr;
+  }
   Scratch scratch;
   T* weights = scratch.take<T>(plan->weights);
   const bool finite = transform_weights(p, plan->blocks.tile, weights, target, fitting);

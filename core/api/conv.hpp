@@ -26,11 +26,15 @@ struct Limits {
 // kAuto: by the shapes of one image. kWinograd: wherever there is such a form.
 enum class Algorithm { kAuto, kDirect, kWinograd };
 
+class KeptWeights;
+
 struct CallOptions {
   Index max_workspace = 0;  // bytes, all threads together; 0: as much as the promise of bounded memory allows
   bool accumulate = false;  // gradients: add to the result
   Limits limits = {};       // forward
   Algorithm algorithm = Algorithm::kAuto;
+  bool prepared = false;        // forward: what is done with weights alone has been done
+  KeptWeights* kept = nullptr;  // and lies here
 };
 
 struct ConvShape {

@@ -103,7 +103,8 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
     plan.roundings = winograd_roundings(p.channels);
   };
   const auto add = [&](const WindowProduct<T>& p) {
-    if (has_winograd(s, p)) plan.costs = winograd_costs(p.grid, p.groups, p.rows, p.channels, tile);
+    if (has_winograd(s, p))
+      plan.costs = winograd_costs(p.grid, p.groups, p.rows, p.channels, tile, options.prepared);
     if (small) return add_small(p);
     const std::optional<WinogradPlan> winograd = plan_winograd(s, p, options, target, threads);
     if (winograd) return add_winograd(p, *winograd);

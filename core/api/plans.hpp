@@ -130,11 +130,11 @@ std::optional<WinogradPlan> plan_winograd(const ConvShape& s, const WindowProduc
   if (options.algorithm == Algorithm::kDirect || !has_winograd(s, p)) return std::nullopt;
   const bool forced = options.algorithm == Algorithm::kWinograd;
   const Tile tile = tile_of<T>(target);
-  const auto blocks = forced ? force_winograd(p.grid, p.groups, p.rows, p.channels, tile)
-                             : choose_winograd(p.grid, p.groups, p.rows, p.channels, tile);
+  const auto blocks = forced ? force_winograd(p.grid, p.groups, p.rows, p.channels, tile, options.prepared)
+                             : choose_winograd(p.grid, p.groups, p.rows, p.channels, tile, options.prepared);
   if (!blocks) return std::nullopt;
   WinogradPlan plan{.blocks = *blocks, .threads = threads};
-  plan.weights = winograd_weights(p.groups, p.rows, p.channels, blocks->tile, tile);
+  if (!options.prepared) plan.weights = winograd_weights(p.groups, p.rows, p.channels, blocks->tile, tile);
   plan.scratch = winograd_scratch(p.channels, *blocks, tile);
   if (options.max_workspace == 0) return plan;
   const Index shared = plan.weights * tile.bytes, room = options.max_workspace - shared;

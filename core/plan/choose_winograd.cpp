@@ -21,31 +21,32 @@ constexpr double kTermCycles = 0.75;  // to multiply and add one vector, in prod
 constexpr double kInputCycles = 11;   // to bring in and transform one vector of tiles, for each point
 constexpr double kOutputCycles = 10;  // and back
 constexpr double kWeightsCycles =
-    35;                          // to transform one vector of weights, for each point, and to read it again
-constexpr double kMargin = 0.9;  // Winograd must be this much faster to be taken
+    35;                             // to transform one vector of weights, for each point, and read it again
+constexpr double kKeptCycles = 12;  // to read it where it has been transformed before
+constexpr double kMargin = 0.9;     // Winograd must be this much faster to be taken
 
 double vectors(Index count, const Tile& kernel) { return static_cast<double>(ceil_div(count, kernel.lanes)); }
 
 double tile_cost(const PixelGrid& grid, Index groups, Index rows, Index channels, Index tile,
-                 const Tile& kernel) {
+                 const Tile& kernel, bool kept) {
   const Index down = ceil_div(grid.axes[0].count, tile), across = ceil_div(grid.axes[1].count, tile);
   const auto points = static_cast<double>((tile + 2) * (tile + 2));
   const auto k = static_cast<double>(rows), c = static_cast<double>(channels);
   const double segments = static_cast<double>(down) * vectors(across, kernel);
   const double product = vectors(down * across, kernel) * k * c * kTermCycles;
   const double transforms = segments * (c * kInputCycles + k * kOutputCycles);
-  const double weights = k * vectors(channels, kernel) * kWeightsCycles;
+  const double weights = k * vectors(channels, kernel) * (kept ? kKeptCycles : kWeightsCycles);
   return static_cast<double>(groups) * points * (product + transforms + weights);
 }
 
 }  // namespace
 
 WinogradCosts winograd_costs(const PixelGrid& grid, Index groups, Index rows, Index channels,
-                             const Tile& kernel) {
+                             const Tile& kernel, bool kept) {
   const double terms = 9 * static_cast<double>(groups * rows * channels);
   return {.direct = vectors(grid.per_image(), kernel) * terms * kTermCycles,
-          .tile2 = tile_cost(grid, groups, rows, channels, 2, kernel),
-          .tile4 = tile_cost(grid, groups, rows, channels, 4, kernel)};
+          .tile2 = tile_cost(grid, groups, rows, channels, 2, kernel, kept),
+          .tile4 = tile_cost(grid, groups, rows, channels, 4, kernel, kept)};
 }
 
 std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index groups, Index rows, Index channels,
@@ -77,8 +78,8 @@ std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index group
 }
 
 std::optional<WinogradBlocks> force_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels,
-                                             const Tile& kernel) {
-  const WinogradCosts costs = winograd_costs(grid, groups, rows, channels, kernel);
+                                             const Tile& kernel, bool kept) {
+  const WinogradCosts costs = winograd_costs(grid, groups, rows, channels, kernel, kept);
   if (costs.tile4 < costs.tile2) {
     const auto blocks = winograd_blocks(grid, groups, rows, channels, 4, kernel);
     if (blocks) return blocks;
@@ -87,12 +88,12 @@ std::optional<WinogradBlocks> force_winograd(const PixelGrid& grid, Index groups
 }
 
 std::optional<WinogradBlocks> choose_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels,
-                                              const Tile& kernel) {
+                                              const Tile& kernel, bool kept) {
   const double flops = 18 * static_cast<double>(groups * rows * channels * grid.per_image());
   if (channels < kFewestChannels || flops < kFewestFlops) return std::nullopt;
-  const WinogradCosts costs = winograd_costs(grid, groups, rows, channels, kernel);
+  const WinogradCosts costs = winograd_costs(grid, groups, rows, channels, kernel, kept);
   if (std::min(costs.tile2, costs.tile4) > kMargin * costs.direct) return std::nullopt;
-  return force_winograd(grid, groups, rows, channels, kernel);
+  return force_winograd(grid, groups, rows, channels, kernel, kept);
 }
 
 }  // namespace windrow

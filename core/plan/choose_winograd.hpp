@@ -8,12 +8,12 @@
 
 namespace windrow {
 
-// Predicted cycles for one image, weights' transform included.
+// Predicted cycles for one image, weights' transform included unless it is kept.
 struct WinogradCosts {
   double direct = 0, tile2 = 0, tile4 = 0;
 };
 WinogradCosts winograd_costs(const PixelGrid& grid, Index groups, Index rows, Index channels,
-                             const Tile& kernel);
+                             const Tile& kernel, bool kept);
 
 // The blocks for tiles of `tile` x `tile`, or nothing where one thread's share does not fit its 8 MiB.
 std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index groups, Index rows, Index channels,
@@ -21,10 +21,10 @@ std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index group
 
 // What "auto" takes: the fastest by the costs, if it is not the direct sum.
 std::optional<WinogradBlocks> choose_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels,
-                                              const Tile& kernel);
+                                              const Tile& kernel, bool kept);
 
 // What "winograd" takes: the faster of the two tiles.
 std::optional<WinogradBlocks> force_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels,
-                                             const Tile& kernel);
+                                             const Tile& kernel, bool kept);
 
 }  // namespace windrow

@@ -91,6 +91,30 @@ def explain(
     >>> plan["columns_bytes"] // plan["workspace_bytes"] > 10
     True
     """
+    return plan_of(
+        operation, x_shape, w_shape,
+        dtype=dtype, memory_format=memory_format, stride=stride, padding=padding, dilation=dilation,
+        groups=groups, algorithm=algorithm, max_workspace=max_workspace, threads=threads,
+    )  # fmt: skip
+
+
+def plan_of(
+    operation: str,
+    x_shape: Sequence[int],
+    w_shape: Sequence[int],
+    *,
+    dtype: Any = np.float32,
+    memory_format: str = "channels_first",
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: Any = 1,
+    algorithm: str = "auto",
+    max_workspace: int | None = None,
+    threads: int | None = None,
+    is_prepared: bool = False,
+) -> Plan:
+    """What `explain` returns, also for weights that are prepared."""
     if operation not in OPERATIONS:
         expected = ", ".join(map(repr, OPERATIONS[:-1])) + f" or {OPERATIONS[-1]!r}"
         raise ValueError(f"operation: expected {expected}, got {show(operation)}")
@@ -119,6 +143,7 @@ def explain(
         count,
         limit,
         number,
+        is_prepared,
     )
     size = {
         name: kind.itemsize * int(np.prod(shape, dtype=object))

@@ -12,7 +12,7 @@ from .arguments import show
 from .arrays import Array, as_operand, check_out, common_float, native
 from .convolution import ALGORITHMS, _into, checked_algorithm, prepared
 from .geometry import check_shape, conv_geometry, conv_options
-from .plan import Plan, explain
+from .plan import Plan, plan_of
 
 DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "algorithm": "auto"}
 
@@ -72,7 +72,9 @@ class PreparedConv:
     def explain(self, x_shape: Sequence[int], **options: Any) -> Plan:
         """Tell what a call on images of this shape does; `options` are memory_format= and threads=."""
         dtype = self.w.dtype
-        return explain("conv", x_shape, self.w.shape, dtype=dtype, **self._options, **options)
+        return plan_of(
+            "conv", x_shape, self.w.shape, dtype=dtype, is_prepared=True, **self._options, **options
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (self.w, self.b, self._options, self.activation)
@@ -103,7 +105,10 @@ def prepare_conv(
 
     ``layer = prepare_conv(w, b, ...)`` copies w and b and checks all arguments once; then ``layer(x)`` is
     ``conv(x, w, b, ...)``, brought into the limits of `activation`. The layer takes images of any size, is
-    safe to call from any number of threads, and can be pickled: that keeps w, b and the arguments.
+    safe to call from any number of threads, and can be pickled: that keeps w, b and the arguments. Where
+    Winograd's tiles serve it, the transformed weights (1.8 or 4 times the memory of w) are kept from the
+    first call on; since they cost nothing then, more layers take them than with `conv`, with other last
+    bits.
 
     Parameters
     ----------
