@@ -9,7 +9,7 @@ import windrow as wr
 from tests.errors import raises
 from tests.pooling_problems import bits, dtypes, fitting, images, layouts, many, problems, seeds
 from tests.problems import channels_last
-from windrow import reference
+from windrow import _core, reference
 from windrow.arrays import is_channels_last
 
 
@@ -177,6 +177,30 @@ def test_places_that_do_not_fit_32_bits():
     np.testing.assert_array_equal(indices[0, 0, 0, :3], [0, 3, 7])
     nan_last = np.lib.stride_tricks.as_strided(np.array([1, 2], np.float32), (1, 1, 2, 65536), (0, 0, 4, 0))
     assert wr.max_pool_with_indices(nan_last, (2, 1)).indices[0, 0, 0, 5] == 65536 + 5
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("fmt", [np.ascontiguousarray, channels_last])
+def test_kernels_of_every_target(target, dtype, fmt):
+    """Rows of lengths about those of vectors, under steps of 1, 2 and others, with ties, NaN and zeros."""
+    assert _core.target() == target
+    for width in (*range(2, 40), 70, 131):
+        for kernel, stride in ((2, 2), (3, 2), (3, 1), (2, 3)):
+            x = fmt(images((2, 5, 6, max(width, kernel)), dtype, width, special=True))
+            options = {"stride": stride, "padding": kernel // 2}
+            y, indices = wr.max_pool_with_indices(x, kernel, **options)
+            expected, places = reference.max_pool_with_indices(x, kernel, **options)
+            np.testing.assert_array_equal(y, expected)
+            np.testing.assert_array_equal(indices, places)
+            np.testing.assert_array_equal(bits(wr.max_pool(x, kernel, **options)), bits(expected))
+            mean = reference.avg_pool(x, kernel, **options)
+            np.testing.assert_array_equal(wr.avg_pool(x, kernel, **options), mean)
+            # Counts of 4 and 9, and pixels that no window sees.
+            plain = {"stride": kernel}
+            size = reference.pool_windows(x.shape[2:], kernel, **plain).output
+            dy = fmt(36 * images((2, 5, *size), dtype, width + 1))
+            dx = wr.avg_pool_backward(dy, x.shape, kernel, **plain)
+            np.testing.assert_array_equal(dx, reference.avg_pool_backward(dy, x.shape, kernel, **plain))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -73,15 +73,21 @@ void norm_pool(const PoolShape& s, ArrayView<const T> x, ArrayView<T> y, T norm,
 template <class T>
 void sum_pool_backward(const PoolShape& s, ArrayView<const T> dy, ArrayView<T> dx, T divisor,
                        const RunContext& context) {
+  const std::size_t last = s.axes.size() - 1;
+  const WindowAxis& inner = s.axes[last];
+  // Windows of two, side by side: both phases of the last axis see the same dy, and are written together.
+  const bool twice = inner.stride == 2 && inner.kernel == 2 && inner.dilation == 1 && inner.before == 0 &&
+                     inner.size % 2 == 0 && dx.strides[2 + last] == 1;
   Extents first(s.axes.size(), 0);
   for (;;) {  // once per stride phase, as the input gradient of a convolution
     Pooling<T> p = pooling(s, dy, dx, divisor);
+    p.twice = twice;
     for (std::size_t i = 0; i < s.axes.size(); ++i) {
       p.axes.push_back(phase_axis(s.axes[i], first[i], dy.strides[2 + i], dx.strides[2 + i]).pixels);
       p.target += first[i] * dx.strides[2 + i];
     }
     run_sum_pool(p, context);
-    std::size_t i = s.axes.size();
+    std::size_t i = s.axes.size() - (twice ? 1 : 0);
     for (;;) {
       if (i-- == 0) return;
       if (++first[i] < std::min(s.axes[i].stride, s.axes[i].size)) break;

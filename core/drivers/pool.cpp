@@ -2,33 +2,24 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+#include <cstdlib>
 #include <limits>
-#include <type_traits>
 #include <utility>
 
+#include "dispatch/targets.hpp"
+#include "drivers/pool_lines.hpp"
 #include "kernels/contract.hpp"
 
 namespace windrow {
 namespace {
 
+using lines::Dimension;
+using lines::Line;
+using lines::Taps;
+using lines::Term;
+using lines::Vector;
+
 constexpr Index kPieceTaps = Index{1} << 17;  // values read in a piece of work: some 50 us
-
-template <class T>
-struct Vector {
-  using Number __attribute__((vector_size(16))) = T;
-  // Offsets and masks, as wide as T.
-  using Lane = std::conditional_t<sizeof(T) == 4, std::int32_t, std::int64_t>;
-  using Lanes __attribute__((vector_size(16))) = Lane;
-  static constexpr Index kLanes = 16 / static_cast<Index>(sizeof(T));
-  using Indices __attribute__((vector_size(8 * kLanes))) = std::int64_t;
-};
-
-// The taps of some windows that all see the same ones inside the source.
-struct Taps {
-  Extents offset;  // of each tap in the source, from that of the first position
-  Extents place;   // the same as numbers of source positions
-};
 
 // Consecutive pixels of an axis that see the same taps, [tap0, tap1), inside the source.
 struct Run {
@@ -51,274 +42,6 @@ std::vector<Run> runs_of(const PixelAxis& axis, Index first, Index end) {
   return runs;
 }
 
-// A dimension of a box of windows: images, channels, or positions along an axis.
-struct Dimension {
-  Index count, source, target, index, place;  // strides; `place` that of the numbers of source positions
-};
-
-// kStep is the source's step from lane to lane, 0 for any.
-template <class T, int kStep>
-typename Vector<T>::Number load(const T* p, Index step) {
-  constexpr Index kLanes = Vector<T>::kLanes;
-  typename Vector<T>::Number v;
-  if constexpr (kStep == 1) {
-    std::memcpy(&v, p, sizeof v);
-  } else if constexpr (kStep == 2) {
-    // The second half ends with the last lane's value: nothing beyond it is read.
-    typename Vector<T>::Number low, high;
-    std::memcpy(&low, p, sizeof low);
-    std::memcpy(&high, p + kLanes - 1, sizeof high);
-    if constexpr (kLanes == 4) {
-      v = __builtin_shufflevector(low, high, 0, 2, 5, 7);
-    } else {
-      v = __builtin_shufflevector(low, high, 0, 3);
-    }
-  } else {
-    for (Index l = 0; l < kLanes; ++l) v[l] = p[l * step];
-  }
-  return v;
-}
-
-template <class T, class V>
-void store(T* p, Index step, const V& v) {
-  if (step == 1) {
-    std::memcpy(p, &v, sizeof v);
-  } else {
-    for (Index l = 0; l < Vector<T>::kLanes; ++l) p[l * step] = v[l];
-  }
-}
-
-// What is summed or compared: the values, their magnitudes, or powers of these.
-enum class Term { kValue, kMagnitude, kSquare, kPower };
-
-// Whole powers by multiplication, from the highest bit of the exponent down; others one lane after another.
-template <class T, class V>
-V raised(const V& v, T exponent) {
-  constexpr T kMostWhole = 64;
-  V result = v;
-  if (exponent <= kMostWhole && exponent == std::floor(exponent)) {
-    const int whole = static_cast<int>(exponent);
-    int bit = 1;
-    while (bit <= whole / 2) bit *= 2;
-    while ((bit /= 2) > 0) {
-      result = result * result;
-      if (whole & bit) result = result * v;
-    }
-  } else {
-    for (Index l = 0; l < Vector<T>::kLanes; ++l) result[l] = std::pow(v[l], exponent);
-  }
-  return result;
-}
-
-template <Term kTerm, class T, class V>
-V term(const V& v, T norm) {
-  if constexpr (kTerm == Term::kValue) return v;
-  if constexpr (kTerm == Term::kSquare) return v * v;
-  const V magnitude = v < T{0} ? -v : v;
-  return kTerm == Term::kPower ? raised<T>(magnitude, norm) : magnitude;
-}
-
-template <Term kTerm, class T>
-T term_of_one(T value, T norm) {
-  if constexpr (kTerm == Term::kValue) return value;
-  typename Vector<T>::Number v;
-  for (Index l = 0; l < Vector<T>::kLanes; ++l) v[l] = value;
-  return term<kTerm>(v, norm)[0];
-}
-
-template <Term kTerm, class T>
-T root(T sum, T norm) {
-  if constexpr (kTerm == Term::kSquare) return std::sqrt(sum);
-  if constexpr (kTerm != Term::kPower) return sum;
-  // 1 / norm is rounded, which a large or small sum would make much of.
-  return static_cast<T>(std::pow(static_cast<double>(sum), 1.0 / static_cast<double>(norm)));
-}
-
-// One line of windows side by side, `first` the place of the first one's first tap in the source.
-template <Term kTerm, class T>
-struct Line {
-  const Taps& taps;
-  Dimension lane;
-  T divisor;
-  T reciprocal;  // of a power of two, by which a product is the quotient to the bit; else 0
-  T norm;
-  bool narrow;  // whether places fit a lane
-
-  // The maxima of kVectors vectors of windows from i on. The first of equal values stays, and NaN wins.
-  template <int kStep, int kVectors>
-  void max_block(const T* source, T* target, Index i) const {
-    using V = typename Vector<T>::Number;
-    using L = typename Vector<T>::Lanes;
-    V best[kVectors];
-    L is_nan[kVectors];
-    for (int k = 0; k < kVectors; ++k) {
-      best[k] = V{} - std::numeric_limits<T>::infinity();
-      is_nan[k] = L{};
-    }
-    const T* at = source + i * lane.source;
-    for (const Index offset : taps.offset) {
-      for (int k = 0; k < kVectors; ++k) {
-        const V v =
-            term<kTerm>(load<T, kStep>(at + offset + k * Vector<T>::kLanes * lane.source, lane.source), norm);
-        best[k] = v > best[k] ? v : best[k];
-        is_nan[k] |= v != v;
-      }
-    }
-    for (int k = 0; k < kVectors; ++k) {
-      L bits;
-      std::memcpy(&bits, &best[k], sizeof bits);
-      bits |= is_nan[k];  // all bits set are a NaN
-      std::memcpy(&best[k], &bits, sizeof bits);
-      store(target + (i + k * Vector<T>::kLanes) * lane.target, lane.target, best[k]);
-    }
-  }
-
-  template <int kStep, int kVectors>
-  void index_block(const T* source, T* target, std::int64_t* index, Index place, Index i) const {
-    using V = typename Vector<T>::Number;
-    using L = typename Vector<T>::Lanes;
-    using Lane = typename Vector<T>::Lane;
-    V best[kVectors];
-    L from[kVectors];
-    for (int k = 0; k < kVectors; ++k) {
-      best[k] = V{} - std::numeric_limits<T>::infinity();
-      from[k] = L{} + static_cast<Lane>(taps.place[0]);
-    }
-    const T* at = source + i * lane.source;
-    for (std::size_t t = 0; t < taps.offset.size(); ++t) {
-      const L here = L{} + static_cast<Lane>(taps.place[t]);
-      for (int k = 0; k < kVectors; ++k) {
-        const V v = term<kTerm>(
-            load<T, kStep>(at + taps.offset[t] + k * Vector<T>::kLanes * lane.source, lane.source), norm);
-        const L stays = (best[k] != best[k]) | (v <= best[k]);
-        best[k] = stays ? best[k] : v;
-        from[k] = stays ? from[k] : here;
-      }
-    }
-    for (int k = 0; k < kVectors; ++k) {
-      const Index j = i + k * Vector<T>::kLanes;
-      store(target + j * lane.target, lane.target, best[k]);
-      std::int64_t* to = index + j * lane.index;
-      typename Vector<T>::Indices number = __builtin_convertvector(from[k], typename Vector<T>::Indices);
-      for (Index l = 0; l < Vector<T>::kLanes; ++l) number[l] += place + (j + l) * lane.place;
-      if (lane.index == 1) {
-        std::memcpy(to, &number, sizeof number);
-      } else {
-        for (Index l = 0; l < Vector<T>::kLanes; ++l) to[l * lane.index] = number[l];
-      }
-    }
-  }
-
-  // Sums in order of the taps, in chunks as those of a product.
-  template <int kStep, int kVectors>
-  void sum_block(const T* source, T* target, Index i) const {
-    using V = typename Vector<T>::Number;
-    V total[kVectors] = {}, sum[kVectors] = {};
-    const T* at = source + i * lane.source;
-    const std::size_t count = taps.offset.size();
-    for (std::size_t t = 0; t < count; ++t) {
-      if (t > 0 && t % kChunk == 0) {
-        for (int k = 0; k < kVectors; ++k) {
-          total[k] = t == kChunk ? sum[k] : total[k] + sum[k];
-          sum[k] = V{};
-        }
-      }
-      for (int k = 0; k < kVectors; ++k)
-        sum[k] += term<kTerm>(
-            load<T, kStep>(at + taps.offset[t] + k * Vector<T>::kLanes * lane.source, lane.source), norm);
-    }
-    for (int k = 0; k < kVectors; ++k) {
-      if (count > kChunk) sum[k] = total[k] + sum[k];
-      if constexpr (kTerm == Term::kValue) {
-        sum[k] = reciprocal != 0 ? sum[k] * reciprocal : sum[k] / divisor;
-      } else {
-        for (Index l = 0; l < Vector<T>::kLanes; ++l) sum[k][l] = root<kTerm>(sum[k][l], norm);
-      }
-      store(target + (i + k * Vector<T>::kLanes) * lane.target, lane.target, sum[k]);
-    }
-  }
-
-  // The same for one window.
-  void max_one(const T* source, T* target, std::int64_t* index, Index place, Index i) const {
-    T best = kTerm == Term::kValue || !taps.place.empty() ? -std::numeric_limits<T>::infinity() : T{0};
-    Index from = taps.place.empty() ? -1 - place - i * lane.place : taps.place[0];
-    for (std::size_t t = 0; t < taps.offset.size(); ++t) {
-      const T v = term_of_one<kTerm>(source[i * lane.source + taps.offset[t]], norm);
-      if (best != best || v <= best) continue;
-      best = v;
-      from = taps.place[t];
-    }
-    target[i * lane.target] = best;
-    if (index) index[i * lane.index] = place + i * lane.place + from;
-  }
-  void sum_one(const T* source, T* target, Index i) const {
-    T total = 0, sum = 0;
-    const std::size_t count = taps.offset.size();
-    for (std::size_t t = 0; t < count; ++t) {
-      if (t > 0 && t % kChunk == 0) {
-        total = t == kChunk ? sum : total + sum;
-        sum = 0;
-      }
-      sum += term_of_one<kTerm>(source[i * lane.source + taps.offset[t]], norm);
-    }
-    if (count > kChunk) sum = total + sum;
-    if constexpr (kTerm == Term::kValue) {
-      target[i * lane.target] = reciprocal != 0 ? sum * reciprocal : sum / divisor;
-    } else {
-      target[i * lane.target] = root<kTerm>(sum, norm);
-    }
-  }
-
-  // Blocks of vectors, then single ones; the last lies over the one before it.
-  template <class Four, class One>
-  void in_blocks(Four&& four, One&& one) const {
-    constexpr Index kLanes = Vector<T>::kLanes;
-    Index i = 0;
-    for (; i + 4 * kLanes <= lane.count; i += 4 * kLanes) four(i);
-    for (; i + kLanes <= lane.count; i += kLanes) one(i);
-    if (i < lane.count) one(lane.count - kLanes);
-  }
-
-  template <int kStep>
-  void run_max(const T* source, T* target, std::int64_t* index, Index place) const {
-    if (index) {
-      in_blocks([&](Index i) { index_block<kStep, 4>(source, target, index, place, i); },
-                [&](Index i) { index_block<kStep, 1>(source, target, index, place, i); });
-    } else {
-      in_blocks([&](Index i) { max_block<kStep, 4>(source, target, i); },
-                [&](Index i) { max_block<kStep, 1>(source, target, i); });
-    }
-  }
-  template <int kStep>
-  void run_sum(const T* source, T* target) const {
-    in_blocks([&](Index i) { sum_block<kStep, 4>(source, target, i); },
-              [&](Index i) { sum_block<kStep, 1>(source, target, i); });
-  }
-
-  void max(const T* source, T* target, std::int64_t* index, Index place) const {
-    if (lane.count < Vector<T>::kLanes || taps.offset.empty() || !narrow) {
-      for (Index i = 0; i < lane.count; ++i) max_one(source, target, index, place, i);
-    } else if (lane.source == 1) {
-      run_max<1>(source, target, index, place);
-    } else if (lane.source == 2) {
-      run_max<2>(source, target, index, place);
-    } else {
-      run_max<0>(source, target, index, place);
-    }
-  }
-  void sum(const T* source, T* target) const {
-    if (lane.count < Vector<T>::kLanes) {
-      for (Index i = 0; i < lane.count; ++i) sum_one(source, target, i);
-    } else if (lane.source == 1) {
-      run_sum<1>(source, target);
-    } else if (lane.source == 2) {
-      run_sum<2>(source, target);
-    } else {
-      run_sum<0>(source, target);
-    }
-  }
-};
-
 // The dimension that lanes lie along: one whose values lie side by side in the source, or every other one of
 // them, and fill a vector; else the longest.
 template <class T>
@@ -335,24 +58,70 @@ std::size_t lane_dimension(const std::vector<Dimension>& box) {
 
 enum class Kind { kMax, kSum };
 
+template <class T>
+bool kernels_take(const Pooling<T>& p, const Taps& taps, const Dimension& lane, bool with_index) {
+  return lane.count >= current_target().kernels<T>().pool_lanes && !taps.offset.empty() &&
+         (lane.source == 1 || lane.source == 2) && lane.target == (p.twice ? 2 : 1) &&
+         (!with_index || lane.index == 1);
+}
+
 // A box of windows that all see the same taps.
 template <Kind kKind, Term kTerm, class T>
 void pool_box(const Pooling<T>& p, const Taps& taps, std::vector<Dimension>& box, const T* source, T* target,
               std::int64_t* index, Index place) {
   using Lane = typename Vector<T>::Lane;
   std::swap(box[lane_dimension<T>(box)], box.back());
+  // The others from far apart in the source to near, those of one value first.
+  std::sort(box.begin(), box.end() - 1, [](const Dimension& a, const Dimension& b) {
+    if ((a.count > 1) != (b.count > 1)) return b.count > 1;
+    return std::abs(a.source) > std::abs(b.source);
+  });
   const bool narrow = taps.place.empty() || taps.place.back() <= Index{std::numeric_limits<Lane>::max()};
   int exponent;
   const bool exact = std::frexp(p.divisor, &exponent) == T{0.5};
   const Line<kTerm, T> line{taps, box.back(), p.divisor, exact ? T{1} / p.divisor : T{0}, p.norm, narrow};
-  Extents at(box.size() - 1, 0);
+  // Where a target's kernels take the lines: those of the dimension before the last one together.
+  windrow::Pool<T> part{};
+  const bool fast = kTerm == Term::kValue && narrow && kernels_take(p, taps, box.back(), index != nullptr);
+  if (fast) {
+    const Dimension& rows = box[box.size() - 2];
+    part = {.source = source,
+            .source_row = rows.source,
+            .step = box.back().source,
+            .offset = taps.offset.data(),
+            .place = taps.place.data(),
+            .taps = static_cast<Index>(taps.offset.size()),
+            .target = target,
+            .target_row = rows.target,
+            .indices = index,
+            .index_row = rows.index,
+            .first_place = place,
+            .place_row = rows.place,
+            .place_step = box.back().place,
+            .rows = rows.count,
+            .count = box.back().count,
+            .chunk = kChunk,
+            .divisor = p.divisor,
+            .reciprocal = line.reciprocal,
+            .twice = p.twice};
+  }
+  const std::size_t outer = box.size() - (fast ? 2 : 1);
+  Extents at(outer, 0);
   for (;;) {
-    if constexpr (kKind == Kind::kMax) {
+    if (fast) {
+      part.source = source;
+      part.target = target;
+      part.indices = index;
+      part.first_place = place;
+      const KernelTable<T>& kernels = current_target().kernels<T>();
+      kKind == Kind::kMax ? kernels.pool_max(part) : kernels.pool_sum(part);
+    } else if constexpr (kKind == Kind::kMax) {
       line.max(source, target, index, place);
     } else {
       line.sum(source, target);
+      if (p.twice) line.sum(source, target + 1);
     }
-    std::size_t i = box.size() - 1;
+    std::size_t i = outer;
     for (;;) {
       if (i-- == 0) return;
       const Dimension& d = box[i];

@@ -21,8 +21,9 @@ struct Pooling {
   Index source_image = 0, source_channel = 0;
   T* target = nullptr;
   Index target_image = 0, target_channel = 0;
-  T divisor = 1;  // of sums
-  T norm = 0;     // 1 or more: sums are (sum |source|^norm)^(1/norm), maxima those of |source|; 0: plain
+  T divisor = 1;       // of sums
+  bool twice = false;  // every sum along the last axis is written twice: there, and at the next place
+  T norm = 0;          // 1 or more: sums are (sum |source|^norm)^(1/norm), maxima those of |source|; 0: plain
   // Of maxima: where each one came from, as the row-major number of the source position; -1 for a window that
   // sees none. Null: not wanted.
   std::int64_t* indices = nullptr;

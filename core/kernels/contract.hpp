@@ -199,6 +199,28 @@ struct WinogradWeights {
   std::ptrdiff_t count;
 };
 
+// Windows side by side: for r < rows, i < count, over the taps t in order,
+//   pool_max:  target[r * target_row + i] = the maximum of source[r * source_row + i * step + offset[t]]
+//   pool_sum:  ... their sum, in chunks of `chunk` taps, divided by `divisor`
+// A NaN is the maximum; of equal values the first one stays. With `indices`, of maxima, index[r * index_row +
+// i] = first_place + r * place_row + i * place_step + place[t] of the tap that it came from. With `twice`, of
+// sums under step 1, each is written to places 2 * i and 2 * i + 1 of the target instead.
+template <class T>
+struct Pool {
+  const T* source;
+  std::ptrdiff_t source_row, step;  // step: 1 or 2
+  const std::ptrdiff_t *offset, *place;
+  std::ptrdiff_t taps;  // at least 1
+  T* target;
+  std::ptrdiff_t target_row;
+  std::int64_t* indices;  // null: not wanted
+  std::ptrdiff_t index_row, first_place, place_row, place_step;
+  std::ptrdiff_t rows, count;  // count: at least `lanes`, those of KernelTable::pool_lanes
+  std::ptrdiff_t chunk;
+  T divisor, reciprocal;  // reciprocal: 0, or by which a product is the quotient to the bit
+  bool twice;
+};
+
 // The kernels of one target for one element type. Every entry is set: a target takes the generic form of what
 // it has no special code for.
 template <class T>
@@ -216,6 +238,9 @@ struct KernelTable {
   void (*collect)(const Strided<T>&);
   void (*interleave)(const Interleave<T>&);
   void (*transpose)(const Transpose<T>&);
+  int pool_lanes;  // windows in a vector of the two that follow
+  void (*pool_max)(const Pool<T>&);
+  void (*pool_sum)(const Pool<T>&);
   bool (*winograd_input)(const WinogradInput<T>&);
   bool (*winograd_output)(const WinogradOutput<T>&);
   bool (*winograd_weights)(const WinogradWeights<T>&);

@@ -6,6 +6,7 @@
 #include "kernels/gather.hpp"
 #include "kernels/interleave.hpp"
 #include "kernels/pad.hpp"
+#include "kernels/pool.hpp"
 #include "kernels/product.hpp"
 #include "kernels/stencil.hpp"
 #include "kernels/strided.hpp"
@@ -30,6 +31,9 @@ constexpr windrow::KernelTable<T> kTable = {
     .collect = collect<T>,
     .interleave = interleave<T>,
     .transpose = transpose<T>,
+    .pool_lanes = PoolVectors<T>::kLanes,
+    .pool_max = pool_max<T>,
+    .pool_sum = pool_sum<T>,
     .winograd_input = winograd_input<T>,
     .winograd_output = winograd_output<T>,
     .winograd_weights = winograd_weights<T>,
