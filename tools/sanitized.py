@@ -49,7 +49,7 @@ def build(sanitizers: str, home: Path) -> None:
         install.append("--no-build-isolation")
     settings = [f"build-dir=build/{home.name}", f"cmake.define.WINDROW_SANITIZE={sanitizers}"]
     # A build type of its own, so that nothing defines NDEBUG: assertions are on.
-    settings += ["cmake.build-type=Sanitized", "cmake.define.CMAKE_CXX_FLAGS=-O1 -g1", "install.strip=false"]
+    settings += ["cmake.build-type=Sanitized", "cmake.define.CMAKE_CXX_FLAGS=-O1", "install.strip=false"]
     subprocess.run([*install, *(f"-C{setting}" for setting in settings), ROOT], check=True)
 
 

@@ -46,7 +46,7 @@ def main() -> int:
     if options.valgrind:
         run = [tool("valgrind"), "--error-exitcode=9", "--quiet"]
     if options.sanitize:  # little optimised: built in half the time
-        settings += ["-DCMAKE_BUILD_TYPE=Sanitized", "-DCMAKE_CXX_FLAGS=-O1 -g1"]
+        settings += ["-DCMAKE_BUILD_TYPE=Sanitized", "-DCMAKE_CXX_FLAGS=-O1"]
     build = ROOT / "build" / "seeded" / name
     subprocess.run([tool("cmake"), "-S", ROOT, "-B", build, *settings], check=True, stdout=subprocess.DEVNULL)
     jobs = str(os.cpu_count() or 1)
