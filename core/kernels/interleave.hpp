@@ -43,9 +43,11 @@ inline void zip_lanes(float64x2_t even, float64x2_t odd, float64x2_t& low, float
 template <class V>
 inline void zip_lanes(V even, V odd, V& low, V& high) {
   constexpr int kLanes = static_cast<int>(sizeof(V) / sizeof(V{}[0]));
-  for (int i = 0; i < kLanes; ++i) {
-    (2 * i < kLanes ? low : high)[2 * i % kLanes] = even[i];
-    (2 * i < kLanes ? low : high)[(2 * i + 1) % kLanes] = odd[i];
+  for (int i = 0; i < kLanes / 2; ++i) {
+    low[2 * i] = even[i];
+    low[2 * i + 1] = odd[i];
+    high[2 * i] = even[kLanes / 2 + i];
+    high[2 * i + 1] = odd[kLanes / 2 + i];
   }
 }
 #endif

@@ -59,12 +59,12 @@ class TransposedCase(Case):
         result = self.attempt(lambda: wr.conv_transpose(*inputs.values(), **options), inputs, None, sensible)
         if isinstance(result, str):
             return result
-        # The reference spreads x and a result's width of zeros around it.
+        # The reference surrounds x with zeros as far as windows and result reach, and spreads all that.
+        win = geometry.windows
+        sides = zip(win.size, win.kernel_size, win.stride, win.dilation, win.padding, self.size, strict=True)
         reached = math.prod(
-            (size + position) * stride
-            for size, position, stride in zip(
-                geometry.x_shape[2:], self.size, geometry.windows.stride, strict=True
-            )
+            (size + before + d * (k - 1) + position) * stride
+            for size, k, stride, d, (before, _), position in sides
         )
         if reached * max(1, self.n * max(self.channels, self.filters)) > LARGEST:
             return "taken, too wide for the reference"
