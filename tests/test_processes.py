@@ -146,10 +146,10 @@ print([library["filepath"] == os.path.realpath(_core.__file__) for library in th
 
 
 FOLD_INTERRUPTED = """
-import os, signal, threading, time
+import os, signal, sys, threading, time
 import numpy as np, windrow as wr
 wr.set_num_threads(2)
-cols = np.broadcast_to(np.float32(1), (24, 8 * 81, 248 * 248))
+cols = np.broadcast_to(np.float32(1), (24, 8 * 41**2, 216**2))  # over ten seconds a call
 def send(sent):
     time.sleep(0.1)
     sent.append(time.monotonic())
@@ -159,18 +159,18 @@ for attempt in range(3):  # other programs on the machine may delay one, or anot
     sent = []
     threading.Thread(target=send, args=(sent,)).start()
     try:
-        for _ in range(100):
-            wr.fold(cols, (256, 256), 9)
+        wr.fold(cols, (256, 256), 41)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        sys.exit("the call ended before it was interrupted" if sent else "the call ended before the signal")
     except KeyboardInterrupt:
         waited.append(time.monotonic() - sent[0])
-print(len(waited), min(waited))
+print(min(waited))
 print((wr.fold(np.ones((1, 9, 4)), (4, 4), 3) <= 9).all())
 """
 
 
 def test_ctrl_c_in_fold():
-    count, waited, works = programs.output(FOLD_INTERRUPTED).split()
-    assert count == "3"
+    waited, works = programs.output(FOLD_INTERRUPTED).split()
     assert float(waited) < 0.25
     assert works == "True"
 
