@@ -195,6 +195,39 @@ bool run_window(const Target& target, nb::handle w_array, nb::handle x_array, In
                          .bias = one_bias<T>(bias)});
 }
 
+// Tap k begins at x[starts[k]], and w holds its weights in row k.
+template <class T>
+void run_channels(const Target& target, nb::handle w_array, Index w_tap, nb::handle x_array,
+                  nb::handle starts, nb::handle steps, nb::handle y_array, Index y_pixel, Index pixels,
+                  Index count, bool accumulate, nb::handle bias_array) {
+  const Buffer<T> w("w", w_array), x("x", x_array), y("y", y_array);
+  const Buffer<Index> start("start", starts), step("step", steps);
+  if (start.size != step.size) throw nb::value_error("step");
+  std::vector<ChannelTap<T>> taps;
+  for (Index k = 0; k < start.size; ++k) {
+    x.check_rows(start.data[k], pixels, step.data[k], count);
+    taps.push_back({.x = x.data + start.data[k], .pixel = step.data[k]});
+  }
+  w.check_rows(0, start.size, w_tap, count);
+  y.check_rows(0, pixels, y_pixel, count);
+  const T* bias = nullptr;
+  if (!bias_array.is_none()) {
+    const Buffer<T> values("bias", bias_array);
+    values.check_rows(0, 1, 0, count);
+    bias = values.data;
+  }
+  target.kernels<T>().channels({.w = w.data,
+                                .w_tap = w_tap,
+                                .tap = taps.data(),
+                                .taps = start.size,
+                                .y = y.data,
+                                .y_pixel = y_pixel,
+                                .pixels = pixels,
+                                .count = count,
+                                .accumulate = accumulate,
+                                .bias = bias});
+}
+
 template <class T>
 void run_correlate(const Target& target, nb::handle dy_array, Index dy_row, nb::handle x_array, Index x_start,
                    Index x_row, nb::handle taps, Index rows, Index count, nb::handle sums_array) {
@@ -350,6 +383,17 @@ void bind_kernels(nb::module_& m) {
       nb::arg("target"), nb::arg("is_double"), nb::arg("w"), nb::arg("x"), nb::arg("x_start"),
       nb::arg("x_row"), nb::arg("shift"), nb::arg("kernel_rows"), nb::arg("row_step"), nb::arg("y"),
       nb::arg("y_row"), nb::arg("rows"), nb::arg("count"), nb::arg("accumulate"), nb::arg("bias").none());
+  m.def(
+      "channels",
+      [](const std::string& target, bool is_double, nb::handle w, Index w_tap, nb::handle x, nb::handle start,
+         nb::handle step, nb::handle y, Index y_pixel, Index pixels, Index count, bool accumulate,
+         nb::handle bias) {
+        const auto run = is_double ? run_channels<double> : run_channels<float>;
+        run(target_named(target), w, w_tap, x, start, step, y, y_pixel, pixels, count, accumulate, bias);
+      },
+      nb::arg("target"), nb::arg("is_double"), nb::arg("w"), nb::arg("w_tap"), nb::arg("x"), nb::arg("start"),
+      nb::arg("step"), nb::arg("y"), nb::arg("y_pixel"), nb::arg("pixels"), nb::arg("count"),
+      nb::arg("accumulate"), nb::arg("bias").none());
   m.def(
       "correlate",
       [](const std::string& target, bool is_double, nb::handle dy, Index dy_row, nb::handle x, Index x_start,

@@ -39,17 +39,21 @@ def _is_fused(target, *operands):
 
 def product(target, a, b, start=None, bias=None):
     """start + a @ b + bias in the order of the plan: by chunks of k, the bias last."""
-    dtype = a.dtype
+    total = sums(target, *np.broadcast_arrays(a[:, :, None], b[None, :, :]), start)
+    return total if bias is None else total + bias[:, None]
+
+
+def sums(target, a, b, start=None):
+    """start + the sum of a * b over their second axis, in the order of the plan."""
     fused = _is_fused(target, a, b)
-    a, b = np.broadcast_arrays(a[:, :, None], b[None, :, :])
     terms = a.shape[1]
     total = start
     for first in range(0, max(terms, 1), CHUNK):
-        part = np.zeros((a.shape[0], a.shape[2]), dtype)
+        part = np.zeros((a.shape[0], a.shape[2]), a.dtype)
         for k in range(first, min(first + CHUNK, terms)):
             part = fma(a[:, k], b[:, k], part) if fused else a[:, k] * b[:, k] + part
         total = part if total is None else total + part
-    return total if bias is None else total + bias[:, None]
+    return total
 
 
 def correlate(target, dy, x, sums):

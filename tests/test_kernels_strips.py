@@ -208,6 +208,41 @@ def test_window_without_code_does_nothing(name, dtype, kernel_rows, columns, row
 
 @each_target
 @both_dtypes
+@pytest.mark.parametrize("terms", TERMS)
+@pytest.mark.parametrize("accumulate", no_yes)
+@pytest.mark.parametrize("bias", no_yes)
+def test_channels(name, dtype, terms, accumulate, bias):
+    """Every number of vectors, in fours of pixels and single ones, which may share what they see."""
+    rng = np.random.default_rng(SEED + terms)
+    lanes = lanes_of(name, dtype)
+    counts = [*edges(lanes, 5), 3 * lanes - 1, 8 * lanes, 11 * lanes + 1]
+    most_pixels = 6
+    w = draw(rng, (terms, counts[-1]), dtype)
+    values = draw(rng, (terms, most_pixels, counts[-1]), dtype)
+    values[::3] = values[::3, :1]  # these do not move from pixel to pixel
+    start = draw(rng, (most_pixels, counts[-1]), dtype) if accumulate else None
+    added = draw(rng, counts[-1], dtype) if bias else None
+    seen = values.transpose(1, 0, 2)  # by each pixel
+    expected = emulation.sums(name, np.broadcast_to(w, seen.shape), seen, start)
+    expected = expected + added if bias else expected
+    for i, count in enumerate(counts):
+        pixels = i % (most_pixels + 1)
+        x = np.full((terms, most_pixels, count + GAP), np.nan, dtype)
+        x[..., :count] = values[..., :count]
+        w_memory = np.full((terms, count + GAP), np.nan, dtype)
+        w_memory[:, :count] = w[:, :count]
+        y = Target(pixels, count, start, dtype)
+        pixel = count + GAP
+        first, step = np.arange(terms) * most_pixels * pixel, np.where(np.arange(terms) % 3, pixel, 0)
+        testing.channels(
+            name, dtype is np.float64, w_memory, pixel, x, first, step, y.memory, y.row,
+            pixels, count, accumulate, None if added is None else added[:count].copy(),
+        )  # fmt: skip
+        y.check(expected)
+
+
+@each_target
+@both_dtypes
 @pytest.mark.parametrize("taps", TAPS)
 def test_correlate(name, dtype, taps):
     """Every group of taps; each lane's sum to the bit, and nothing of what lies beyond a row."""

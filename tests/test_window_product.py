@@ -5,13 +5,8 @@ import pytest
 
 import windrow as wr
 from tests.problems import channels_last, scrambled
+from tests.tolerances import reserved
 from windrow import _core, reference
-
-
-def reserved(told):
-    """What an arena reserves for so many bytes: 256 KiB at least; whole huge pages above half of one."""
-    return max(1 << 18, told if told <= 1 << 20 else -(-told // (1 << 21)) * (1 << 21))
-
 
 DTYPES = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 

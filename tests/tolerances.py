@@ -142,3 +142,8 @@ def winograd_error_bound(
     y = (output @ sums @ output.T).transpose(0, 1, 2, 4, 3, 5)
     y = y.reshape(n, w.shape[0], tiles[0] * tile, tiles[1] * tile)[:, :, : out_size[0], : out_size[1]]
     return roundings * np.finfo(dtype).eps * y
+
+
+def reserved(told: int) -> int:
+    """What an arena reserves for so many bytes: 256 KiB at least; whole huge pages above half of one."""
+    return max(1 << 18, told if told <= 1 << 20 else -(-told // (1 << 21)) * (1 << 21))

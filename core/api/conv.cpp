@@ -11,6 +11,7 @@
 #include "api/plans.hpp"
 #include "base/workspace.hpp"
 #include "drivers/bias_gradient.hpp"
+#include "drivers/channel_product.hpp"
 #include "drivers/filter_product.hpp"
 #include "drivers/strip_product.hpp"
 #include "drivers/window_product.hpp"
@@ -39,7 +40,9 @@ void run_product(const WindowProduct<T>& p, const CallOptions& options, const Ta
   const ProductPlan plan = plan_product(p, options, target, context.threads);
   RunContext fitting = context;
   fitting.threads = plan.threads;
-  if (plan.filters) {
+  if (plan.channels) {
+    run_channel_product(p, *plan.channels, target, fitting);
+  } else if (plan.filters) {
     run_filter_product(p, *plan.filters, target, fitting);
   } else if (plan.strips) {
     run_strip_product(p, *plan.strips, target, fitting);

@@ -111,8 +111,15 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
     const ProductSize size = size_of(p, tile);
     const ProductPlan product = plan_product(p, options, target, threads);
     plan.scratch_bytes = std::max(plan.scratch_bytes, product.scratch);
+    plan.shared_bytes = std::max(plan.shared_bytes, product.shared);
     plan.threads = std::min(plan.threads, product.threads);
-    if (product.filters) {
+    if (product.channels) {
+      plan.kernel = "channel_product";
+      plan.block_k = size.terms;
+      plan.block_rows = p.rows;
+      plan.block_pixels = std::max(plan.block_pixels, product.channels->columns);
+      plan.pieces += channel_pieces(p.grid, *product.channels);
+    } else if (product.filters) {
       const FilterBlocks& blocks = *product.filters;
       plan.kernel = "filter_product";
       plan.block_k = kChunk;

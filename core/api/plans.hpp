@@ -9,6 +9,7 @@
 
 #include "api/conv.hpp"
 #include "api/products.hpp"
+#include "drivers/channel_product.hpp"
 #include "drivers/depthwise_gradient.hpp"
 #include "drivers/weight_gradient.hpp"
 #include "drivers/winograd.hpp"
@@ -19,6 +20,7 @@ namespace windrow {
 
 // Bytes: beyond, windows are wider than a cache.
 inline constexpr Index kMostDepthwiseScratch = Index{1} << 20;
+inline constexpr Index kMostChannelWeights = Index{4} << 20;
 
 template <class T>
 ProductSize size_of(const WindowProduct<T>& p, const Tile& tile) {
@@ -44,12 +46,14 @@ inline bool may_fold(const CallOptions& options) {
   return options.max_workspace == 0 && options.algorithm != Algorithm::kWinograd;
 }
 
-// How a product over windows will run: one of the three drivers with its blocks.
+// How a product over windows will run: one of the four drivers with its blocks.
 struct ProductPlan {
+  std::optional<ChannelBlocks> channels;
   std::optional<FilterBlocks> filters;
   std::optional<StripBlocks> strips;
   ProductBlocks blocks;
-  Index scratch = 0;  // of one thread
+  Index scratch = 0;  // bytes, of one thread ...
+  Index shared = 0;   // ... and of all together
   int threads = 1;
 };
 
@@ -65,6 +69,16 @@ ProductPlan plan_product(const WindowProduct<T>& p, const CallOptions& options, 
   plan.scratch = product_scratch(plan.blocks, tile);
   // Asked before the strips, so that the least workspace does not depend on what is faster.
   plan.threads = threads_with_room(plan.scratch, options, threads);
+  if (has_channel_lanes(p, tile.lanes)) {
+    const Index shared = channel_shared(p.grid, p.groups, tile.bytes), scratch = channel_scratch(p.grid);
+    const bool fits = options.max_workspace == 0 || shared + plan.threads * scratch <= options.max_workspace;
+    if (fits && shared <= kMostChannelWeights) {
+      plan.channels = choose_channels(p.grid, p.groups);
+      plan.scratch = scratch;
+      plan.shared = shared;
+      return plan;
+    }
+  }
   const FilterStrides strides{.target_row = p.target_row,
                               .factor_row = p.factor_row,
                               .factor_channel = p.factor_channel,
@@ -87,15 +101,17 @@ struct PhasePlan {
   Index scratch = 0;  // of one thread
 };
 
-// Nothing where phase after phase is to run: there are too many or too few of them, or the filters' lanes are
-// those of memory.
+// Nothing where phase after phase is to run: there are too many or too few of them, or the channels' lanes
+// are those of memory.
 template <class T>
 std::optional<PhasePlan<T>> plan_phases(const ConvShape& s, ArrayView<const T> dy, ArrayView<const T> w,
                                         BiasView<const T> b, ArrayView<T> dx, const CallOptions& options,
                                         const Target& target, int threads) {
   const Tile tile = tile_of<T>(target);
-  const bool filter_lanes = dx.strides[1] == 1 && s.c / s.groups >= tile.lanes;
-  if (options.accumulate || filter_lanes) return std::nullopt;
+  const bool depthwise = s.c == s.groups && s.k == s.groups;
+  const bool channels_last = dx.strides[1] == 1 && (!depthwise || dy.strides[1] == 1);
+  if (options.accumulate || (channels_last && (depthwise ? s.c : s.c / s.groups) >= tile.lanes))
+    return std::nullopt;
   std::optional<PhaseProduct<T>> product = all_phases(s, dy, w, b, dx);
   if (!product) return std::nullopt;
   const PixelGrid& grid = product->all.grid;

@@ -67,6 +67,15 @@ class Extents {
   std::vector<Index> more_;  // all of them, once there are more
 };
 
+// The next index of a box, row-major; false after the last one.
+inline bool advance(Extents& index, const Extents& extent) {
+  for (std::size_t i = index.size(); i-- > 0;) {
+    if (++index[i] < extent[i]) return true;
+    index[i] = 0;
+  }
+  return false;
+}
+
 // How windows lie along one spatial axis: output position p, tap t reads input position
 // p * stride + t * dilation - before, and zero where that is outside [0, size).
 struct WindowAxis {

@@ -11,15 +11,6 @@ constexpr Index kMostStrip = 2048;    // elements of a group's strip
 constexpr Index kMostTaps = 512;      // of all channels of a group
 constexpr double kMostFlops = 400e3;  // lanes that nobody wants included
 
-// The next index of a box, row-major; false after the last one.
-bool advance(Extents& index, const Extents& extent) {
-  for (std::size_t i = index.size(); i-- > 0;) {
-    if (++index[i] < extent[i]) return true;
-    index[i] = 0;
-  }
-  return false;
-}
-
 }  // namespace
 
 template <class T>

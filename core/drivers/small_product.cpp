@@ -45,15 +45,6 @@ StripAxis strip_axis(const PixelAxis& axis) {
   return a;
 }
 
-// The next index of a box, row-major; false after the last one.
-bool advance(Extents& index, const Extents& extent) {
-  for (std::size_t i = index.size(); i-- > 0;) {
-    if (++index[i] < extent[i]) return true;
-    index[i] = 0;
-  }
-  return false;
-}
-
 bool holds(const Extents& extents, Index most) {
   Index count = 1;
   for (const Index extent : extents) {

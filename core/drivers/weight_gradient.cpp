@@ -25,15 +25,6 @@ Index product_of(const Extents& v) {
   return p;
 }
 
-// The next index of a box, row-major; false after the last one.
-bool advance(Extents& index, const Extents& extent) {
-  for (std::size_t i = index.size(); i-- > 0;) {
-    if (++index[i] < extent[i]) return true;
-    index[i] = 0;
-  }
-  return false;
-}
-
 // How the problem is cut: boxes of output pixels whose input (with its halo) makes one strip, boxes of taps.
 struct Cut {
   Extents pixels, taps;            // extents of a full box

@@ -76,6 +76,27 @@ struct Window {
   const T* bias;  // one value, or null
 };
 
+// y[p * y_pixel + l] (+)= sum over k < taps of w[k * w_tap + l] * tap[k].x[p * tap[k].pixel + l]  (+ bias[l])
+// for p < pixels, l < count. The sum of each element follows the plan of Product. All is read and written
+// exactly.
+template <class T>
+struct ChannelTap {
+  const T* x;
+  std::ptrdiff_t pixel;  // from pixel to pixel; 0 where all see the same
+};
+template <class T>
+struct Channels {
+  const T* w;
+  std::ptrdiff_t w_tap;
+  const ChannelTap<T>* tap;
+  std::ptrdiff_t taps;
+  T* y;
+  std::ptrdiff_t y_pixel;
+  std::ptrdiff_t pixels, count;
+  bool accumulate;
+  const T* bias;  // one value per lane, or null
+};
+
 // sums[k * lanes + i % lanes] += dy[r * dy_row + i] * x[r * x_row + tap[k] + i]    for r < rows, i < count, k
 // < taps in order of r, then i, for each of the `lanes` sums of a tap.
 template <class T>
@@ -232,6 +253,7 @@ struct KernelTable {
   void (*gather)(const Gather<T>&);
   void (*stencil)(const Stencil<T>&);
   bool (*window)(const Window<T>&);
+  void (*channels)(const Channels<T>&);
   void (*correlate)(const Correlate<T>&);
   void (*pad)(const Pad<T>&);
   void (*spread)(const Strided<T>&);

@@ -1,6 +1,7 @@
 // All kernels of one target. Compiled once per target, with its flags and WINDROW_TARGET set to its name;
 // everything but the two tables has internal linkage (tests/test_kernel_objects.py runs nm to see that it
 // stays so).
+#include "kernels/channels.hpp"
 #include "kernels/contract.hpp"
 #include "kernels/correlate.hpp"
 #include "kernels/gather.hpp"
@@ -25,6 +26,7 @@ constexpr windrow::KernelTable<T> kTable = {
     .gather = gather<T>,
     .stencil = stencil<T>,
     .window = window<T>,
+    .channels = channels<T>,
     .correlate = correlate<T>,
     .pad = pad<T>,
     .spread = spread<T>,

@@ -209,6 +209,45 @@ void window(Draw& draw, const Target& target) {
 }
 
 template <class T>
+void channels(Draw& draw, const Target& target) {
+  const KernelTable<T>& kernels = target.kernels<T>();
+  const Index pixels = draw.number(0, 9), count = draw.number(1, 18 * kernels.lanes + 2);
+  const Index taps = draw.chance(80) ? draw.number(0, 12) : draw.number(125, 140);
+  Rows<T> w(draw, taps, count, true), y(draw, pixels, count, true);
+  Rows<T> x(draw, pixels + 3, count, true);
+  Guarded<T> bias(count, true);
+  for (T& value : bias) value = small<T>(draw);
+  std::vector<Index> first, step;
+  std::vector<ChannelTap<T>> tap;
+  for (Index k = 0; k < taps; ++k) {
+    first.push_back(draw.number(0, 3));
+    step.push_back(draw.chance(80) ? 1 : 0);
+    tap.push_back({.x = x.memory.data() + first.back() * x.row, .pixel = step.back() * x.row});
+  }
+  const bool accumulate = draw.chance(50), has_bias = draw.chance(50);
+  const std::vector<T> before = y.memory.copy();
+  kernels.channels({.w = w.memory.data(),
+                    .w_tap = w.row,
+                    .tap = tap.data(),
+                    .taps = taps,
+                    .y = y.memory.data(),
+                    .y_pixel = y.row,
+                    .pixels = pixels,
+                    .count = count,
+                    .accumulate = accumulate,
+                    .bias = has_bias ? bias.data() : nullptr});
+  for (Index p = 0; p < pixels; ++p) {
+    for (Index l = 0; l < count; ++l) {
+      T sum = accumulate ? before[static_cast<std::size_t>(p * y.row + l)] : T{0};
+      for (std::size_t k = 0; k < tap.size(); ++k)
+        sum += w.at(static_cast<Index>(k), l) * x.at(first[k] + p * step[k], l);
+      expect(y.at(p, l) == (has_bias ? sum + bias[l] : sum), "another sum");
+    }
+  }
+  expect_gaps(before, y);
+}
+
+template <class T>
 void correlate(Draw& draw, const Target& target) {
   const KernelTable<T>& kernels = target.kernels<T>();
   const Index lanes = kernels.lanes, rows = draw.number(1, 9), count = draw.number(1, 3 * lanes + 2);
@@ -377,9 +416,9 @@ void winograd(Draw& draw, const Target& target) {
 #define WINDROW_BOTH(kernel) \
   {#kernel " float32", kernel<float>}, { #kernel " float64", kernel<double> }
 const std::vector<Case> kKernelCases = {
-    WINDROW_BOTH(product),   WINDROW_BOTH(gather),   WINDROW_BOTH(stencil), WINDROW_BOTH(window),
-    WINDROW_BOTH(correlate), WINDROW_BOTH(pad),      WINDROW_BOTH(strided), WINDROW_BOTH(interleave),
-    WINDROW_BOTH(transpose), WINDROW_BOTH(winograd),
+    WINDROW_BOTH(product),   WINDROW_BOTH(gather),   WINDROW_BOTH(stencil),  WINDROW_BOTH(window),
+    WINDROW_BOTH(correlate), WINDROW_BOTH(pad),      WINDROW_BOTH(strided),  WINDROW_BOTH(interleave),
+    WINDROW_BOTH(transpose), WINDROW_BOTH(winograd), WINDROW_BOTH(channels),
 };
 #undef WINDROW_BOTH
 

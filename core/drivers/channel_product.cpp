@@ -1,0 +1,212 @@
+#include "drivers/channel_product.hpp"
+
+#include <algorithm>
+
+#include "base/workspace.hpp"
+
+namespace windrow {
+namespace {
+
+constexpr Index kColumns = 512;      // of one unit at most: a line of a long signal is cut
+constexpr double kUnitFlops = 2e7;   // of one unit at most, beyond a single pixel: some ms
+constexpr double kPieceFlops = 1e6;  // of one piece of work, where it is several units: some 20 us
+constexpr Index kLaneBytes = 512;    // of the channels that one pass over a unit takes: what it reads again
+                                     // for each tap then stays in the first-level cache
+
+Index lines_of(const PixelGrid& grid) {
+  Index lines = grid.images;
+  for (std::size_t i = 0; i + 1 < grid.axes.size(); ++i) lines *= grid.axes[i].count;
+  return lines;
+}
+
+Index line_blocks(const PixelGrid& grid, const ChannelBlocks& blocks) {
+  return ceil_div(grid.axes.back().count, blocks.columns);
+}
+
+template <class T>
+class Driver {
+ public:
+  Driver(const WindowProduct<T>& problem, const ChannelBlocks& blocks, const KernelTable<T>& kernels,
+         const T* weights, const T* bias, const T* zeros)
+      : p_(problem),
+        blocks_(blocks),
+        kernels_(kernels),
+        last_(problem.grid.axes.back()),
+        outer_(problem.grid.axes.size() - 1),
+        taps_(problem.grid.taps()),
+        line_blocks_(line_blocks(problem.grid, blocks)),
+        units_(lines_of(problem.grid) * line_blocks_),
+        lane_block_(kLaneBytes / Index{sizeof(T)}),
+        weights_(weights),
+        bias_(bias),
+        zeros_(zeros) {
+    // The pixels [inner0_, inner1_) of a line have all taps of the last axis inside.
+    inner0_ = 0;
+    inner1_ = last_.count;
+    for (const Index tap : last_.tap) {
+      inner0_ = std::max(inner0_, tap < 0 ? ceil_div(-tap, last_.step) : 0);
+      const Index room = last_.size - 1 - tap;
+      inner1_ = std::min(inner1_, room < 0 ? 0 : room / last_.step + 1);
+    }
+  }
+
+  Index pieces() const { return ceil_div(units_, blocks_.units); }
+
+  void piece(Index index) const {
+    Scratch scratch;
+    auto* taps = scratch.take<ChannelTap<T>>(taps_);
+    auto* line = scratch.take<const T*>(taps_ / std::max<Index>(1, last_taps()));
+    const Index end = std::min(units_, (index + 1) * blocks_.units);
+    for (Index unit = index * blocks_.units; unit < end; ++unit) run_unit(unit, line, taps);
+  }
+
+ private:
+  Index last_taps() const { return static_cast<Index>(last_.tap.size()); }
+
+  // Cuts a unit into single pixels that see the border and what lies between them.
+  void run_unit(Index unit, const T** line, ChannelTap<T>* taps) const {
+    const Index first = unit % line_blocks_ * blocks_.columns;
+    const Index end = std::min(last_.count, first + blocks_.columns);
+    T* target = place_line(unit / line_blocks_, line);
+    for (Index pixel = first; pixel < end;) {
+      const bool inner = inner0_ <= pixel && pixel < inner1_;
+      const Index next = inner ? std::min(end, inner1_) : pixel + 1;
+      set_taps(line, pixel, taps);
+      run_pixels(next - pixel, taps, target + pixel * last_.target_stride);
+      pixel = next;
+    }
+  }
+
+  // Sets where each tap of the outer axes finds its line of the source: null where that is outside. Returns
+  // the line of the result.
+  T* place_line(Index number, const T** line) const {
+    const std::vector<PixelAxis>& axes = p_.grid.axes;
+    T* target = p_.target;
+    Extents position(outer_), tap(outer_), taps(outer_);
+    for (std::size_t i = outer_; i-- > 0;) {
+      const Index at = number % axes[i].count;
+      number /= axes[i].count;
+      position[i] = at * axes[i].step;
+      taps[i] = static_cast<Index>(axes[i].tap.size());
+      target += at * axes[i].target_stride;
+    }
+    if (taps_ > 0) {
+      do {
+        const T* source = p_.source + number * p_.grid.source_image;
+        for (std::size_t i = 0; source && i < outer_; ++i) {
+          const Index at = position[i] + axes[i].tap[static_cast<std::size_t>(tap[i])];
+          source = 0 <= at && at < axes[i].size ? source + at * axes[i].source_stride : nullptr;
+        }
+        *line++ = source;
+      } while (advance(tap, taps));
+    }
+    return target + number * p_.grid.target_image;
+  }
+
+  void set_taps(const T* const* line, Index pixel, ChannelTap<T>* taps) const {
+    const Index step = last_.step * last_.source_stride;
+    for (Index t = 0; t < taps_; ++line) {
+      for (const Index tap : last_.tap) {
+        const Index at = pixel * last_.step + tap;
+        const bool inside = *line && 0 <= at && at < last_.size;
+        taps[t++] = inside ? ChannelTap<T>{*line + at * last_.source_stride, step} : ChannelTap<T>{zeros_, 0};
+      }
+    }
+  }
+
+  void run_pixels(Index pixels, ChannelTap<T>* taps, T* target) const {
+    Index lane = 0;
+    while (lane < p_.groups) {
+      const Index count = pixels == 1 ? p_.groups : std::min(lane_block_, p_.groups - lane);
+      kernels_.channels({.w = weights_ + lane,
+                         .w_tap = p_.groups,
+                         .tap = taps,
+                         .taps = taps_,
+                         .y = target + lane,
+                         .y_pixel = last_.target_stride,
+                         .pixels = pixels,
+                         .count = count,
+                         .accumulate = p_.accumulate,
+                         .bias = bias_ ? bias_ + lane : nullptr});
+      lane += count;
+      for (Index t = 0; lane < p_.groups && t < taps_; ++t) taps[t].x += count;
+    }
+  }
+
+  const WindowProduct<T>& p_;
+  const ChannelBlocks& blocks_;
+  const KernelTable<T>& kernels_;
+  const PixelAxis& last_;
+  const std::size_t outer_;
+  const Index taps_, line_blocks_, units_, lane_block_;
+  const T *weights_, *bias_, *zeros_;
+  Index inner0_, inner1_;
+};
+
+// Turns the weights [channel][tap] of all groups over.
+template <class T>
+void pack_weights(const WindowProduct<T>& p, const KernelTable<T>& kernels, Index taps, T* weights) {
+  bool follow = true;  // the taps of a channel lie side by side, in order
+  for (Index t = 0; t < taps; ++t) follow = follow && p.factor_tap[static_cast<std::size_t>(t)] == t;
+  if (follow) {
+    kernels.transpose({.target = weights,
+                       .target_row = p.groups,
+                       .source = p.factor,
+                       .source_row = p.factor_group,
+                       .rows = taps,
+                       .columns = p.groups,
+                       .ahead = 0});
+    return;
+  }
+  for (Index t = 0; t < taps; ++t)
+    kernels.collect({.target = weights + t * p.groups,
+                     .source = p.factor + p.factor_tap[static_cast<std::size_t>(t)],
+                     .step = p.factor_group,
+                     .count = p.groups});
+}
+
+}  // namespace
+
+ChannelBlocks choose_channels(const PixelGrid& grid, Index groups) {
+  const auto at_least_one = [](double count) { return static_cast<Index>(std::max(1.0, count)); };
+  const double pixel_flops = std::max(1.0, 2.0 * static_cast<double>(grid.taps() * groups));
+  const Index columns = std::min({grid.axes.back().count, kColumns, at_least_one(kUnitFlops / pixel_flops)});
+  const double unit_flops = pixel_flops * static_cast<double>(columns);
+  return {.columns = std::max<Index>(1, columns), .units = at_least_one(kPieceFlops / unit_flops)};
+}
+
+template <class T>
+void run_channel_product(const WindowProduct<T>& problem, const ChannelBlocks& blocks, const Target& target,
+                         const RunContext& context) {
+  const KernelTable<T>& kernels = target.kernels<T>();
+  const Index taps = problem.grid.taps(), groups = problem.groups;
+  Scratch scratch;
+  T* weights = scratch.take<T>(taps * groups);
+  pack_weights(problem, kernels, taps, weights);
+  T* bias = problem.bias ? scratch.take<T>(groups) : nullptr;
+  for (Index g = 0; bias && g < groups; ++g) bias[g] = problem.bias[g * problem.bias_stride];
+  T* zeros = scratch.take<T>(groups);
+  std::fill_n(zeros, groups, T{0});
+  const Driver<T> driver(problem, blocks, kernels, weights, bias, zeros);
+  parallel_for(context, driver.pieces(), [&](Index piece) { driver.piece(piece); });
+}
+
+Index channel_pieces(const PixelGrid& grid, const ChannelBlocks& blocks) {
+  return ceil_div(lines_of(grid) * line_blocks(grid, blocks), blocks.units);
+}
+
+Index channel_scratch(const PixelGrid& grid) {
+  constexpr Index kTap = sizeof(ChannelTap<float>) + sizeof(const float*);
+  return grid.taps() * kTap;
+}
+
+Index channel_shared(const PixelGrid& grid, Index groups, Index element) {
+  return (grid.taps() + 2) * groups * element;
+}
+
+template void run_channel_product(const WindowProduct<float>&, const ChannelBlocks&, const Target&,
+                                  const RunContext&);
+template void run_channel_product(const WindowProduct<double>&, const ChannelBlocks&, const Target&,
+                                  const RunContext&);
+
+}  // namespace windrow
