@@ -87,9 +87,11 @@ def test_same_bits_for_threads_and_batch(target, x_shape, w_shape, options, dtyp
     x_shape = (7, x_shape[1], 40, 41)  # several pieces of work
     x, w, b, dy = operands(x_shape, w_shape, options, dtype, np.random.default_rng(4))
     x, dy = channels_last(x), channels_last(dy)
-    assert wr.explain("conv", x.shape, w.shape, dtype=dtype, memory_format="channels_last", **options)[
-        "pieces"
-    ] > 1  # fmt: skip
+    for threads in (2, 5):
+        plan = wr.explain(
+            "conv", x.shape, w.shape, dtype=dtype, memory_format="channels_last", threads=threads, **options
+        )
+        assert plan["pieces"] > 1
     with wr.num_threads(1):
         y = wr.conv(x, w, b, **options)
         dx = wr.conv_grad_input(dy, w, x.shape, **options)

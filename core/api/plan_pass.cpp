@@ -108,7 +108,7 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
     if (small) return add_small(p);
     const std::optional<WinogradPlan> winograd = plan_winograd(s, p, options, target, threads);
     if (winograd) return add_winograd(p, *winograd);
-    const ProductSize size = size_of(p, tile);
+    const ProductSize size = size_of(p, tile, threads);
     const ProductPlan product = plan_product(p, options, target, threads);
     plan.scratch_bytes = std::max(plan.scratch_bytes, product.scratch);
     plan.shared_bytes = std::max(plan.shared_bytes, product.shared);

@@ -23,14 +23,15 @@ inline constexpr Index kMostDepthwiseScratch = Index{1} << 20;
 inline constexpr Index kMostChannelWeights = Index{4} << 20;
 
 template <class T>
-ProductSize size_of(const WindowProduct<T>& p, const Tile& tile) {
+ProductSize size_of(const WindowProduct<T>& p, const Tile& tile, int threads) {
   const Index taps = p.grid.taps();
   return {.rows = p.rows,
           .terms = p.channels * taps,
           .pixels = p.grid.images * p.grid.per_image(),
           .groups = p.groups,
           .table_bytes = panel_size(p.grid, tile.lanes, tile.vectors).bytes(),
-          .scattered = p.rows > 1 && p.factor_row == 1 && p.factor_channel != 1};
+          .scattered = p.rows > 1 && p.factor_row == 1 && p.factor_channel != 1,
+          .threads = threads};
 }
 
 // As many of the threads as the workspace that the call may use has room for.
@@ -61,7 +62,7 @@ template <class T>
 ProductPlan plan_product(const WindowProduct<T>& p, const CallOptions& options, const Target& target,
                          int threads) {
   const Tile tile = tile_of<T>(target);
-  const ProductSize size = size_of(p, tile);
+  const ProductSize size = size_of(p, tile, threads);
   const Index most =
       options.max_workspace == 0 ? std::numeric_limits<Index>::max() : options.max_workspace / threads;
   ProductPlan plan;
@@ -146,8 +147,9 @@ std::optional<WinogradPlan> plan_winograd(const ConvShape& s, const WindowProduc
   if (options.algorithm == Algorithm::kDirect || !has_winograd(s, p)) return std::nullopt;
   const bool forced = options.algorithm == Algorithm::kWinograd;
   const Tile tile = tile_of<T>(target);
-  const auto blocks = forced ? force_winograd(p.grid, p.groups, p.rows, p.channels, tile, options.prepared)
-                             : choose_winograd(p.grid, p.groups, p.rows, p.channels, tile, options.prepared);
+  const auto blocks =
+      forced ? force_winograd(p.grid, p.groups, p.rows, p.channels, tile, options.prepared, threads)
+             : choose_winograd(p.grid, p.groups, p.rows, p.channels, tile, options.prepared, threads);
   if (!blocks) return std::nullopt;
   WinogradPlan plan{.blocks = *blocks, .threads = threads};
   if (!options.prepared) plan.weights = winograd_weights(p.groups, p.rows, p.channels, blocks->tile, tile);

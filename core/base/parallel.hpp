@@ -1,4 +1,4 @@
-// Work on several threads, by pieces that do not depend on how many threads there are.
+// Work on several threads, by pieces of which any thread may take the next.
 //
 // One persistent pool serves the process. A call that finds it busy (another Python thread is computing) does
 // its pieces itself. Workers spin for at most 50 us after a job, then sleep. After fork the child starts a

@@ -312,6 +312,7 @@ class Driver {
         }
         ++i;
       }
+      checkpoint();
     });
   }
 

@@ -9,7 +9,6 @@ constexpr Index kFactorBytes =
     256 << 10;                 // factors of one chunk that stay in a second-level cache of 512 KiB up
 constexpr Index kPanels = 16;  // beyond these, more panels reuse the factors hardly better
 constexpr Index kMostTableBytes = 1 << 20;  // of a piece: a window of 30 x 30 has 30 KiB a panel and more
-constexpr Index kWantedPieces = 16;         // pieces of work that keep a few threads busy
 constexpr double kPieceFlops = 128e6;       // about 1 ms on AVX-512, 10 ms on the plainest target
 constexpr double kSmallPieceFlops = 1e6;    // about 10 us on AVX-512: less is not worth a thread
 // Row tiles and panels of a piece, at least, while there are few pieces: packing a panel again for each block
@@ -151,8 +150,9 @@ ProductBlocks choose_blocks(const ProductSize& size, const Tile& tile, Index mos
       }
     }
   };
-  cut(kWantedPieces, kRepackTiles, size.scattered ? kPackedPanels : kReadPanels);
-  cut(kFewPieces, kLeastTiles, 1);
+  const Index wanted = wanted_pieces(size.threads);
+  cut(wanted, kRepackTiles, size.scattered ? kPackedPanels : kReadPanels);
+  cut(std::min(wanted, kFewPieces), kLeastTiles, 1);
 
   // A panel alone would not repay the packing of its factors.
   bool pack_factor = size.scattered && panel_count > 1;

@@ -16,7 +16,12 @@ struct ProductSize {
   Index groups;
   Index table_bytes;       // of the table of one panel
   bool scattered = false;  // factors of neighbouring terms lie far apart, those of neighbouring rows do not
+  Index threads = 1;       // that share the work
 };
+
+// Pieces of work that keep the threads busy, although they run unequally fast. A thread alone waits for
+// nobody: cut without need, pieces read the factors or the source again, each of them.
+inline Index wanted_pieces(Index threads) { return threads == 1 ? 1 : 4 * threads; }
 
 // Blocks of drivers/window_product whose scratch is at most `most_scratch` bytes for each thread, if any are.
 // Blocks for drivers/strip_product if that is faster than packing, by a count of cycles, and fits.

@@ -13,7 +13,6 @@ constexpr Index kResultBytes = 192 << 10;      // results of one piece, in a sec
 constexpr Index kPackedBytes = 128 << 10;      // factors of one chunk, there too
 constexpr Index kStripBytes = Index{1} << 20;  // of one piece: each chunk reads only some channels of it
 constexpr Index kMostScratch = 4 << 20;        // bytes: beyond, windows are wider than a cache
-constexpr Index kWantedPieces = 16;            // pieces of work that keep a few threads busy
 constexpr double kPieceFlops = 128e6;          // about 1 ms on AVX-512, 10 ms on the plainest target
 constexpr double kSmallPieceFlops = 1e6;       // about 10 us on AVX-512: less is not worth a thread
 
@@ -63,7 +62,8 @@ std::optional<FilterBlocks> choose_filters(const PixelGrid& unjoined, const Prod
   Index some = std::min({kResultBytes / (pixels * tile.columns() * tile.bytes),
                          kPackedBytes / (kChunk * tile.columns() * tile.bytes),
                          static_cast<Index>(kPieceFlops / panel_flops)});
-  const Index for_threads = size.groups * ceil_div(units, blocks.units) * panels / kWantedPieces;
+  const Index for_threads =
+      size.groups * ceil_div(units, blocks.units) * panels / wanted_pieces(size.threads);
   some = std::min(some, std::max(for_threads, static_cast<Index>(kSmallPieceFlops / panel_flops)));
   blocks.filters = equal_parts(panels, std::clamp<Index>(some, 1, panels)) * tile.columns();
   if (filter_scratch(grid, channels, blocks, tile) > std::min(most_scratch, kMostScratch))

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "plan/choose.hpp"
+
 namespace windrow {
 namespace {
 
@@ -13,7 +15,6 @@ constexpr Index kWantedTilesBytes = 256 << 10;  // transformed tiles stay in a s
 constexpr Index kSumsBytes = 160 << 10;         // and so do the sums of a block of rows; else more rows
 constexpr Index kFarSumsBytes = 1 << 20;        // for each reading of the tiles
 constexpr Index kWeightsBytes = 4 << 20;  // weights beyond this come from afar: more tiles for each reading
-constexpr Index kWantedPieces = 8;        // of an image, so that a few threads have work
 
 // Cycles, read off timings of layers with 16 to 512 channels and images of 7 to 224 pixels a side, one image
 // and eight, on a Zen 3 core (AVX2, float32).
@@ -50,7 +51,7 @@ WinogradCosts winograd_costs(const PixelGrid& grid, Index groups, Index rows, In
 }
 
 std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index groups, Index rows, Index channels,
-                                              Index tile, const Tile& kernel) {
+                                              Index tile, const Tile& kernel, Index threads) {
   const Index points = (tile + 2) * (tile + 2);
   const Index image_tiles = ceil_div(grid.axes[0].count, tile) * ceil_div(grid.axes[1].count, tile);
   const Index all_tiles = std::max<Index>(1, grid.images * image_tiles);
@@ -73,27 +74,28 @@ std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index group
     blocks.tiles -= nr;
   }
   const Index pieces = groups * ceil_div(all_tiles, blocks.tiles);
-  if (pieces < kWantedPieces) blocks.parts = std::clamp<Index>(kWantedPieces / pieces, 1, ceil_div(rows, 64));
+  const Index wanted = wanted_pieces(threads);
+  if (pieces < wanted) blocks.parts = std::clamp<Index>(wanted / pieces, 1, ceil_div(rows, 64));
   return blocks;
 }
 
 std::optional<WinogradBlocks> force_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels,
-                                             const Tile& kernel, bool kept) {
+                                             const Tile& kernel, bool kept, Index threads) {
   const WinogradCosts costs = winograd_costs(grid, groups, rows, channels, kernel, kept);
   if (costs.tile4 < costs.tile2) {
-    const auto blocks = winograd_blocks(grid, groups, rows, channels, 4, kernel);
+    const auto blocks = winograd_blocks(grid, groups, rows, channels, 4, kernel, threads);
     if (blocks) return blocks;
   }
-  return winograd_blocks(grid, groups, rows, channels, 2, kernel);
+  return winograd_blocks(grid, groups, rows, channels, 2, kernel, threads);
 }
 
 std::optional<WinogradBlocks> choose_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels,
-                                              const Tile& kernel, bool kept) {
+                                              const Tile& kernel, bool kept, Index threads) {
   const double flops = 18 * static_cast<double>(groups * rows * channels * grid.per_image());
   if (channels < kFewestChannels || flops < kFewestFlops) return std::nullopt;
   const WinogradCosts costs = winograd_costs(grid, groups, rows, channels, kernel, kept);
   if (std::min(costs.tile2, costs.tile4) > kMargin * costs.direct) return std::nullopt;
-  return force_winograd(grid, groups, rows, channels, kernel, kept);
+  return force_winograd(grid, groups, rows, channels, kernel, kept, threads);
 }
 
 }  // namespace windrow

@@ -17,14 +17,14 @@ WinogradCosts winograd_costs(const PixelGrid& grid, Index groups, Index rows, In
 
 // The blocks for tiles of `tile` x `tile`, or nothing where one thread's share does not fit its 8 MiB.
 std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index groups, Index rows, Index channels,
-                                              Index tile, const Tile& kernel);
+                                              Index tile, const Tile& kernel, Index threads);
 
 // What "auto" takes: the fastest by the costs, if it is not the direct sum.
 std::optional<WinogradBlocks> choose_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels,
-                                              const Tile& kernel, bool kept);
+                                              const Tile& kernel, bool kept, Index threads);
 
 // What "winograd" takes: the faster of the two tiles.
 std::optional<WinogradBlocks> force_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels,
-                                             const Tile& kernel, bool kept);
+                                             const Tile& kernel, bool kept, Index threads);
 
 }  // namespace windrow

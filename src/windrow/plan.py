@@ -42,7 +42,7 @@ class Plan:
             ("memory", f"x {_size(f['x_bytes'])}, w {_size(f['w_bytes'])}, y {_size(f['y_bytes'])}"),
             ("columns", f"{_size(f['columns_bytes'])} would hold the column matrix, which is never built"),
             ("workspace", f"at most {_size(f['workspace_bytes'])} on {f['threads']} thread(s)"),
-            ("pieces", f"{f['pieces']} of work, whatever the number of threads"),
+            ("pieces", f"{f['pieces']} of work"),
             ("accuracy", _accuracy(f)),
         ]
         if f["costs"]:
