@@ -298,6 +298,24 @@ def test_no_padded_batch_is_held():
         assert peak < borders.BLOCK_BYTES * 1.1
 
 
+@pytest.mark.parametrize("mode", ["constant", "edge"])
+def test_images_without_pixels_have_no_window_under_same(mode):
+    """As without a border, although the windows do not fit into the image."""
+    x, w, y = np.ones((2, 3, 0, 5)), np.ones((4, 3, 3, 3)), np.ones((2, 4, 0, 5))
+    options = {"padding": "same", **border_options(mode, 3)}
+    assert wr.conv(x, w, **options).shape == y.shape
+    dx, dw, _ = wr.conv_backward(y, x, w, **options)
+    assert dx.shape == x.shape
+    assert not dw.any()
+    assert wr.unfold(x, 3, **options).shape == (2, 27, 0)
+    for pool in (wr.max_pool, wr.avg_pool, wr.lp_pool):
+        assert pool(x, 3, stride=1, **options).shape == x.shape
+    assert wr.avg_pool_backward(x, x.shape, 3, stride=1, **options).shape == x.shape
+    cols = np.ones((2, 27, 0))
+    assert wr.fold(cols, (0, 5), 3, padding="same", padding_mode=mode, uncovered=7).shape == x.shape
+    assert wr.conv_grad_input(y, w, x.shape, **options).shape == x.shape
+
+
 def test_layers():
     x, w, b = (images(s, np.float64, i) for i, s in enumerate([(2, 3, 6, 5), (4, 3, 3, 3), (4,)]))
     options = {"padding": 1, "padding_mode": "reflect"}

@@ -11,6 +11,8 @@ import windrow as wr
 from tests.errors import raises
 from tests.pooling_problems import bits, dtypes, fitting, images, layouts, many, problems, seeds
 from tests.problems import channels_last
+from tests.tolerances import lp_pool_backward_roundings as backward_roundings
+from tests.tolerances import lp_pool_roundings as roundings
 from windrow import reference
 from windrow.arrays import is_channels_last
 
@@ -22,11 +24,6 @@ def values(shape, dtype, seed):
     rng = np.random.default_rng(seed)
     x = rng.uniform(0.25, 4, shape) * rng.choice([-1, 0, 1, 1], shape)
     return x.astype(dtype)
-
-
-def roundings(kernel, p):
-    """Of a norm, in its own size: p in each power, one for each term, all divided by p, and the root."""
-    return (p + int(np.prod(kernel))) / p + 4 if p < np.inf else 0
 
 
 @many
@@ -50,13 +47,8 @@ def test_lp_pool_backward_is_the_reference(problem, dtype, seed, p):
     dx = wr.lp_pool_backward(dy, x, kernel, p, **options)
     exact = reference.lp_pool_backward(dy, x, kernel, p, dtype=np.longdouble, **options)
     size = reference.lp_pool_backward(np.abs(dy), np.abs(x), kernel, p, dtype=np.longdouble, **options)
-    if p == np.inf:  # places have the same ties; sums of dy are not exact
-        bound = (int(np.prod(kernel)) + 1) * np.finfo(dtype).eps * size
-    else:
-        each = (p - 1) * roundings(kernel, p) + 2 * p + int(np.prod(kernel)) + 6
-        bound = each * np.finfo(dtype).eps * size
     assert dx.dtype == dtype
-    assert np.all(np.abs(dx - exact) <= bound)
+    assert np.all(np.abs(dx - exact) <= backward_roundings(kernel, p) * np.finfo(dtype).eps * size)
 
 
 @many
@@ -124,8 +116,7 @@ def test_agrees_with_torch_where_no_pixel_is_negative(dtype, p, ceil_mode):
     np.testing.assert_allclose(y, expected.detach().numpy(), rtol=2 * roundings((3, 3), p) * eps)
     expected.backward(torch.ones_like(expected))
     dx = wr.lp_pool_backward(np.ones_like(y), x, 3, p, stride=2, ceil_mode=ceil_mode)
-    bound = 2 * ((p - 1) * roundings((3, 3), p) + 2 * p + 15) * eps
-    np.testing.assert_allclose(dx, leaf.grad.numpy(), rtol=bound)
+    np.testing.assert_allclose(dx, leaf.grad.numpy(), rtol=2 * backward_roundings((3, 3), p) * eps)
 
 
 def test_a_window_of_zeros_has_gradient_0_and_one_without_pixels_is_0():

@@ -73,6 +73,17 @@ def fold_error_bound(cols: Any, output_size: Any, kernel_size: Any, **geometry: 
     return (terms + 1) * np.finfo(dtype).eps * size
 
 
+def lp_pool_roundings(kernel: Any, p: float) -> float:
+    """Of a norm, in its own size: p in each power, one for each term, all divided by p, and the root."""
+    return (p + int(np.prod(kernel))) / p + 4 if p < np.inf else 0
+
+
+def lp_pool_backward_roundings(kernel: Any, p: float) -> float:
+    """Of a gradient, in the size of its magnitudes; of the greatest value only sums of dy are rounded."""
+    taps = int(np.prod(kernel))
+    return (p - 1) * lp_pool_roundings(kernel, p) + 2 * p + taps + 6 if p < np.inf else taps + 1
+
+
 def _magnitudes(*arrays: Any) -> list[Any]:
     return [np.abs(a) for a in arrays]
 

@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # for tests.tol
 
 from fuzzing.convolution import ConvolutionCase
 from fuzzing.patches import PatchesCase
+from fuzzing.places import PlacesCase
 from fuzzing.pooling import PoolingCase
 from fuzzing.transposed import TransposedCase
 
@@ -26,6 +27,7 @@ CASES = (
     PoolingCase,
     PatchesCase,
     TransposedCase,
+    PlacesCase,
 )
 
 

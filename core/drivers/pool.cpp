@@ -61,7 +61,7 @@ enum class Kind { kMax, kSum };
 template <class T>
 bool kernels_take(const Pooling<T>& p, const Taps& taps, const Dimension& lane, bool with_index) {
   return lane.count >= current_target().kernels<T>().pool_lanes && !taps.offset.empty() &&
-         (lane.source == 1 || lane.source == 2) && lane.target == (p.twice ? 2 : 1) &&
+         (lane.source == 1 || (lane.source == 2 && !p.twice)) && lane.target == (p.twice ? 2 : 1) &&
          (!with_index || lane.index == 1);
 }
 

@@ -26,6 +26,7 @@ from .borders import Border, blocks, border, fold_back, padded_blocks
 from .geometry import (
     ConvGeometry,
     PatchGeometry,
+    Windows,
     check_shape,
     conv_geometry,
     patch_geometry,
@@ -40,9 +41,18 @@ class Mode(NamedTuple):
     padding_mode: Any
     fill: Any
 
-    def border(self, x_shape: Shape, padding: Any, dtype: np.dtype[Any]) -> Border:
-        """The border of images of this shape."""
+    def border(self, x_shape: Shape, windows: Windows, dtype: np.dtype[Any]) -> Border:
+        """The border of images of this shape; of no pixel where there is no window that could see it.
+
+        Without a window ("same" on an image without pixels), the plain operation must not lose its padding.
+        """
+        padding = windows.padding if windows.positions else ((0, 0),) * windows.rank
         return border(x_shape[2:], padding, self.padding_mode, self.fill, dtype)
+
+
+def _without_padding(options: dict[str, Any], windows: Windows) -> dict[str, Any]:
+    """The options of the plain operation on images with their border."""
+    return {**options, "padding": 0} if windows.positions else options
 
 
 # Convolution
@@ -72,8 +82,8 @@ def _conv_problem(
         x_shape, w_shape, stride, padding, dilation, groups, x_name=x_name, w_name=w_name
     )
     convolution._checked_options(options["algorithm"], options["max_workspace"], geometry)
-    edge = mode.border(x_shape, geometry.windows.padding, dtype)
-    return _Conv(geometry, edge, {**options, "padding": 0})
+    edge = mode.border(x_shape, geometry.windows, dtype)
+    return _Conv(geometry, edge, _without_padding(options, geometry.windows))
 
 
 def conv(x: Any, w: Any, b: Any, options: dict[str, Any], mode: Mode, out: Array | None) -> Array:
@@ -186,11 +196,14 @@ def _pool_problem(
 ) -> _Pool:
     names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
     kernel, stride, padding, dilation, ceil_mode = (options[name] for name in names)
-    pads = pool_geometry(x_shape, kernel, stride, padding, dilation, ceil_mode, x_name=x_name).windows.padding
-    edge = mode.border(x_shape, pads, dtype)
+    windows = pool_geometry(x_shape, kernel, stride, padding, dilation, ceil_mode, x_name=x_name).windows
+    edge = mode.border(x_shape, windows, dtype)
+    plain = _without_padding(options, windows)
     # On the padded image, since its border is pixels: the last window of ceil_mode may begin there.
-    geometry = pool_geometry((*x_shape[:2], *edge.padded), kernel, stride, 0, dilation, ceil_mode)
-    return _Pool(edge, geometry.y_shape, {**options, "padding": 0})
+    geometry = pool_geometry(
+        (*x_shape[:2], *edge.padded), kernel, stride, plain["padding"], dilation, ceil_mode
+    )
+    return _Pool(edge, geometry.y_shape, plain)
 
 
 def pool(operation: Any, x: Any, options: dict[str, Any], mode: Mode, out: Array | None) -> Array:
@@ -282,11 +295,11 @@ def unfold(x: Any, options: dict[str, Any], layout: str, mode: Mode, out: Array 
     x = as_operand("x", x)
     geometry = patch_geometry(x.shape, **options)
     parsed = parse_layout(layout, geometry.windows.rank)
-    edge = mode.border(x.shape, geometry.windows.padding, x.dtype)
+    edge = mode.border(x.shape, geometry.windows, x.dtype)
     shape = column_shape(parsed, geometry)
     cols = empty("cols", shape, x.dtype) if out is None else check_out(out, shape, x.dtype, {"x": x})
     apart, axis, names = _apart(cols, parsed, geometry)
-    plain = {**options, "padding": 0}
+    plain = _without_padding(options, geometry.windows)
     for part, padded in padded_blocks(x, edge):
         unfolding.unfold(padded, **plain, layout=names, out=_images(apart, axis, part))
     return cols if out is None else out
@@ -313,11 +326,14 @@ def fold(
     windows = geometry.windows
     dtype = cols.dtype.newbyteorder("=")
     value = fill_value("uncovered", uncovered, dtype)
-    edge = mode.border(geometry.x_shape, windows.padding, dtype)
+    edge = mode.border(geometry.x_shape, windows, dtype)
     if out is not None:
         x = check_out(out, geometry.x_shape, dtype, {"cols": cols})
     else:
         x = empty("x", geometry.x_shape, dtype)
+    if not windows.positions:
+        x[...] = value
+        return x if out is None else out
     bare = windows._replace(size=edge.padded, padding=((0, 0),) * windows.rank)
     counts = unfolding._counts(bare, np.dtype(np.float64))[None, None]
     covered = fold_back(counts, edge)[0, 0]

@@ -9,6 +9,8 @@ from tests import tolerances
 import windrow as wr
 from windrow import _core, reference
 
+from . import border
+from .border import Border
 from .case import LARGEST, Case, wide
 
 CHUNK = _core._testing.CHUNK
@@ -36,6 +38,8 @@ class ConvolutionCase(Case):
             "padding",
             "dilation",
             "groups",
+            "padding_mode",
+            "fill",
             "max_workspace",
             "accumulator",
         ]
@@ -51,7 +55,10 @@ class ConvolutionCase(Case):
         w_shape = (self.filters, self.channels // max(self.groups, 1), *self.kernel)
         geometry = self.geometry(x_shape, w_shape, options)
         y_shape = geometry.y_shape if geometry else (*x_shape[:1], *w_shape[:1], *(2 for _ in self.size))
-        amounts = (*y_shape, *w_shape[1:]), x_shape, w_shape
+        edge = None
+        if self.operation != "conv_grad_bias":
+            edge = border.draw(pick, x_shape, geometry and geometry.windows, options, wild=self.wild)
+        amounts = (*y_shape, *w_shape[1:]), x_shape, w_shape, (border.amount(edge, x_shape),)
         if max(math.prod(max(1, size) for size in sizes) for sizes in amounts) > LARGEST:
             return "too large for the reference"
         shapes = {"x": x_shape, "w": w_shape, "dy": y_shape, "b": w_shape[:1]}
@@ -81,18 +88,33 @@ class ConvolutionCase(Case):
             lambda: function(*arguments, **options, **extra),
             inputs,
             extra.get("out"),
-            geometry is not None and self.dtype.type in FLOATS,
+            geometry is not None and self.dtype.type in FLOATS and (edge is None or edge.sensible),
         )
         if isinstance(result, str):
             return result
+        if edge:
+            given, options = self.bordered(given, options, edge)
         images = self.n * max(self.channels, self.filters)
         if geometry and wide(geometry.windows) * max(1, images) > 20 * LARGEST:
             return "taken, too wide for the reference"
         if self.dtype.type in FLOATS:
-            self.compare(result, given, options, extra, start)
+            self.compare(result, given, options, extra, start, edge)
+            if self.operation == "conv" and edge is None and pick.random() < 0.3:
+                self.compare_prepared(result, arguments, options)
         else:
             self.compare_converted(result, given, options)
         return "agrees"
+
+    def bordered(self, given: list[Any], options: dict[str, Any], edge: Border) -> tuple[Any, Any]:
+        """The same problem without padding, on images with their border."""
+        given = list(given)
+        if self.operation == "conv_grad_input":
+            given[2] = edge.padded(given[2])
+        else:
+            at = 0 if self.operation == "conv" else 1
+            given[at] = edge.extend(given[at])
+        plain = {name: options[name] for name in ("stride", "dilation", "groups")}
+        return given, {**plain, "padding": 0}
 
     def geometry(self, x_shape: Any, w_shape: Any, options: dict[str, Any]) -> Any:
         """The geometry of the call, or None where the arguments make no sense."""
@@ -119,7 +141,13 @@ class ConvolutionCase(Case):
         return extra, start
 
     def compare(
-        self, result: Any, given: Any, options: dict[str, Any], extra: dict[str, Any], start: Any
+        self,
+        result: Any,
+        given: Any,
+        options: dict[str, Any],
+        extra: dict[str, Any],
+        start: Any,
+        edge: Border | None,
     ) -> None:
         """Hold the result against the reference."""
         options = self.plain(options)
@@ -129,6 +157,9 @@ class ConvolutionCase(Case):
             except Exception as error:
                 self.fail(f"the reference refuses it: {type(error).__name__}: {error}")
             bound = self.bound(given, options, extra)
+            if edge and self.operation == "conv_grad_input":
+                bound = edge.adjoint_bound(exact, bound, self.dtype)
+                exact = edge.adjoint(exact)
         if result.shape != exact.shape or result.dtype != self.dtype:
             self.fail(f"{result.dtype} {result.shape} instead of {self.dtype} {exact.shape}")
         if extra.get("accumulate"):
@@ -138,6 +169,13 @@ class ConvolutionCase(Case):
         if not np.all(error <= bound):
             worst = np.max(error / np.maximum(bound, np.finfo(np.float64).tiny))
             self.fail(f"off by {worst} times the bound")
+
+    def compare_prepared(self, result: Any, arguments: list[Any], options: dict[str, Any]) -> None:
+        """The same convolution with its weights kept makes the same bits."""
+        x, *weights = arguments
+        again = wr.prepare_conv(*weights, **options)(x)
+        if again.tobytes() != result.tobytes():
+            self.fail("other bits with prepared weights")
 
     def compare_converted(self, result: Any, given: Any, options: dict[str, Any]) -> None:
         """Sums of ones in another dtype: whole numbers, rounded once."""

@@ -8,6 +8,8 @@ import numpy as np
 import windrow as wr
 from windrow import reference
 
+from . import border
+from .border import Border
 from .case import LARGEST, Case, wide
 
 DTYPES = (
@@ -33,6 +35,7 @@ class PatchesCase(Case):
             "padding",
             "dilation",
             "layout",
+            "padding_mode",
             "fill",
             "reduce",
             "window",
@@ -49,15 +52,23 @@ class PatchesCase(Case):
         if self.wild and pick.random() < 0.3:
             self.spoil(options)
         geometry = self.geometry(options)
-        if max(math.prod(max(1, v) for v in shape) for shape in self.amounts(geometry)) > LARGEST:
-            return "too large for the reference"
         unfolds = self.operation in ("unfold", "im2col")
         x_shape = (self.n, self.channels, *self.size)
+        edge = border.draw(pick, x_shape, geometry and geometry.windows, options, wild=self.wild)
+        if edge and not (unfolds and self.dtype.kind in "iufc"):
+            options.pop("fill", None)  # what is folded has none, and not every dtype has a 3
+            edge = edge._replace(fill=0)
+        if edge and options["padding_mode"] == "constant" and "fill" not in options:
+            edge = None  # nothing but zeros
+            del options["padding_mode"]
+        if max(math.prod(max(1, v) for v in shape) for shape in self.amounts(geometry)) > LARGEST:
+            return "too large for the reference"
         if unfolds or geometry is None:
             plain = self.elements(x_shape)
         else:
             numbers = self.elements(x_shape)
-            columns = reference.unfold(numbers, form="sliding", **self.plain(options))
+            windows = {name: options[name] for name in options if name != "padding_mode"}
+            columns = reference.unfold(numbers, form="sliding", **self.plain(windows))
             plain = self.elements(columns.shape)
         data = self.dress(plain)
         given = np.array(np.asarray(data))
@@ -74,12 +85,16 @@ class PatchesCase(Case):
         function = getattr(wr, self.operation)
         # Columns may not say what N and C are, and many dtypes have no sum.
         sensible = unfolds and geometry is not None and self.dtype.kind not in "OSU"
+        sensible = sensible and (edge is None or edge.sensible)
         result = self.attempt(lambda: function(*arguments, **options, **extra), {"x": data}, None, sensible)
         if isinstance(result, str):
             return result
         if geometry is None or wide(geometry.windows) > LARGEST:
             return "taken, too wide for the reference"
-        exact = self.expected(given, arguments[1:], self.plain(options), extra)
+        if edge:
+            exact = self.expected_bordered(given, arguments[1:], self.plain(options), extra, edge)
+        else:
+            exact = self.expected(given, arguments[1:], self.plain(options), extra)
         if result.dtype != exact.dtype or result.shape != exact.shape:
             self.fail(f"{result.dtype} {result.shape} instead of {exact.dtype} {exact.shape}")
         if result.tobytes() != exact.tobytes() and not np.array_equal(result, exact):
@@ -102,6 +117,33 @@ class PatchesCase(Case):
             )
             return (real + 1j * imag).astype(self.dtype)
         return function(given, *sizes, kernel, form="sliding", **options, **extra)
+
+    def expected_bordered(
+        self, given: Any, sizes: list[Any], options: dict[str, Any], extra: dict[str, Any], edge: Border
+    ) -> Any:
+        """The same without padding, on images with their border; sums go back to the pixels it repeats."""
+        function = getattr(reference, self.operation)
+        kernel, layout = options["kernel_size"], options["layout"]
+        plain = {"stride": options["stride"], "dilation": options["dilation"], "layout": layout}
+        if not sizes:
+            return function(edge.extend(given), kernel, form="sliding", **plain)
+        padded = edge.padded((self.n, self.channels, *self.size))
+        padded = padded[2:] if self.operation == "fold" else padded
+
+        def total(cols: Any) -> Any:
+            return edge.adjoint(function(cols, padded, kernel, form="sliding", **plain))
+
+        counts = total(np.ones(given.shape))
+        parts = [given.real, given.imag] if given.dtype.kind == "c" else [given]
+        values = []
+        for part, uncovered in zip(parts, (extra.get("uncovered", 0), 0), strict=False):
+            wide = np.dtype(np.float32) if part.dtype == np.float16 else part.dtype.newbyteorder("=")
+            value = total(part.astype(wide))
+            if extra["reduce"] == "mean":
+                value = value / np.maximum(counts, 1).astype(wide)
+            values.append(np.where(counts == 0, np.asarray(uncovered).astype(wide), value))
+        result = values[0] + 1j * values[1] if len(values) > 1 else values[0]
+        return result.astype(given.dtype.newbyteorder("="))
 
     def geometry(self, options: dict[str, Any]) -> Any:
         """The geometry of the call, or None where the arguments make no sense."""

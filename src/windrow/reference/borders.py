@@ -47,7 +47,8 @@ def extend(x: Array, pads: Pads, mode: str, fill: Any = 0) -> Array:
         for place in range(-before, size + after):
             pixel = repeated(place, size, mode)
             planes.append(np.full(shape, fill, x.dtype) if pixel is None else x.take([pixel], axis))
-        x = np.concatenate(planes, axis)
+        if planes:  # none along an axis without pixels
+            x = np.concatenate(planes, axis)
     return x
 
 
