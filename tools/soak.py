@@ -21,7 +21,7 @@ import numpy as np
 
 import windrow as wr
 
-GROWTH = 2**20  # bytes; a round makes 170 calls whose results have 10 MiB together
+GROWTH = 2**20  # bytes; a round makes 260 calls whose results have 12 MiB together
 # glibc gives back what is free only in large blocks, and keeps a heap for each of many threads: what is
 # resident would tell of its habits. So blocks come from the system, and go back to it.
 HEAP = {
@@ -68,11 +68,43 @@ def calls(rng: np.random.Generator) -> list[Call]:
             found.append(lambda x=x, w=w, o=options, out=out: wr.conv(x, w, out=out, **o))
             found.append(lambda x=x, w=w, o=options: refused(lambda: wr.conv(x, w, max_workspace=1, **o)))
             found.append(lambda x=x, w=w: refused(lambda: wr.conv(x, w, stride=0)))
+        found += others(rng, x_shape, w_shape, options)
         kernel = w_shape[2:]
         for layout in ("n (c k) l", "(c k) (l n)", "(n l) (c k)"):
             for name in ("f4", "i1", "c16"):
                 image = rng.integers(-9, 9, x_shape).astype(name)
                 found.append(lambda x=image, k=kernel, t=layout: patches(x, k, t))
+    return found
+
+
+def others(
+    rng: np.random.Generator, x_shape: tuple[int, ...], w_shape: tuple[int, ...], options: dict[str, object]
+) -> list[Call]:
+    """Transposed convolution, kept weights, borders, poolings and their ways back; a few Winograd tiles."""
+    x, w = (rng.standard_normal(shape).astype(np.float32) for shape in (x_shape, w_shape))
+    kernel, layer = w_shape[2:], wr.prepare_conv(w, **options)
+    found: list[Call] = [
+        lambda: layer(x),
+        lambda: wr.prepare_conv(w, **options)(x),
+        lambda: wr.conv(x, w, **{"padding": 1, **options}, padding_mode="edge"),
+    ]
+    if "groups" not in options and options.get("padding") != "same":
+        dy = wr.conv(x, w, **options)
+        found.append(lambda: wr.conv_transpose(dy, w, **options))
+        found.append(
+            lambda: wr.conv_transpose_backward(wr.conv_transpose(dy, w, **options), dy, w, **options)
+        )
+    if w_shape[2:] == (3, 3) and options == {"padding": 1}:
+        found.append(lambda: wr.conv(x, w, padding=1, algorithm="winograd"))
+    for pool in (wr.max_pool, wr.avg_pool, wr.lp_pool):
+        found.append(lambda pool=pool: pool(x, kernel))
+    y, indices = wr.max_pool_with_indices(x, kernel)
+    found.append(lambda: wr.max_pool_backward(y, indices, x.shape))
+    found.append(lambda: wr.max_unpool(y, indices, x.shape[2:]))
+    found.append(lambda: wr.avg_pool_backward(y, x.shape, kernel))
+    found.append(lambda: wr.lp_pool_backward(y, x, kernel))
+    found.append(lambda: wr.global_avg_pool(x))
+    found.append(lambda: refused(lambda: wr.max_unpool(y, indices + x.size, x.shape[2:])))
     return found
 
 
