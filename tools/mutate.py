@@ -25,8 +25,13 @@ LIMIT = 600  # seconds for a run of tests: what hangs has been noticed
 CASES = "300"  # of the seeded driver
 
 
+def needed(tests: Sequence[str]) -> str:
+    """What must be built for tests to run."""
+    return "seeded" if tests == SEEDED else "extension"
+
+
 class Bench:
-    """A copy of the tree, with the seeded driver and the extension built in it."""
+    """A copy of the tree, in which the seeded driver and the extension can be built."""
 
     def __init__(self, place: Path, cmake: str) -> None:
         self.tree = place / "tree"
@@ -94,7 +99,7 @@ class Bench:
         path.write_text(before.replace(mutation.old, mutation.new))
         try:
             compiled = path.suffix != ".py"
-            if compiled and not self.build("seeded" if mutation.tests == SEEDED else "extension"):
+            if compiled and not self.build(needed(mutation.tests)):
                 return "does not build"
             return "SURVIVES" if self.passes(mutation.tests) else "noticed"
         finally:
@@ -112,7 +117,7 @@ def main() -> int:
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as place:
         bench = Bench(Path(place), cmake)
-        if not (bench.build("seeded") and bench.build("extension")):
+        if not all(bench.build(name) for name in {needed(mutation.tests) for mutation in chosen}):
             sys.exit("mutate: the tree does not build as it is")
         for tests in sorted({m.tests for m in chosen}):
             if not bench.passes(tests):

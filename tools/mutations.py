@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 SEEDED = ("seeded",)  # the seeded driver of the core, for what changes exact sums or touches other memory
 BITS = ("tests/test_numerics.py", "tests/test_kernels.py")  # for what changes only the order of sums
+POOLS = ("tests/test_pooling.py", "tests/test_lp_pooling.py", "tests/test_global_pooling.py")
+BORDERS = ("tests/test_borders.py",)
 THREADS = ("tests/test_threads.py", "tests/test_failures.py")
 
 
@@ -122,6 +124,19 @@ MUTATIONS = [
         ("if (a.source_end - source >= furthest) {", "if (a.source_end >= source) {"),
         ("if (kWhole >= 0 || whole < bytes)", "if (kWhole >= 0)"),
     ),
+    *_in(
+        "core/kernels/pool.hpp",
+        ("if (any(nan)) nans_first<T, kStep, kEnd, kVectors>(p, at, best, from);", ""),
+        ("from[k] = v > best[k] ? here : from[k];", "from[k] = v >= best[k] ? here : from[k];"),
+        ("p.count - (kStep > 1 ? 1 : 0)", "p.count"),
+        ("if (i < p.count) Op", "if (i + 1 < p.count) Op"),
+        (
+            "low = __builtin_shufflevector(v, v, 0, 0, 1, 1);",
+            "low = __builtin_shufflevector(v, v, 0, 1, 2, 3);",
+        ),
+        ("for (int k = 0; k < kVectors; ++k) sum[k] += more[k];", ""),
+        tests=POOLS,
+    ),
     # Packers
     *_in(
         "core/pack/panels.cpp",
@@ -194,6 +209,32 @@ MUTATIONS = [
         ("p.accumulate ? db + total : total", "total"),
         ("rest % p.size[i] * p.dy_stride[i]", "rest * p.dy_stride[i]"),
         tests=("tests/test_convolution.py",),
+    ),
+    *_in(
+        "core/drivers/pool.cpp",
+        ("(lane.source == 2 && !p.twice)", "lane.source == 2"),
+        ("if (p.twice) line.sum(source, target + 1);", ""),
+        ("lane.count >= current_target().kernels<T>().pool_lanes && ", ""),
+        (
+            "const Index tap0 = std::lower_bound(begin, axis.tap.end(), -at) - begin;",
+            "const Index tap0 = 0 * at;",
+        ),
+        tests=POOLS,
+    ),
+    *_in(
+        "core/drivers/pool_lines.hpp",
+        ("if (best != best || v <= best) continue;", "if (v <= best) continue;"),
+        ("int bit = 1;", "int bit = 2;"),
+        ("bits |= is_nan[k];", ""),
+        ("t == kChunk ? sum[k] : total[k] + sum[k]", "sum[k]"),
+        tests=POOLS,
+    ),
+    *_in(
+        "core/api/pool.cpp",
+        ("inner.size % 2 == 0 && ", ""),
+        ("p.target += first[i] * dx.strides[2 + i];", ""),
+        ("axis.tap.push_back(t * a.dilation - a.before);", "axis.tap.push_back(t - a.before);"),
+        tests=POOLS,
     ),
     *_in(
         "core/drivers/box.cpp",
@@ -278,5 +319,47 @@ MUTATIONS = [
         ("stride % itemsize == 0 or size < 2", "stride % itemsize == 0"),
         ("if strides[axis] <= least:", "if strides[axis] < least:"),
         tests=("tests/test_arrays.py", "tests/test_arrays_out.py"),
+    ),
+    *_in(
+        "src/windrow/lp_pooling.py",
+        ("if not p >= 1:", "if not p > 1:"),
+        ("_times_power(shares, norms, 1 - norm, ())", "_times_power(shares, norms, norm - 1, ())"),
+        ("shares = np.array(shares)", "shares = np.asarray(shares)"),
+        ("shares = dy * np.sign(", "shares = dy * np.abs("),
+        tests=POOLS,
+    ),
+    *_in(
+        "src/windrow/global_pooling.py",
+        ("if 0 in shape[2:]:", "if 0 in shape:"),
+        ("if len(shape) < 3:", "if len(shape) < 2:"),
+        tests=POOLS,
+    ),
+    *_in(
+        "src/windrow/borders.py",
+        (
+            "place = np.minimum(place, 2 * (size - 1) - place)",
+            "place = np.minimum(place, 2 * size - 1 - place)",
+        ),
+        ('elif mode == "edge" or size == 1:', 'elif mode == "edge":'),
+        ("for place in (*range(before), *range(end, len(table))):", "for place in range(before):"),
+        ("region[(*lead, side)] = border.fill", "region[(*lead, side)] = 0"),
+        ("step = min(max(1, BLOCK_BYTES // each), images)", "step = images"),
+        tests=BORDERS,
+    ),
+    *_in(
+        "src/windrow/bordered.py",
+        (
+            "padding = windows.padding if windows.positions else ((0, 0),) * windows.rank",
+            "padding = windows.padding",
+        ),
+        ("add = bool(accumulate) or part.start > 0", "add = bool(accumulate)"),
+        ("        target += value", "        target[...] = value"),
+        ("indices[part] = origins[places]", "indices[part] = places"),
+        (
+            "wide = np.dtype(np.float32) if dtype == np.float16 else dtype  # which fold itself sums in",
+            "wide = dtype",
+        ),
+        ("x[part] = np.where(covered == 0, value, sums)", "x[part] = sums"),
+        tests=BORDERS,
     ),
 ]
