@@ -134,6 +134,9 @@ MUTATIONS = [
             "low = __builtin_shufflevector(v, v, 0, 0, 1, 1);",
             "low = __builtin_shufflevector(v, v, 0, 1, 2, 3);",
         ),
+    ),
+    *_in(
+        "core/kernels/pool.hpp",
         ("for (int k = 0; k < kVectors; ++k) sum[k] += more[k];", ""),
         tests=POOLS,
     ),
@@ -219,13 +222,15 @@ MUTATIONS = [
             "const Index tap0 = std::lower_bound(begin, axis.tap.end(), -at) - begin;",
             "const Index tap0 = 0 * at;",
         ),
-        tests=POOLS,
     ),
     *_in(
         "core/drivers/pool_lines.hpp",
         ("if (best != best || v <= best) continue;", "if (v <= best) continue;"),
-        ("int bit = 1;", "int bit = 2;"),
         ("bits |= is_nan[k];", ""),
+    ),
+    *_in(
+        "core/drivers/pool_lines.hpp",
+        ("int bit = 1;", "int bit = 2;"),
         ("t == kChunk ? sum[k] : total[k] + sum[k]", "sum[k]"),
         tests=POOLS,
     ),
@@ -234,7 +239,6 @@ MUTATIONS = [
         ("inner.size % 2 == 0 && ", ""),
         ("p.target += first[i] * dx.strides[2 + i];", ""),
         ("axis.tap.push_back(t * a.dilation - a.before);", "axis.tap.push_back(t - a.before);"),
-        tests=POOLS,
     ),
     *_in(
         "core/drivers/box.cpp",

@@ -25,5 +25,6 @@ struct Case {
 extern const std::vector<Case> kKernelCases;       // kernels by name, against the contract
 extern const std::vector<Case> kPatchKernelCases;  // those that count in bytes
 extern const std::vector<Case> kOperationCases;    // whole operations of the core: packers and drivers
+extern const std::vector<Case> kPoolingCases;      // and those of pooling
 
 }  // namespace seeded
