@@ -17,6 +17,14 @@ PixelStrips strips_of(const PixelGrid& grid, Index channels, const FilterBlocks&
   return {grid, blocks.rows, blocks.columns, channels, kLine / element};
 }
 
+// From term to term of packed rows of factors: an odd number of lines, so that they spread over the sets of
+// the first-level cache.
+Index packed_row(Index filters, Index element) {
+  constexpr Index kLine = 64;
+  const Index line = kLine / element;
+  return (ceil_div(filters, line) | 1) * line;
+}
+
 // From pixel to pixel in the sums of one piece. Whole lines, but not so many that they share few sets of the
 // first-level cache.
 Index sums_row(const FilterBlocks& blocks, const Tile& tile) {
@@ -41,6 +49,7 @@ class Driver {
         row_step_(strips_.in_place() ? strips_.source_row_step() : strips_.row_step()),
         channels_follow_(problem.factor_channel == taps_) {
     for (Index t = 0; t < taps_; ++t) channels_follow_ = channels_follow_ && tap_factor(t) == t;
+    rows_follow_ = !channels_follow_ && taps_ == 1 && problem.factor_row == 1;
   }
 
   Index pieces() const { return p_.groups * unit_blocks_ * filter_blocks_; }
@@ -53,7 +62,8 @@ class Driver {
     const Index group = index / filter_blocks_ / unit_blocks_;
 
     Scratch scratch;
-    T* packed = scratch.take<T>(round_up(filters, nr_) * kChunk);
+    const Index row = packed_row(round_up(filters, nr_), sizeof(T));
+    T* packed = scratch.take<T>(row * kChunk);
     auto* steps = scratch.take<Step>(kChunk);
     T* sums = scratch.take<T>(units * blocks_.rows * blocks_.columns * sums_row_);
     T* strip = strips_.in_place() ? nullptr : scratch.take<T>(units * strips_.elements());
@@ -67,27 +77,43 @@ class Driver {
     Index k0 = 0;
     do {  // once even where there are no terms: the result is then zero plus the bias
       const Index k1 = std::min(k0 + kChunk, terms_);
-      set_steps(k0, k1, steps);
-      pack(k0, k1, filters, factor + filter0 * p_.factor_row, packed);
-      for (Index m = filter0; m < filter0 + filters; m += nr_) {
-        Panel panel{.first = m, .count = std::min(nr_, filter0 + filters - m), .k0 = k0, .k1 = k1};
+      set_steps(k0, k1, rows_follow_ ? row : nr_, steps);
+      // Factors are fetched while others are multiplied: the next panel's where each filter's lie on pages of
+      // their own, the next chunk's where those of a term are neighbours.
+      const Index k2 = std::min(k1 + kChunk, terms_), end = filter0 + filters;
+      Lines ahead;
+      if (!channels_follow_) {
+        const T* first = factor + filter0 * p_.factor_row;
+        rows_follow_ ? copy_rows(k0, k1, filters, first, row, packed) : pack(k0, k1, filters, first, packed);
+        ahead = factor_lines(k1, k2, filters, first);
+        ahead.share(ceil_div(filters, nr_) * units * tiles_of_unit());
+      }
+      for (Index m = filter0; m < end; m += nr_) {
+        Panel panel{.first = m, .count = std::min(nr_, end - m), .k0 = k0, .k1 = k1};
+        if (channels_follow_) {
+          pack(k0, k1, panel.count, factor + m * p_.factor_row, packed);
+          const bool last = m + nr_ >= end;
+          const Index next = last ? filter0 : m + nr_;
+          ahead = factor_lines(last ? k1 : k0, last ? k2 : k1, std::min(nr_, end - next),
+                               factor + next * p_.factor_row);
+          ahead.share(units * tiles_of_unit());
+        }
         panel.bias = k1 == terms_ && p_.bias ? p_.bias + (group * p_.rows + m) * p_.bias_stride : nullptr;
-        if (channels_follow_)
-          fetch(k1, std::min(k1 + kChunk, terms_), panel.count, factor + m * p_.factor_row);
-        const Product<T> product{.a = nullptr,
-                                 .a_row = pixel_step_,
-                                 .b = packed + (m - filter0) * (k1 - k0),
-                                 .step = steps,
-                                 .c = nullptr,
-                                 .c_row = 0,
-                                 .k = k1 - k0,
-                                 .accumulate = k0 > 0 || p_.accumulate,
-                                 .bias = nullptr};
+        const Product<T> product{
+            .a = nullptr,
+            .a_row = pixel_step_,
+            .b = packed + (channels_follow_ ? 0 : (m - filter0) * (rows_follow_ ? 1 : k1 - k0)),
+            .step = steps,
+            .c = nullptr,
+            .c_row = 0,
+            .k = k1 - k0,
+            .accumulate = k0 > 0 || p_.accumulate,
+            .bias = nullptr};
         T* buffer = sums + (blocks_.turned ? m - filter0 : 0);
         for (Index u = 0; u < units; ++u) {
           const PixelBlock block = strips_.block(unit0 + u);
           const T* first = strip ? strip + u * strips_.elements() : source + strips_.source_place(block);
-          run_block(product, panel, block, first, target + block.target + m * p_.target_row, buffer);
+          run_block(product, panel, block, first, target + block.target + m * p_.target_row, buffer, ahead);
         }
       }
       k0 = k1;
@@ -100,18 +126,20 @@ class Driver {
   }
 
  private:
+  static constexpr Index kLine = 64 / sizeof(T);
+
   struct Panel {
     Index first, count;  // filters
     Index k0, k1;        // terms
     const T* bias = nullptr;
   };
 
-  void set_steps(Index k0, Index k1, Step* steps) const {
+  void set_steps(Index k0, Index k1, Index row, Step* steps) const {
     for (Index k = k0; k < k1; ++k) {
       const Index channel = k / taps_, tap = k % taps_;
       const Index offset = strips_.in_place() ? channel * p_.source_channel + strips_.source_tap_offset(tap)
                                               : channel + strips_.tap_offset(tap);
-      steps[k - k0] = {.a = offset, .b = (k - k0) * nr_};
+      steps[k - k0] = {.a = offset, .b = (k - k0) * row};
     }
   }
 
@@ -147,13 +175,47 @@ class Driver {
     }
   }
 
-  // Where every filter has terms of its own side by side, those of the next chunk lie on as many pages as
-  // there are filters, too many for the hardware to guess.
-  void fetch(Index k0, Index k1, Index filters, const T* factor) const {
-    constexpr Index kLine = 64 / sizeof(T);
-    for (Index m = 0; m < filters; ++m)
-      for (Index k = k0; k < k1; k += kLine) __builtin_prefetch(factor + m * p_.factor_row + k, 0, 2);
+  // The same where all of a term's lie side by side: [term][filter], as they are in memory.
+  void copy_rows(Index k0, Index k1, Index filters, const T* factor, Index row, T* packed) const {
+    for (Index k = k0; k < k1; ++k, packed += row) {
+      std::copy_n(factor + k * p_.factor_channel + tap_factor(0), filters, packed);
+      std::fill(packed + filters, packed + round_up(filters, nr_), T{0});
+    }
   }
+
+  // Cache lines to be fetched, `some` at a time: runs of some lines each, at a constant distance.
+  struct Lines {
+    const T* run = nullptr;
+    Index step = 0, runs = 0, lines = 0;
+    Index line = 0;  // of this run
+    Index some = 0;
+
+    void share(Index times) { some = ceil_div(runs * lines, times); }
+    void fetch() {
+      for (Index i = 0; i < some && runs > 0; ++i) {
+        __builtin_prefetch(run + line * kLine, 0, 2);
+        if (++line < lines) continue;
+        line = 0;
+        run += step;
+        --runs;
+      }
+    }
+  };
+
+  // Where the factors of some terms lie: a run for each filter, or for each channel.
+  Lines factor_lines(Index k0, Index k1, Index filters, const T* factor) const {
+    if (k0 == k1) return {};
+    if (channels_follow_)
+      return {.run = factor + k0, .step = p_.factor_row, .runs = filters, .lines = ceil_div(k1 - k0, kLine)};
+    if (p_.factor_row < 1 || p_.factor_row > taps_) return {};
+    const Index channel = k0 / taps_;
+    return {.run = factor + channel * p_.factor_channel,
+            .step = p_.factor_channel,
+            .runs = ceil_div(k1, taps_) - channel,
+            .lines = ceil_div(filters * p_.factor_row, kLine)};
+  }
+
+  Index tiles_of_unit() const { return blocks_.rows * ceil_div(blocks_.columns, kernels_.rows); }
 
   Index tap_factor(Index tap) const { return p_.factor_tap[static_cast<std::size_t>(tap)]; }
 
@@ -172,7 +234,7 @@ class Driver {
   }
 
   void run_block(Product<T> product, const Panel& panel, const PixelBlock& block, const T* first, T* target,
-                 T*& buffer) const {
+                 T*& buffer, Lines& ahead) const {
     const int vectors = static_cast<int>(ceil_div(panel.count, kernels_.lanes));
     const bool in_place = !blocks_.turned && panel.count % kernels_.lanes == 0;
     const bool copied = !blocks_.turned && !in_place;  // filters that fill no vector are summed in a buffer
@@ -190,6 +252,7 @@ class Driver {
           for (Index i = 0; i < to - from; ++i)
             std::copy_n(result + i * pixel, panel.count, buffer + i * sums_row_);
         }
+        ahead.fetch();
         kernels_.product(product, static_cast<int>(to - from), vectors);
         if (panel.bias) add_bias(product.c, product.c_row, to - from, panel);
         if (copied && panel.k1 == terms_) {
@@ -253,6 +316,7 @@ class Driver {
   const Index taps_, terms_, unit_blocks_, filter_blocks_;
   const Index pixel_step_, row_step_;  // from pixel to pixel in what the kernel reads
   bool channels_follow_;               // the factors of one result row lie side by side, in order
+  bool rows_follow_ = false;           // those of one term do, under a window of one tap
 };
 
 }  // namespace
@@ -276,7 +340,7 @@ Index filter_strip_elements(const PixelGrid& grid, Index channels, const FilterB
 }
 
 Index filter_scratch(const PixelGrid& grid, Index channels, const FilterBlocks& blocks, const Tile& tile) {
-  const Index packed = kChunk * blocks.filters;
+  const Index packed = kChunk * packed_row(blocks.filters, tile.bytes);
   const Index sums = blocks.units * blocks.rows * blocks.columns * sums_row(blocks, tile);
   return (packed + sums + filter_strip_elements(grid, channels, blocks, tile)) * tile.bytes +
          kChunk * Index{sizeof(Step)};

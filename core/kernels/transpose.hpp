@@ -266,12 +266,18 @@ void transpose_blocks(const windrow::Transpose<T>& all) {
       for (std::ptrdiff_t j = 0; j < t.columns; ++j)
         t.target[i * t.target_row + j] = t.source[j * t.source_row + i];
   }
-  for (std::ptrdiff_t i = 0; i < t.rows; i += kSize) {
-    const std::ptrdiff_t i0 = i + kSize <= t.rows ? i : t.rows - kSize;
+  // What a source row shows of one cache line is read at once: rows that lie a power of two apart share sets
+  // of the cache, and would shut each other out before the rest of the line is wanted.
+  constexpr std::ptrdiff_t kLine = 64 / sizeof(T);
+  for (std::ptrdiff_t line = 0; line < t.rows; line += kLine) {
+    const std::ptrdiff_t end = line + kLine < t.rows ? line + kLine : t.rows;
     for (std::ptrdiff_t j = 0; j < t.columns; j += kSize) {
       const std::ptrdiff_t j0 = j + kSize <= t.columns ? j : t.columns - kSize;
-      turn_block<kSize>(t.target + i0 * t.target_row + j0, t.target_row, t.source + j0 * t.source_row + i0,
-                        t.source_row);
+      for (std::ptrdiff_t i = line; i < end; i += kSize) {
+        const std::ptrdiff_t i0 = i + kSize <= t.rows ? i : t.rows - kSize;
+        turn_block<kSize>(t.target + i0 * t.target_row + j0, t.target_row, t.source + j0 * t.source_row + i0,
+                          t.source_row);
+      }
     }
   }
 }
