@@ -1,6 +1,9 @@
 // windrow._core.Pool: one pooling problem, ready to run on arrays; and scatter, the way back of a maximum.
 #include "api/pool.hpp"
 
+#include <functional>
+#include <numeric>
+#include <optional>
 #include <utility>
 
 #include "arrays.hpp"
@@ -105,6 +108,16 @@ class Pool {
     });
   }
 
+  // New maxima and their places.
+  nb::object max_with_indices(nb::handle x) const {
+    if (!PyArray_CheckExact(x.ptr())) return nb::none();
+    const bool last = is_channels_last(reinterpret_cast<PyArrayObject*>(x.ptr()));
+    nb::object indices = new_array("indices", NPY_INT64, y_shape_, last);
+    nb::object y = max(x, nb::none(), indices, false);
+    if (y.is_none()) return y;
+    return nb::make_tuple(y, indices);
+  }
+
   nb::object sum(nb::handle x, nb::object out, double divisor) const {
     return with_type_of(x, [&]<class T>(T) -> nb::object {
       const Plain x_in(x, dtype_of<T>(), x_shape_);
@@ -152,40 +165,103 @@ class Pool {
   Extents x_shape_, y_shape_;
 };
 
-// On arrays (N, C, positions), (N, C, positions) and (N, C, size). None where one is not plain, else whether
-// all indices were in range.
+// Strides of images (N, C, spatial...) whose spatial axes are as good as one.
+struct Flat {
+  Index image = 0, channel = 0, step = 0;
+
+  static std::optional<Flat> of(const Plain& array, const Extents& shape) {
+    const Index* strides = array.strides();
+    Flat flat{.image = strides[0], .channel = strides[1], .step = 1};
+    bool found = false;
+    Index next = 0;
+    for (std::size_t i = shape.size(); i-- > 2;) {
+      if (shape[i] == 1) continue;
+      if (!found) flat.step = strides[i];
+      if (found && strides[i] != next) return std::nullopt;
+      found = true;
+      next = strides[i] * shape[i];
+    }
+    return flat;
+  }
+};
+
+Extents shape_of(nb::handle array) {
+  auto* a = reinterpret_cast<PyArrayObject*>(array.ptr());
+  return Extents(PyArray_DIMS(a), PyArray_DIMS(a) + PyArray_NDIM(a));
+}
+
+Index positions_of(const Extents& shape) {
+  return std::accumulate(shape.begin() + 2, shape.end(), Index{1}, std::multiplies<>{});
+}
+
+// None where one of the arrays is not plain, else whether all indices were in range.
+template <class T>
+nb::object scatter_of(nb::handle values, nb::handle indices, nb::handle image, ScatterKind kind) {
+  if (!PyArray_Check(indices.ptr()) || !PyArray_Check(image.ptr())) return nb::none();
+  const Extents shape = shape_of(values), image_shape = shape_of(image);
+  if (shape.size() < 3 || image_shape.size() < 3) return nb::none();
+  const Plain v(values, dtype_of<T>(), shape), from(indices, NPY_INT64, shape),
+      to(image, dtype_of<T>(), image_shape);
+  if (!v || !from || !to) return nb::none();
+  const bool halves = shape.size() == 4 && image_shape[2] == 2 * shape[2] && image_shape[3] == 2 * shape[3];
+  const std::optional<Flat> value = Flat::of(v, shape), index = Flat::of(from, shape),
+                            place = Flat::of(to, image_shape);
+  if (!value || !index || !place) return nb::none();
+  const Scatter<T> problem{.images = shape[0],
+                           .channels = shape[1],
+                           .positions = positions_of(shape),
+                           .size = positions_of(image_shape),
+                           .values = data_of<T>(v.array()),
+                           .value_image = value->image,
+                           .value_channel = value->channel,
+                           .value_step = value->step,
+                           .indices = data_of<const std::int64_t>(from.array()),
+                           .index_image = index->image,
+                           .index_channel = index->channel,
+                           .index_step = index->step,
+                           .image = data_of<T>(to.array()),
+                           .image_image = place->image,
+                           .image_channel = place->channel,
+                           .image_step = place->step,
+                           .width = halves ? shape[3] : 0};
+  bool good = true;
+  run_maybe_released(PyArray_SIZE(to.array()) + PyArray_SIZE(v.array()),
+                     [&](const RunContext& context) { good = run_scatter(problem, kind, context); });
+  return nb::bool_(good);
+}
+
 nb::object scatter(nb::handle values, nb::handle indices, nb::handle image, int kind) {
+  return with_type_of(values, [&]<class T>(T) {
+    return scatter_of<T>(values, indices, image, static_cast<ScatterKind>(kind));
+  });
+}
+
+// A new image of this shape, whose first two sizes are those of the values, from values and indices that are
+// in range; else None.
+nb::object scatter_to_new(nb::handle values, nb::handle indices, nb::handle shape, int kind) {
   return with_type_of(values, [&]<class T>(T) -> nb::object {
-    if (!PyArray_Check(indices.ptr()) || !PyArray_Check(image.ptr())) return nb::none();
-    const auto shape_of = [](nb::handle array) {
-      auto* a = reinterpret_cast<PyArrayObject*>(array.ptr());
-      return Extents(PyArray_DIMS(a), PyArray_DIMS(a) + PyArray_NDIM(a));
-    };
-    const Extents shape = shape_of(values), image_shape = shape_of(image);
-    const Plain v(values, dtype_of<T>(), shape), from(indices, NPY_INT64, shape),
-        to(image, dtype_of<T>(), image_shape);
-    if (!v || !from || !to || shape.size() != 3 || image_shape.size() != 3) return nb::none();
-    const Scatter<T> problem{.images = shape[0],
-                             .channels = shape[1],
-                             .positions = shape[2],
-                             .size = image_shape[2],
-                             .values = data_of<T>(v.array()),
-                             .value_image = v.strides()[0],
-                             .value_channel = v.strides()[1],
-                             .value_step = v.strides()[2],
-                             .indices = data_of<const std::int64_t>(from.array()),
-                             .index_image = from.strides()[0],
-                             .index_channel = from.strides()[1],
-                             .index_step = from.strides()[2],
-                             .image = data_of<T>(to.array()),
-                             .image_image = to.strides()[0],
-                             .image_channel = to.strides()[1],
-                             .image_step = to.strides()[2]};
-    bool good = true;
-    run_maybe_released(PyArray_SIZE(to.array()) + PyArray_SIZE(v.array()), [&](const RunContext& context) {
-      good = run_scatter(problem, static_cast<ScatterKind>(kind), context);
-    });
-    return nb::bool_(good);
+    if (!PyTuple_CheckExact(shape.ptr())) return nb::none();
+    auto* array = reinterpret_cast<PyArrayObject*>(values.ptr());
+    const auto rank = static_cast<std::size_t>(PyArray_NDIM(array));
+    Extents sizes;
+    for (nb::handle size : nb::borrow<nb::tuple>(shape)) {
+      if (!PyLong_CheckExact(size.ptr())) return nb::none();
+      const Index value = PyLong_AsSsize_t(size.ptr());
+      if (value < 0) PyErr_Clear();
+      if (value < 0) return nb::none();
+      sizes.push_back(value);
+    }
+    if (rank < 3 || sizes.size() != rank || sizes[0] != PyArray_DIM(array, 0) ||
+        sizes[1] != PyArray_DIM(array, 1))
+      return nb::none();
+    // Before the memory is asked for.
+    if (!PyArray_Check(indices.ptr()) || !Plain(values, dtype_of<T>(), shape_of(values)) ||
+        !Plain(indices, NPY_INT64, shape_of(values)))
+      return nb::none();
+    nb::object image = new_array(kind == static_cast<int>(ScatterKind::kAdd) ? "dx" : "y", dtype_of<T>(),
+                                 sizes, is_channels_last(array));
+    const nb::object good = scatter_of<T>(values, indices, image, static_cast<ScatterKind>(kind));
+    return good.is(nb::bool_(true)) ? image : nb::none();
   });
 }
 
@@ -198,6 +274,7 @@ void bind_pool(nb::module_& m) {
            nb::arg("dilation"), nb::arg("before"), nb::arg("output_size"))
       .def("max", &Pool::max, nb::arg("x").none(), nb::arg("out").none(), nb::arg("indices").none(),
            nb::arg("magnitude") = false)
+      .def("max_with_indices", &Pool::max_with_indices, nb::arg("x").none())
       .def("norm", &Pool::norm, nb::arg("x").none(), nb::arg("out").none(), nb::arg("p"))
       .def("sum", &Pool::sum, nb::arg("x").none(), nb::arg("out").none(), nb::arg("divisor"))
       .def("sum_backward", &Pool::sum_backward, nb::arg("dy").none(), nb::arg("out").none(),
@@ -209,6 +286,8 @@ void bind_pool(nb::module_& m) {
         return good.is_none() ? -1 : static_cast<int>(nb::cast<bool>(good));
       },
       nb::arg("x"), nb::arg("indices"), nb::arg("image"), nb::arg("kind"));
+  m.def("scatter_to_new", &scatter_to_new, nb::arg("x").none(), nb::arg("indices").none(),
+        nb::arg("shape").none(), nb::arg("kind"));
 }
 
 }  // namespace windrow::python

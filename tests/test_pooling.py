@@ -3,7 +3,7 @@
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 
 import windrow as wr
 from tests.errors import raises
@@ -65,6 +65,36 @@ def test_the_way_back_of_a_maximum(problem, dtype, seed):
             )
             assert wr.max_pool_backward(dy, indices, x_shape, out=out) is out
         np.testing.assert_array_equal(out, dx)
+
+
+@settings(many, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
+@given(
+    count=st.tuples(st.integers(1, 2), st.sampled_from([1, 2, 8, 17, 19])),
+    size=st.tuples(st.integers(1, 5), st.integers(1, 37)),
+    dtype=dtypes,
+    seed=seeds,
+    elsewhere=st.booleans(),
+)
+def test_the_way_back_to_windows_of_two_by_two(target, count, size, dtype, seed, elsewhere):
+    """Which has a kernel of its own, as long as every index lies in its window."""
+    x_shape = (*count, *(2 * length for length in size))
+    dy = images((*count, *size), dtype, seed, special=True)
+    indices = wr.max_pool_with_indices(images(x_shape, dtype, seed + 1), 2).indices
+    rng = np.random.default_rng(seed)
+    if elsewhere:
+        others = rng.integers(-1, 4 * size[0] * size[1], indices.shape)
+        indices = np.where(rng.random(indices.shape) < 0.05, others, indices)
+    with np.errstate(invalid="ignore"):
+        expected = reference.max_pool_backward(dy, indices, x_shape)
+    assert _core.target() == target
+    for change in (np.ascontiguousarray, *layouts(rng)):
+        with wr.num_threads(3):
+            places = channels_last(indices) if change is channels_last else indices
+            dx = wr.max_pool_backward(change(dy), places, x_shape)
+            np.testing.assert_array_equal(bits(dx), bits(expected))
+            out = change(np.ones(x_shape, dtype))
+            assert wr.max_pool_backward(dy, indices, x_shape, out=out) is out
+        np.testing.assert_array_equal(bits(out), bits(expected))
 
 
 @many

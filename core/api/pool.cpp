@@ -9,6 +9,8 @@
 namespace windrow {
 namespace {
 
+constexpr Index kMostCopies = 64;  // places that a sum is written to, listed
+
 template <class T>
 Pooling<T> pooling(const PoolShape& s, ArrayView<const T> source, ArrayView<T> target, T divisor) {
   Pooling<T> p;
@@ -73,24 +75,37 @@ void norm_pool(const PoolShape& s, ArrayView<const T> x, ArrayView<T> y, T norm,
 template <class T>
 void sum_pool_backward(const PoolShape& s, ArrayView<const T> dy, ArrayView<T> dx, T divisor,
                        const RunContext& context) {
-  const std::size_t last = s.axes.size() - 1;
-  const WindowAxis& inner = s.axes[last];
-  // Windows of two, side by side: both phases of the last axis see the same dy, and are written together.
-  const bool twice = inner.stride == 2 && inner.kernel == 2 && inner.dilation == 1 && inner.before == 0 &&
-                     inner.size % 2 == 0 && dx.strides[2 + last] == 1;
-  Extents first(s.axes.size(), 0);
+  const std::size_t rank = s.axes.size();
+  Extents first(rank, 0), phases(rank);
+  Pooling<T> shared = pooling(s, dy, dx, divisor);
+  for (std::size_t i = 0; i < rank; ++i) {
+    const WindowAxis& a = s.axes[i];
+    phases[i] = std::min(a.stride, a.size);
+    // Windows side by side: all pixels of one have the same sum, which is computed once.
+    const Index step = dx.strides[2 + i], have = static_cast<Index>(shared.copies.size());
+    if (a.stride != a.kernel || a.dilation != 1 || a.before != 0 || a.size % a.stride != 0) continue;
+    if (i == rank - 1 && a.kernel == 2 && step == 1) {
+      shared.twice = true;
+    } else if (a.kernel <= kMostCopies / have) {
+      for (Index k = 1; k < a.kernel; ++k)
+        for (Index c = 0; c < have; ++c)
+          shared.copies.push_back(shared.copies[static_cast<std::size_t>(c)] + k * step);
+    } else {
+      continue;
+    }
+    phases[i] = 1;
+  }
   for (;;) {  // once per stride phase, as the input gradient of a convolution
-    Pooling<T> p = pooling(s, dy, dx, divisor);
-    p.twice = twice;
-    for (std::size_t i = 0; i < s.axes.size(); ++i) {
+    Pooling<T> p = shared;
+    for (std::size_t i = 0; i < rank; ++i) {
       p.axes.push_back(phase_axis(s.axes[i], first[i], dy.strides[2 + i], dx.strides[2 + i]).pixels);
       p.target += first[i] * dx.strides[2 + i];
     }
     run_sum_pool(p, context);
-    std::size_t i = s.axes.size() - (twice ? 1 : 0);
+    std::size_t i = rank;
     for (;;) {
       if (i-- == 0) return;
-      if (++first[i] < std::min(s.axes[i].stride, s.axes[i].size)) break;
+      if (++first[i] < phases[i]) break;
       first[i] = 0;
     }
   }

@@ -100,6 +100,8 @@ void pool_box(const Pooling<T>& p, const Taps& taps, std::vector<Dimension>& box
             .place_step = box.back().place,
             .rows = rows.count,
             .count = box.back().count,
+            .copy = p.copies.data(),
+            .copies = static_cast<Index>(p.copies.size()),
             .chunk = kChunk,
             .divisor = p.divisor,
             .reciprocal = line.reciprocal,
@@ -118,8 +120,10 @@ void pool_box(const Pooling<T>& p, const Taps& taps, std::vector<Dimension>& box
     } else if constexpr (kKind == Kind::kMax) {
       line.max(source, target, index, place);
     } else {
-      line.sum(source, target);
-      if (p.twice) line.sum(source, target + 1);
+      for (const Index copy : p.copies) {
+        line.sum(source, target + copy);
+        if (p.twice) line.sum(source, target + copy + 1);
+      }
     }
     std::size_t i = outer;
     for (;;) {

@@ -21,9 +21,10 @@ struct Pooling {
   Index source_image = 0, source_channel = 0;
   T* target = nullptr;
   Index target_image = 0, target_channel = 0;
-  T divisor = 1;       // of sums
-  bool twice = false;  // every sum along the last axis is written twice: there, and at the next place
-  T norm = 0;          // 1 or more: sums are (sum |source|^norm)^(1/norm), maxima those of |source|; 0: plain
+  T divisor = 1;         // of sums
+  bool twice = false;    // every sum along the last axis is written twice: there, and at the next place
+  Extents copies = {0};  // of sums: how far from the target each is written
+  T norm = 0;  // 1 or more: sums are (sum |source|^norm)^(1/norm), maxima those of |source|; 0: plain
   // Of maxima: where each one came from, as the row-major number of the source position; -1 for a window that
   // sees none. Null: not wanted.
   std::int64_t* indices = nullptr;
@@ -48,6 +49,9 @@ struct Scatter {
   Index index_image = 0, index_channel = 0, index_step = 0;
   T* image = nullptr;
   Index image_image = 0, image_channel = 0, image_step = 0;
+  // Where the values are those of rows of windows, as many as `width`, side by side and of 2 x 2 pixels,
+  // which the indices most likely lie in; else 0.
+  Index width = 0;
 };
 enum class ScatterKind { kAdd, kPut, kTake };
 

@@ -1,21 +1,48 @@
 #include <algorithm>
 #include <atomic>
 
+#include "dispatch/targets.hpp"
 #include "drivers/pool.hpp"
+#include "kernels/contract.hpp"
 
 namespace windrow {
 namespace {
 
 constexpr Index kPieceValues = Index{1} << 15;
+constexpr Index kAheadBytes = 4096;
+
+// A part of an image: channels side by side, the same for all of its values. Zeros are written when values
+// first come near them, so that they are still in the cache then.
+template <class T>
+struct Plane {
+  T* at;
+  Index step, size, channels;
+  Index zeroed = 0;  // positions
+
+  void zero_until(Index end) {
+    if (step == 1 || step == channels) {
+      std::fill(at + zeroed * step, at + (end - 1) * step + channels, T{0});
+    } else {
+      for (Index i = zeroed; i < end; ++i) std::fill_n(at + i * step, channels, T{0});
+    }
+    zeroed = end;
+  }
+  void zero_beyond(Index i) {
+    zero_until(std::min(size, i + 1 + kAheadBytes / (channels * static_cast<Index>(sizeof(T)))));
+  }
+};
 
 // One value; false where the index is none.
 template <ScatterKind kKind, class T>
-bool move_one(T* value, std::int64_t index, T* image, Index step, Index size) {
-  if (static_cast<std::uint64_t>(index) >= static_cast<std::uint64_t>(size)) {
-    if constexpr (kKind == ScatterKind::kTake) *value = 0;
-    return index == -1;
+bool move_one(T* value, std::int64_t index, Plane<T>& plane, Index step, Index channel) {
+  if (static_cast<std::uint64_t>(index) >= static_cast<std::uint64_t>(plane.zeroed)) {
+    if (static_cast<std::uint64_t>(index) >= static_cast<std::uint64_t>(plane.size)) {
+      if constexpr (kKind == ScatterKind::kTake) *value = 0;
+      return index == -1;
+    }
+    plane.zero_beyond(index);
   }
-  T& place = image[index * step];
+  T& place = plane.at[index * step + channel];
   if constexpr (kKind == ScatterKind::kAdd) {
     place += *value;
   } else if constexpr (kKind == ScatterKind::kPut) {
@@ -26,35 +53,75 @@ bool move_one(T* value, std::int64_t index, T* image, Index step, Index size) {
   return true;
 }
 
+// A part by the kernel for windows of 2 x 2 pixels, where it may take it; false where an index leads
+// elsewhere, or where it may not.
+template <class T>
+bool spread_part(const Scatter<T>& p, Index image, Index first, Index end) {
+  const KernelTable<T>& kernels = current_target().kernels<T>();
+  const bool channels = p.image_channel == 1 && p.value_channel == 1 && p.index_channel == 1;
+  const bool dense = p.image_step == 1 && p.value_step == 1 && p.index_step == 1;
+  if (p.width == 0 ||
+      !(channels ? end - first >= kernels.pool_lanes : dense && p.width >= kernels.pool_lanes))
+    return false;
+  const Index rows = p.positions / p.width, across = 2 * p.width;  // across: pixels of a row
+  const auto part = [&](Index channel, Index row) {
+    return PoolSpread<T>{
+        .value = p.values + image * p.value_image + channel * p.value_channel + row * p.width * p.value_step,
+        .value_row = channels ? p.value_step : p.width,
+        .indices =
+            p.indices + image * p.index_image + channel * p.index_channel + row * p.width * p.index_step,
+        .index_row = channels ? p.index_step : p.width,
+        .first_place = 2 * row * across,
+        .place_row = channels ? 2 : 2 * across,
+        .place_step = channels ? 0 : 2,
+        .next_row_place = across,
+        .target =
+            p.image + image * p.image_image + channel * p.image_channel + 2 * row * across * p.image_step,
+        .target_row = channels ? 2 * p.image_step : 2 * across,
+        .next_row = across * p.image_step,
+        .next_column = p.image_step,
+        .rows = channels ? p.width : rows,
+        .count = channels ? end - first : p.width};
+  };
+  bool good = true;
+  if (channels) {
+    for (Index row = 0; row < rows && good; ++row) good = kernels.pool_spread(part(first, row));
+  } else {
+    for (Index c = first; c < end && good; ++c) good = kernels.pool_spread(part(c, 0));
+  }
+  return good;
+}
+
 template <ScatterKind kKind, class T>
 bool scatter_part(const Scatter<T>& p, Index image, Index first, Index end) {
+  if (kKind == ScatterKind::kAdd && spread_part(p, image, first, end)) return true;
   T* to = p.image + image * p.image_image;
   T* values = p.values + image * p.value_image;
   const std::int64_t* indices = p.indices + image * p.index_image;
-  const bool channels_inside = p.image_channel == 1;
+  const Index zeroed = kKind == ScatterKind::kTake ? p.size : 0;
   bool good = true;
-  if (channels_inside) {
-    if constexpr (kKind != ScatterKind::kTake)
-      for (Index i = 0; i < p.size; ++i) std::fill_n(to + i * p.image_step + first, end - first, T{0});
+  if (p.image_channel == 1) {
+    Plane<T> plane{to + first, p.image_step, p.size, end - first, zeroed};
     for (Index l = 0; l < p.positions; ++l)
       for (Index c = first; c < end; ++c)
         good &=
             move_one<kKind>(values + l * p.value_step + c * p.value_channel,
-                            indices[l * p.index_step + c * p.index_channel], to + c, p.image_step, p.size);
+                            indices[l * p.index_step + c * p.index_channel], plane, p.image_step, c - first);
+    if (plane.zeroed < p.size) plane.zero_until(p.size);
     return good;
   }
+  const bool dense = p.image_step == 1 && p.value_step == 1 && p.index_step == 1;
   for (Index c = first; c < end; ++c) {
-    T* plane = to + c * p.image_channel;
-    if constexpr (kKind != ScatterKind::kTake) {
-      if (p.image_step == 1) {
-        std::fill_n(plane, p.size, T{0});
-      } else {
-        for (Index i = 0; i < p.size; ++i) plane[i * p.image_step] = 0;
-      }
+    Plane<T> plane{to + c * p.image_channel, p.image_step, p.size, 1, zeroed};
+    T* own = values + c * p.value_channel;
+    const std::int64_t* places = indices + c * p.index_channel;
+    if (dense) {
+      for (Index l = 0; l < p.positions; ++l) good &= move_one<kKind>(own + l, places[l], plane, 1, 0);
+    } else {
+      for (Index l = 0; l < p.positions; ++l)
+        good &= move_one<kKind>(own + l * p.value_step, places[l * p.index_step], plane, p.image_step, 0);
     }
-    for (Index l = 0; l < p.positions; ++l)
-      good &= move_one<kKind>(values + l * p.value_step + c * p.value_channel,
-                              indices[l * p.index_step + c * p.index_channel], plane, p.image_step, p.size);
+    if (plane.zeroed < p.size) plane.zero_until(p.size);
   }
   return good;
 }

@@ -225,7 +225,8 @@ struct WinogradWeights {
 //   pool_sum:  ... their sum, in chunks of `chunk` taps, divided by `divisor`
 // A NaN is the maximum; of equal values the first one stays. With `indices`, of maxima, index[r * index_row +
 // i] = first_place + r * place_row + i * place_step + place[t] of the tap that it came from. With `twice`, of
-// sums under step 1, each is written to places 2 * i and 2 * i + 1 of the target instead.
+// sums under step 1, each is written to places 2 * i and 2 * i + 1 of the target instead; and sums are
+// written once more at each of `copies` distances from the target.
 template <class T>
 struct Pool {
   const T* source;
@@ -237,9 +238,29 @@ struct Pool {
   std::int64_t* indices;  // null: not wanted
   std::ptrdiff_t index_row, first_place, place_row, place_step;
   std::ptrdiff_t rows, count;  // count: at least `lanes`, those of KernelTable::pool_lanes
+  const std::ptrdiff_t* copy;
+  std::ptrdiff_t copies;  // of sums: at least 1
   std::ptrdiff_t chunk;
   T divisor, reciprocal;  // reciprocal: 0, or by which a product is the quotient to the bit
   bool twice;
+};
+
+// The way back of maxima of 2 x 2 windows side by side. For r < rows, i < count: of the four pixels of a
+// window,
+//   target[r * target_row + a * next_row + b * next_column + i * s]    a, b < 2
+// that one becomes 0 + value[r * value_row + i] for which indices[r * index_row + i] is first_place + r *
+// place_row + i * place_step + a * next_row_place + b, and the others 0. Windows lie along a row (next_column
+// 1, s 2) or channels do (next_column at least `count`, s 1). Returns whether every index was one of its
+// window's; if not, what was written is of no use.
+template <class T>
+struct PoolSpread {
+  const T* value;
+  std::ptrdiff_t value_row;
+  const std::int64_t* indices;
+  std::ptrdiff_t index_row, first_place, place_row, place_step, next_row_place;
+  T* target;
+  std::ptrdiff_t target_row, next_row, next_column;
+  std::ptrdiff_t rows, count;  // count: at least KernelTable::pool_lanes
 };
 
 // The kernels of one target for one element type. Every entry is set: a target takes the generic form of what
@@ -260,9 +281,10 @@ struct KernelTable {
   void (*collect)(const Strided<T>&);
   void (*interleave)(const Interleave<T>&);
   void (*transpose)(const Transpose<T>&);
-  int pool_lanes;  // windows in a vector of the two that follow
+  int pool_lanes;  // windows in a vector of the three that follow
   void (*pool_max)(const Pool<T>&);
   void (*pool_sum)(const Pool<T>&);
+  bool (*pool_spread)(const PoolSpread<T>&);
   bool (*winograd_input)(const WinogradInput<T>&);
   bool (*winograd_output)(const WinogradOutput<T>&);
   bool (*winograd_weights)(const WinogradWeights<T>&);

@@ -8,6 +8,7 @@
 #include "kernels/interleave.hpp"
 #include "kernels/pad.hpp"
 #include "kernels/pool.hpp"
+#include "kernels/pool_spread.hpp"
 #include "kernels/product.hpp"
 #include "kernels/stencil.hpp"
 #include "kernels/strided.hpp"
@@ -36,6 +37,7 @@ constexpr windrow::KernelTable<T> kTable = {
     .pool_lanes = PoolVectors<T>::kLanes,
     .pool_max = pool_max<T>,
     .pool_sum = pool_sum<T>,
+    .pool_spread = pool_spread<T>,
     .winograd_input = winograd_input<T>,
     .winograd_output = winograd_output<T>,
     .winograd_weights = winograd_weights<T>,

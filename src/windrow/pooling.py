@@ -162,6 +162,10 @@ def max_pool_with_indices(
         }  # fmt: skip
         return bordered.max_pool_with_indices(x, pooled, bordered.Mode(padding_mode, fill))
     options = (kernel_size, stride, padding, dilation, ceil_mode)
+    known = _known(getattr(x, "shape", None), options)
+    both = None if known is None else known.core.max_with_indices(x)
+    if both is not None:
+        return MaxPooled(*both)
     x = as_operand("x", x)
     dtype = common_float({"x": x})
     geometry, core = _prepared(x.shape, options, "x")
@@ -196,6 +200,10 @@ def max_pool_backward(dy: Any, indices: Any, x_shape: Sequence[int], *, out: Arr
     >>> wr.max_pool_backward(np.array([[[1.0, 10.0, 100.0]]]), indices, (1, 1, 4))
     array([[[  0.,  11.,   0., 100.]]])
     """
+    if out is None:
+        dx = _core.scatter_to_new(dy, indices, x_shape, _ADD)
+        if dx is not None:
+            return dx
     dy, indices = as_operand("dy", dy), _as_indices(indices)
     dtype = common_float({"dy": dy})
     x_shape = shape_argument("x_shape", x_shape)
@@ -531,7 +539,11 @@ def _spread(
     image = target
     if image is None or not is_native(image) or not np.may_share_memory(image, _flat(image)):
         image = empty_images(name, shape, dtype, channels_last=is_channels_last(values))
-    if _core.scatter(_flat(native(values)), _flat(indices), _flat(image), kind) != 1:
+    values = native(values)
+    found = _core.scatter(values, indices, image, kind)
+    if found < 0:  # spatial axes that are not as good as one
+        found = _core.scatter(_flat(values), _flat(indices), _flat(image), kind)
+    if found != 1:
         _refuse_indices(indices, shape)
     if out is None:
         return image
