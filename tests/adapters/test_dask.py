@@ -110,6 +110,8 @@ def test_pools_of_any_chunks(problem, data, ceil_mode, include, special):
             *zip(wd.max_pool_with_indices(lazy, problem.kernel, **options), (y, indices)),
             (wd.avg_pool(lazy, problem.kernel, **means), wr.avg_pool(x, problem.kernel, **means)),
             (wd.lp_pool(lazy, problem.kernel, 3, **options), wr.lp_pool(x, problem.kernel, 3, **options)),
+            (wd.global_max_pool(lazy), wr.global_max_pool(x)),
+            *zip(wd.global_max_pool_with_indices(lazy), wr.global_max_pool_with_indices(x)),
         ]
         chunks = data.draw(chunked(y.shape))
         lazy_dy, lazy_indices = da.from_array(dy, chunks=chunks), da.from_array(indices, chunks=chunks)
@@ -120,8 +122,68 @@ def test_pools_of_any_chunks(problem, data, ceil_mode, include, special):
                 wd.avg_pool_backward(lazy_dy, x.shape, problem.kernel, **means),
                 wr.avg_pool_backward(dy, x.shape, problem.kernel, **means),
             ),
+            *(
+                (
+                    wd.lp_pool_backward(lazy_dy, lazy, problem.kernel, p, **options),
+                    wr.lp_pool_backward(dy, x, problem.kernel, p, **options),
+                )
+                for p in (1, 2, np.inf)
+            ),
         ]
         for lazily, wanted in pairs:
+            np.testing.assert_array_equal(lazily.compute(), wanted, strict=True)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(problem=problems(), data=st.data())
+def test_global_pools_of_any_chunks(problem, data):
+    rng, shape = problem.rng(), problem.x_shape
+    x = rng.integers(-64, 64, shape) / 8  # sums are exact
+    dy = rng.integers(-64, 64, (*shape[:2], *(1 for _ in shape[2:]))).astype(float)
+    indices = wr.global_max_pool_with_indices(x).indices
+    with dask.config.set(scheduler="synchronous"):
+        lazy = da.from_array(x, chunks=data.draw(chunked(shape)))
+        chunks = data.draw(chunked(dy.shape))
+        lazy_dy, lazy_indices = da.from_array(dy, chunks=chunks), da.from_array(indices, chunks=chunks)
+        sizes = lazy.chunks[2:]
+        back = wd.global_avg_pool_backward(lazy_dy, shape, chunks=sizes)
+        max_back = wd.global_max_pool_backward(lazy_dy, lazy_indices, shape, chunks=sizes)
+        assert back.chunks == max_back.chunks == (*chunks[:2], *sizes)
+        for lazily, wanted in [
+            (wd.global_avg_pool(lazy), wr.global_avg_pool(x)),
+            (back, wr.global_avg_pool_backward(dy, shape)),
+            (max_back, wr.global_max_pool_backward(dy, indices, shape)),
+        ]:
+            np.testing.assert_array_equal(lazily.compute(), wanted, strict=True)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
+@given(problem=problems(), data=st.data(), mode=st.sampled_from(["reflect", "edge", "wrap", "constant"]))
+def test_borders_of_any_chunks(problem, data, mode):
+    rng = problem.rng()
+    options = {**_options(problem), "padding_mode": mode, "fill": 3 if mode == "constant" else 0}
+    # Images and space are cut, which are not summed over; but for dw, whose terms are whole numbers.
+    x, w = rng.standard_normal(problem.x_shape), rng.integers(-4, 5, problem.w_shape).astype(float)
+    y = wr.conv(x, w, algorithm="direct", **options)
+    dy = rng.standard_normal(y.shape)
+    whole_x, whole_dy = np.rint(8 * x), np.rint(8 * dy)
+    x_chunks, y_chunks = data.draw(chunked(x.shape, (1,))), data.draw(chunked(y.shape, (1,)))
+    with dask.config.set(scheduler="synchronous"):
+        lazy_x, lazy_dy = da.from_array(x, chunks=x_chunks), da.from_array(dy, chunks=y_chunks)
+        dw = wd.conv_grad_weight(
+            da.from_array(whole_dy, chunks=y_chunks),
+            da.from_array(whole_x, chunks=x_chunks),
+            w.shape,
+            **options,
+        )
+        for lazily, wanted in [
+            (wd.conv(lazy_x, w, **options), y),
+            (
+                wd.conv_grad_input(lazy_dy, w, x.shape, **options),
+                wr.conv_grad_input(dy, w, x.shape, algorithm="direct", **options),
+            ),
+            (dw, wr.conv_grad_weight(whole_dy, whole_x, w.shape, algorithm="direct", **options)),
+        ]:
             np.testing.assert_array_equal(lazily.compute(), wanted, strict=True)
 
 
@@ -203,6 +265,10 @@ def test_processes_and_larger_than_the_chunks(tmp_path):
          "reduce: expected 'sum' or 'mean', got 'max'"),
         (lambda: wd.fold(da.ones((1, 1, 2, 4)), (4,), 2), ValueError,
          "cols: expected shape (1, 1, 2, 3), got (1, 1, 2, 4)"),
+        (lambda: wd.conv(da.ones((1, 1, 4)), np.ones((1, 1, 2)), padding_mode="mirror"), ValueError,
+         "padding_mode: expected 'constant', 'reflect', 'edge' or 'wrap', got 'mirror'"),
+        (lambda: wd.global_avg_pool_backward(da.ones((1, 1, 2)), (1, 1, 4)), ValueError,
+         "dy: expected shape (1, 1, 1), got (1, 1, 2)"),
     ],
 )  # fmt: skip
 def test_errors(call, kind, text):

@@ -15,18 +15,27 @@ True
 A block of a result is computed from just the part of the input that its windows see, zeros where that lies
 outside, so that halo and phase of the stride are exact at every seam. Chunks of images and spatial axes
 change no bit of y, dx, unfold and fold. Where chunks cut an axis that is summed over (input channels for y;
-filters for dx; images and positions for dw), their partial sums are added in a tree of fixed order. With
+filters for dx; images and positions for dw; the image of a global mean), their partial sums are added in a
+fixed order. With
 groups, axes of channels are brought into one chunk first; so are weights.
 
 Needs Dask (``pip install 'windrow[dask]'``).
 """
 
 from .convolution import conv, conv_backward, conv_grad_input, conv_grad_weight
+from .global_pooling import (
+    global_avg_pool,
+    global_avg_pool_backward,
+    global_max_pool,
+    global_max_pool_backward,
+    global_max_pool_with_indices,
+)
 from .patches import fold, unfold
 from .pooling import (
     avg_pool,
     avg_pool_backward,
     lp_pool,
+    lp_pool_backward,
     max_pool,
     max_pool_backward,
     max_pool_with_indices,
@@ -34,5 +43,7 @@ from .pooling import (
 
 __all__ = [
     "avg_pool", "avg_pool_backward", "conv", "conv_backward", "conv_grad_input", "conv_grad_weight", "fold",
-    "lp_pool", "max_pool", "max_pool_backward", "max_pool_with_indices", "unfold",
+    "global_avg_pool", "global_avg_pool_backward", "global_max_pool", "global_max_pool_backward",
+    "global_max_pool_with_indices", "lp_pool", "lp_pool_backward", "max_pool", "max_pool_backward",
+    "max_pool_with_indices", "unfold",
 ]  # fmt: skip

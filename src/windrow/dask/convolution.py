@@ -11,7 +11,9 @@ import numpy as np
 from .. import convolution
 from ..arguments import shape_argument
 from ..arrays import Array
+from ..borders import is_plain
 from ..geometry import check_shape, conv_geometry
+from .borders import border_of, extended, folded_back
 from .graph import TREE, Graph, dask_array, whole
 from .ranges import (
     Chunks,
@@ -36,6 +38,8 @@ def conv(
     padding: Any = 0,
     dilation: Any = 1,
     groups: Any = 1,
+    padding_mode: str = "constant",
+    fill: Any = 0,
     algorithm: str = "direct",
 ) -> Any:
     """`windrow.conv` of a Dask array x.
@@ -44,6 +48,9 @@ def conv(
     """
     x, w = dask_array("x", x), whole("w", w)
     geometry = conv_geometry(x.shape, w.shape, stride, padding, dilation, groups)
+    if not is_plain(padding_mode, fill):
+        x = extended(x, border_of(geometry.windows, padding_mode, fill, x.dtype))
+        geometry = conv_geometry(x.shape, w.shape, stride, 0, dilation, groups)
     if geometry.groups > 1:
         x = x.rechunk({1: -1})
     win = geometry.windows
@@ -64,6 +71,8 @@ def conv_grad_input(
     padding: Any = 0,
     dilation: Any = 1,
     groups: Any = 1,
+    padding_mode: str = "constant",
+    fill: Any = 0,
     algorithm: str = "direct",
 ) -> Any:
     """`windrow.conv_grad_input` of a Dask array dy; dx is cut where dy is, at l * stride."""
@@ -71,6 +80,11 @@ def conv_grad_input(
     shape = shape_argument("x_shape", x_shape)
     geometry = conv_geometry(shape, w.shape, stride, padding, dilation, groups, x_name="x_shape")
     check_shape("dy", dy.shape, geometry.y_shape)
+    if not is_plain(padding_mode, fill):
+        border = border_of(geometry.windows, padding_mode, fill, dy.dtype)
+        bare: dict[str, Any] = {"stride": stride, "dilation": dilation, "groups": groups}
+        size = (*shape[:2], *border.padded)
+        return folded_back(conv_grad_input(dy, w, size, **bare, algorithm=algorithm), border)
     if geometry.groups > 1:
         dy = dy.rechunk({1: -1})
     win = geometry.windows
@@ -123,6 +137,8 @@ def conv_grad_weight(
     padding: Any = 0,
     dilation: Any = 1,
     groups: Any = 1,
+    padding_mode: str = "constant",
+    fill: Any = 0,
     algorithm: str = "direct",
 ) -> Any:
     """`windrow.conv_grad_weight` of Dask arrays: partial sums per block of dy, added in a fixed order."""
@@ -130,6 +146,9 @@ def conv_grad_weight(
     shape = shape_argument("w_shape", w_shape)
     geometry = conv_geometry(x.shape, shape, stride, padding, dilation, groups, w_name="w_shape")
     check_shape("dy", dy.shape, geometry.y_shape)
+    if not is_plain(padding_mode, fill):
+        x = extended(x, border_of(geometry.windows, padding_mode, fill, x.dtype))
+        geometry = conv_geometry(x.shape, shape, stride, 0, dilation, groups, w_name="w_shape")
     if geometry.groups > 1:
         dy, x = dy.rechunk({1: -1}), x.rechunk({1: -1})
     win = geometry.windows
@@ -159,11 +178,14 @@ def conv_backward(
     padding: Any = 0,
     dilation: Any = 1,
     groups: Any = 1,
+    padding_mode: str = "constant",
+    fill: Any = 0,
     algorithm: str = "direct",
 ) -> convolution.ConvGradients:
     """`windrow.conv_backward` of Dask arrays dy and x: lazy (dx, dw, db)."""
-    options = {
-        "stride": stride, "padding": padding, "dilation": dilation, "groups": groups, "algorithm": algorithm,
+    options: dict[str, Any] = {
+        "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
+        "padding_mode": padding_mode, "fill": fill, "algorithm": algorithm,
     }  # fmt: skip
     dy, x, w = dask_array("dy", dy), dask_array("x", x), whole("w", w)
     dx = conv_grad_input(dy, w, x.shape, **options)

@@ -104,6 +104,23 @@ def lp_pool(
     return _pooled("lp_pool", x, geometry, lambda *_: partial(_lp_pool, p), x.dtype, p)
 
 
+def lp_pool_backward(
+    dy: Any,
+    x: Any,
+    kernel_size: Any,
+    p: float = 2,
+    *,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+) -> Any:
+    """`windrow.lp_pool_backward` of Dask arrays dy and x; dx is cut where dy is, at l * stride."""
+    dy, x = dask_array("dy", dy), dask_array("x", x)
+    geometry = pool_geometry(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
+    return _spread("lp_pool_backward", [dy], geometry, lambda *_: partial(_lp_pool_backward, p), p, seen=x)
+
+
 def max_pool_backward(
     dy: Any,
     indices: Any,
@@ -193,13 +210,17 @@ def _spread(
     geometry: PoolGeometry,
     task: Callable[[Sequence[Range], Sequence[Range]], Task],
     *more: Any,
+    seen: Any = None,
 ) -> Any:
-    """Blocks of dx, cut from what all windows that reach them give to the pixels that those see."""
+    """Blocks of dx, cut from what all windows that reach them give to the pixels that those see.
+
+    Of `sources` a block takes these windows, of `seen` the pixels.
+    """
     dy = sources[0]
     check_shape("dy", dy.shape, geometry.y_shape)
     win = geometry.windows
     cuts = [input_ranges(win, axis, chunks) for axis, chunks in enumerate(dy.chunks[2:])]
-    graph = Graph(name, *sources, geometry, *more)
+    graph = Graph(name, *sources, *([] if seen is None else [seen]), geometry, *more)
     batches, channels = ranges_of(dy.chunks[0]), ranges_of(dy.chunks[1])
     for (n, images), (c, some) in product(enumerate(batches), enumerate(channels)):
         for at, inputs in grid(cuts):
@@ -210,7 +231,10 @@ def _spread(
             )
             pixels, options = _block(win, outputs)
             function = partial(_cut_from, task(outputs, pixels), inputs, pixels, options)
-            graph.add((n, c, *at), function, [(array, (images, some, *outputs)) for array in sources])
+            parts = [(array, (images, some, *outputs)) for array in sources]
+            if seen is not None:
+                parts.append((seen, (images, some, *pixels)))
+            graph.add((n, c, *at), function, parts)
     return graph.array((*dy.chunks[:2], *(sizes_of(ranges) for ranges in cuts)), dy.dtype)
 
 
@@ -238,7 +262,7 @@ def _lp_pool(p: float, options: Options, x: Array) -> Array:
 
 def _max_indices(size: Chunks, pixels: Sequence[Range], options: Options, x: Array) -> Array:
     indices = pooling.max_pool_with_indices(x, **_named(options)).indices
-    return _moved(indices, x.shape[2:], size, [low for low, _ in pixels])
+    return moved(indices, x.shape[2:], size, [low for low, _ in pixels])
 
 
 def _avg_pool(divisor: float, counts: list[Array] | None, options: Options, x: Array) -> Array:
@@ -246,10 +270,14 @@ def _avg_pool(divisor: float, counts: list[Array] | None, options: Options, x: A
     return sums if counts is None else sums / pooling.outer(counts).astype(sums.dtype)
 
 
+def _lp_pool_backward(p: float, _: Chunks, options: Options, dy: Array, x: Array) -> Array:
+    return lp_pooling.lp_pool_backward(dy, x, p=p, **_named(options))
+
+
 def _max_pool_backward(
     size: Chunks, pixels: Sequence[Range], shape: Chunks, _: Options, dy: Array, indices: Array
 ) -> Array:
-    own = _moved(indices, size, shape[2:], [-low for low, _ in pixels])
+    own = moved(indices, size, shape[2:], [-low for low, _ in pixels])
     return pooling.max_pool_backward(dy, own, shape)
 
 
@@ -260,7 +288,7 @@ def _avg_pool_backward(
     return pooling.sum_pool_backward(shares, shape, options, divisor)
 
 
-def _moved(indices: Array, size: Chunks, to_size: Chunks, by: Sequence[int]) -> Array:
+def moved(indices: Array, size: Chunks, to_size: Chunks, by: Sequence[int]) -> Array:
     """Row-major numbers of pixels in another image, whose origin lies elsewhere; -1 stays."""
     none = indices < 0
     if none.all():
