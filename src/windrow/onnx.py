@@ -13,8 +13,8 @@
 array([[[[4., 6., 6., 4.],
          [4., 6., 6., 4.]]]])
 
-float16 is computed in float32 and rounded once; integers exactly, in float64. An attribute that is not
-understood is refused by its name. Needs onnx (``pip install 'windrow[onnx]'``).
+float16 is computed in float32 and rounded once; integers exactly, as `conv` has them. An attribute that is
+not understood is refused by its name. Needs onnx (``pip install 'windrow[onnx]'``).
 """
 
 from collections.abc import Sequence
@@ -167,12 +167,15 @@ class Col2Im(OpRun):
         )
 
 
-def _exact(values: Array, zero_point: Array | None) -> Array:
-    """Integers less their zero point, in float64, where sums of their products are exact below 2**53."""
-    wide = values.astype(np.float64)
-    if zero_point is None or zero_point.ndim == 0 or zero_point.size == 1:
-        return wide - (0 if zero_point is None else float(zero_point.reshape(())))
-    return wide - zero_point.astype(np.float64).reshape(-1, *(1 for _ in values.shape[1:]))
+def _centred(values: Array, zero_point: Array | None) -> Array:
+    """Integers of 8 bits less their zero point, in 16 bits; of 16 bits in 32."""
+    wide = values.astype(np.int16 if values.dtype.itemsize == 1 else np.int32)
+    if zero_point is None:
+        return wide
+    zero = zero_point.astype(wide.dtype)
+    if zero.size == 1:
+        return wide - zero.reshape(())
+    return wide - zero.reshape(-1, *(1 for _ in values.shape[1:]))
 
 
 def _integer_sums(
@@ -180,8 +183,7 @@ def _integer_sums(
 ) -> Array:
     rank = w.ndim - 2
     options = _options(rank, strides, dilations, group)
-    sums = convolution.conv(x, w, padding=_sides(auto_pad, pads, rank), algorithm="direct", **options)
-    return sums.astype(np.int64)
+    return convolution.conv(x, w, padding=_sides(auto_pad, pads, rank), accumulator=np.int64, **options)
 
 
 class ConvInteger(OpRun):
@@ -201,7 +203,7 @@ class ConvInteger(OpRun):
         strides: Any = None,
     ) -> tuple[Array]:
         _check_kernel(kernel_shape, W)
-        x, w = _exact(X, x_zero_point), _exact(W, w_zero_point)
+        x, w = _centred(X, x_zero_point), _centred(W, w_zero_point)
         return (_integer_sums(x, w, auto_pad, dilations, group, pads, strides).astype(np.int32),)
 
 
@@ -227,8 +229,8 @@ class QLinearConv(OpRun):
         strides: Any = None,
     ) -> tuple[Array]:
         _check_kernel(kernel_shape, w)
-        exact_x, exact_w = _exact(x, x_zero_point), _exact(w, w_zero_point)
-        sums = _integer_sums(exact_x, exact_w, auto_pad, dilations, group, pads, strides)
+        centred_x, centred_w = _centred(x, x_zero_point), _centred(w, w_zero_point)
+        sums = _integer_sums(centred_x, centred_w, auto_pad, dilations, group, pads, strides)
         per_filter = (1, -1, *(1 for _ in w.shape[2:]))
         if B is not None:
             sums = sums + B.astype(np.int64).reshape(per_filter)
