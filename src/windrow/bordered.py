@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import convolution, lp_pooling, pooling, unfolding
+from . import converted, convolution, lp_pooling, pooling, unfolding
 from .arguments import Shape
 from .arrays import (
     Array,
@@ -17,6 +17,7 @@ from .arrays import (
     check_fold_dtype,
     check_out,
     common_float,
+    converts,
     empty,
     empty_images,
     fill_value,
@@ -86,12 +87,25 @@ def _conv_problem(
     return _Conv(geometry, edge, _without_padding(options, geometry.windows))
 
 
-def conv(x: Any, w: Any, b: Any, options: dict[str, Any], mode: Mode, out: Array | None) -> Array:
+def _dtypes(inputs: dict[str, Array | None]) -> tuple[np.dtype[Any], np.dtype[Any]]:
+    """The operands' dtype, and the one that the sums over a border are rounded in."""
+    if not converts(*(operand for operand in inputs.values() if operand is not None)):
+        dtype = common_float(inputs)
+        return dtype, dtype
+    dtype = converted.common(inputs)
+    return dtype, np.dtype(np.float32) if dtype.itemsize == 2 else dtype
+
+
+def conv(
+    x: Any, w: Any, b: Any, options: dict[str, Any], mode: Mode, out: Array | None, accumulator: Any = None
+) -> Array:
     """`windrow.conv` with a border of pixels."""
     x, w = as_operand("x", x), as_operand("w", w)
     b = None if b is None else as_operand("b", b)
     inputs = {"x": x, "w": w, "b": b}
-    dtype = common_float(inputs)
+    if accumulator is not None:
+        return _conv_integers(x, w, b, options, mode, out, accumulator)
+    dtype, _ = _dtypes(inputs)
     problem = _conv_problem(x.shape, w.shape, options, mode, dtype)
     shape = problem.geometry.y_shape
     if b is not None:
@@ -103,6 +117,29 @@ def conv(x: Any, w: Any, b: Any, options: dict[str, Any], mode: Mode, out: Array
     for part, padded in padded_blocks(x, problem.border):
         convolution.conv(padded, w, b, **problem.options, out=y[part])
     return y if out is None else out
+
+
+def _conv_integers(
+    x: Array,
+    w: Array,
+    b: Array | None,
+    options: dict[str, Any],
+    mode: Mode,
+    out: Array | None,
+    accumulator: Any,
+) -> Array:
+    """The same, exact in an accumulator; `out` is written when no sum has overflowed."""
+    dtype = converted.checked_integers(x, w, b, accumulator)
+    problem = _conv_problem(x.shape, w.shape, options, mode, x.dtype)
+    shape = problem.geometry.y_shape
+    target = None if out is None else check_out(out, shape, dtype, {"x": x, "w": w, "b": b})
+    y = empty_images("y", shape, dtype, channels_last=is_channels_last(x))
+    for part, padded in padded_blocks(x, problem.border):
+        y[part] = convolution.conv(padded, w, b, **problem.options, accumulator=dtype)
+    if target is None or out is None:
+        return y
+    target[...] = y
+    return out
 
 
 def conv_grad_input(
@@ -117,16 +154,17 @@ def conv_grad_input(
 ) -> Array:
     """`windrow.conv_grad_input` with a border of pixels."""
     dy, w = as_operand("dy", dy), as_operand("w", w)
-    dtype = common_float({"dy": dy, "w": w})
+    dtype, wide = _dtypes({"dy": dy, "w": w})
     problem = _conv_problem(x_shape, w.shape, options, mode, dtype, x_name="x_shape")
     check_shape("dy", dy.shape, problem.geometry.y_shape)
     target = convolution._checked_accumulator(out, accumulate, x_shape, dtype, {"dy": dy, "w": w})
     if channels_last is None:
         channels_last = is_channels_last(dy)
     dx = empty_images("dx", x_shape, dtype, channels_last=channels_last) if target is None else target
-    channels = problem.geometry.c
-    for part, padded in blocks(problem.border, len(dy), channels, dtype, channels_last=channels_last):
-        convolution.conv_grad_input(dy[part], w, padded.shape, **problem.options, out=padded)
+    channels, filters = problem.geometry.c, w.astype(wide, copy=False)
+    for part, padded in blocks(problem.border, len(dy), channels, wide, channels_last=channels_last):
+        block = dy[part].astype(wide, copy=False)
+        convolution.conv_grad_input(block, filters, padded.shape, **problem.options, out=padded)
         _put(dx[part], fold_back(padded, problem.border), accumulate)
     return dx if out is None else out
 
@@ -142,14 +180,18 @@ def conv_grad_weight(
 ) -> Array:
     """`windrow.conv_grad_weight` with a border of pixels: the sum over the blocks of images, in order."""
     dy, x = as_operand("dy", dy), as_operand("x", x)
-    dtype = common_float({"dy": dy, "x": x})
+    dtype, wide = _dtypes({"dy": dy, "x": x})
     problem = _conv_problem(x.shape, w_shape, options, mode, dtype, w_name="w_shape")
     check_shape("dy", dy.shape, problem.geometry.y_shape)
     target = convolution._checked_accumulator(out, accumulate, w_shape, dtype, {"dy": dy, "x": x})
     dw = empty("dw", w_shape, dtype) if target is None else target
+    sums = dw if wide == dtype else empty("dw", w_shape, wide)
     for part, padded in padded_blocks(x, problem.border):
-        add = bool(accumulate) or part.start > 0
-        convolution.conv_grad_weight(dy[part], padded, w_shape, **problem.options, out=dw, accumulate=add)
+        add = part.start > 0 or (bool(accumulate) and sums is dw)
+        operands = dy[part].astype(wide, copy=False), padded.astype(wide, copy=False)
+        convolution.conv_grad_weight(*operands, w_shape, **problem.options, out=sums, accumulate=add)
+    if sums is not dw:
+        _put(dw, sums, accumulate)
     return dw if out is None else out
 
 
@@ -159,7 +201,7 @@ def conv_backward(
     """`windrow.conv_backward` with a border of pixels."""
     wanted = convolution._checked_needs(needs)
     dy, x, w = as_operand("dy", dy), as_operand("x", x), as_operand("w", w)
-    dtype = common_float({"dy": dy, "x": x, "w": w})
+    dtype, _ = _dtypes({"dy": dy, "x": x, "w": w})
     problem = _conv_problem(x.shape, w.shape, options, mode, dtype)
     check_shape("dy", dy.shape, problem.geometry.y_shape)
     dx = dw = db = None
@@ -168,16 +210,53 @@ def conv_backward(
     if "w" in wanted:
         dw = conv_grad_weight(dy, x, w.shape, options, mode, None, False)
     if "b" in wanted:
+        db = converted.conv_grad_bias(dy, dtype) if converts(dy) else convolution.conv_grad_bias(dy)
+    return convolution.ConvGradients(dx, dw, db)
+
+
+# Transposed convolution
+
+
+def conv_transpose(
+    x: Array,
+    w: Array,
+    b: Array | None,
+    y_shape: Shape,
+    options: dict[str, Any],
+    padding_mode: str,
+    out: Array | None,
+) -> Array:
+    """`windrow.conv_transpose` of checked operands: what padding cuts off is added where it repeats."""
+    mode = Mode(padding_mode, 0)
+    y = conv_grad_input(x, w, y_shape, options, mode, out, False)
+    if b is not None:
+        with np.errstate(all="ignore"):
+            y += b.reshape(-1, *(1,) * (y.ndim - 2))
+    return y
+
+
+def conv_transpose_backward(
+    dy: Array, x: Array, w: Array, options: dict[str, Any], padding_mode: str, wanted: Any
+) -> convolution.ConvGradients:
+    """`windrow.conv_transpose_backward` of checked operands."""
+    mode = Mode(padding_mode, 0)
+    dx = dw = db = None
+    if "x" in wanted:
+        dx = empty_images("dx", x.shape, x.dtype.newbyteorder("="), channels_last=is_channels_last(x))
+        conv(dy, w, None, options, mode, dx)
+    if "w" in wanted:
+        dw = conv_grad_weight(x, dy, w.shape, options, mode, None, False)
+    if "b" in wanted:
         db = convolution.conv_grad_bias(dy)
     return convolution.ConvGradients(dx, dw, db)
 
 
 def _put(target: Array, value: Array, accumulate: Any) -> None:
-    if accumulate:
-        with np.errstate(all="ignore"):
+    with np.errstate(all="ignore"):
+        if accumulate:
             target += value
-    else:
-        target[...] = value
+        else:
+            target[...] = value
 
 
 # Pooling

@@ -26,7 +26,7 @@ _INTEGERS = ("int8", "uint8", "int16", "uint16", "int32", "uint32")
 
 def conv(x: Any, w: Any, b: Any, options: dict[str, Any], out: Array | None) -> Array:
     """`windrow.conv` of float16, bfloat16 or complex numbers."""
-    dtype = _common({"x": x, "w": w, "b": b})
+    dtype = common({"x": x, "w": w, "b": b})
     geometry = _geometry(x.shape, w.shape, options)
     if b is not None:
         check_shape("b", b.shape, (geometry.k,))
@@ -46,7 +46,7 @@ def conv_grad_input(
     dy: Any, w: Any, x_shape: Shape, options: dict[str, Any], out: Array | None, accumulate: bool, last: bool
 ) -> Array:
     """`windrow.conv_grad_input` of the same."""
-    dtype = _common({"dy": dy, "w": w})
+    dtype = common({"dy": dy, "w": w})
     geometry = _geometry(x_shape, w.shape, options, x_name="x_shape")
     check_shape("dy", dy.shape, geometry.y_shape)
     target = convolution._checked_accumulator(out, accumulate, x_shape, dtype, {"dy": dy, "w": w})
@@ -64,7 +64,7 @@ def conv_grad_weight(
     dy: Any, x: Any, w_shape: Shape, options: dict[str, Any], out: Array | None, accumulate: bool
 ) -> Array:
     """`windrow.conv_grad_weight` of the same."""
-    dtype = _common({"dy": dy, "x": x})
+    dtype = common({"dy": dy, "x": x})
     geometry = _geometry(x.shape, w_shape, options, w_name="w_shape")
     check_shape("dy", dy.shape, geometry.y_shape)
     target = convolution._checked_accumulator(out, accumulate, w_shape, dtype, {"dy": dy, "x": x})
@@ -88,7 +88,7 @@ def conv_grad_weight(
 def conv_backward(dy: Any, x: Any, w: Any, options: dict[str, Any], needs: Any) -> convolution.ConvGradients:
     """`windrow.conv_backward` of the same."""
     wanted = convolution._checked_needs(needs)
-    dtype = _common({"dy": dy, "x": x, "w": w})
+    dtype = common({"dy": dy, "x": x, "w": w})
     check_shape("dy", dy.shape, _geometry(x.shape, w.shape, options).y_shape)
     dx = dw = db = None
     if "x" in wanted:
@@ -96,11 +96,17 @@ def conv_backward(dy: Any, x: Any, w: Any, options: dict[str, Any], needs: Any) 
     if "w" in wanted:
         dw = conv_grad_weight(dy, x, w.shape, options, None, False)
     if "b" in wanted:
-        db = np.zeros(dy.shape[1] * _parts(dtype), _real(dtype))
-        for part in _blocks(dy):
-            convolution.conv_grad_bias(_planes(dy[part], 1), out=db, accumulate=True)
-        db = _numbers(db[None], 1, dtype)[0]
+        db = conv_grad_bias(dy, dtype)
     return convolution.ConvGradients(dx, dw, db)
+
+
+def conv_grad_bias(dy: Array, dtype: np.dtype[Any]) -> Array:
+    """`windrow.conv_grad_bias` of the same."""
+    db = np.zeros(dy.shape[1] * _parts(dtype), _real(dtype))
+    for part in _blocks(dy):
+        convolution.conv_grad_bias(_planes(dy[part], 1), out=db, accumulate=True)
+    numbers: Array = _numbers(db[None], 1, dtype)[0]
+    return numbers
 
 
 def conv_integers(
@@ -109,19 +115,7 @@ def conv_integers(
     """`windrow.conv` of integers, exact in an accumulator of 32 or 64 bits, or an OverflowError."""
     x, w = as_operand("x", x), as_operand("w", w)
     b = None if b is None else as_operand("b", b)
-    try:
-        dtype = np.dtype(accumulator)
-    except TypeError:
-        dtype = np.dtype(object)
-    if dtype not in (np.int32, np.int64):
-        raise TypeError(f"accumulator: expected int32 or int64, got {show(accumulator)}")
-    for name, operand in {"x": x, "w": w}.items():
-        if operand.dtype.name not in _INTEGERS:
-            raise TypeError(
-                f"{name}: expected integers of 8, 16 or 32 bits with accumulator=, got {operand.dtype}"
-            )
-    if b is not None and b.dtype != dtype and b.dtype.name not in _INTEGERS:
-        raise TypeError(f"b: expected integers that {dtype} holds, got {b.dtype}")
+    dtype = checked_integers(x, w, b, accumulator)
     geometry = _geometry(x.shape, w.shape, options)
     if b is not None:
         check_shape("b", b.shape, (geometry.k,))
@@ -148,6 +142,24 @@ def conv_integers(
         return y
     target[...] = y
     return out
+
+
+def checked_integers(x: Array, w: Array, b: Array | None, accumulator: Any) -> np.dtype[Any]:
+    """The accumulator's dtype, once the operands are known to be integers for it."""
+    try:
+        dtype: np.dtype[Any] = np.dtype(accumulator)
+    except TypeError:
+        dtype = np.dtype(object)
+    if dtype not in (np.int32, np.int64):
+        raise TypeError(f"accumulator: expected int32 or int64, got {show(accumulator)}")
+    for name, operand in {"x": x, "w": w}.items():
+        if operand.dtype.name not in _INTEGERS:
+            raise TypeError(
+                f"{name}: expected integers of 8, 16 or 32 bits with accumulator=, got {operand.dtype}"
+            )
+    if b is not None and b.dtype != dtype and b.dtype.name not in _INTEGERS:
+        raise TypeError(f"b: expected integers that {dtype} holds, got {b.dtype}")
+    return dtype
 
 
 def _exact(x: Array, w: Array, options: dict[str, Any]) -> Array:
@@ -180,7 +192,8 @@ def _row_sum(w: Array) -> int:
 # Numbers to reals and back
 
 
-def _common(operands: dict[str, Any]) -> np.dtype[Any]:
+def common(operands: dict[str, Any]) -> np.dtype[Any]:
+    """The one dtype of these operands; those that are None have no say."""
     dtype: np.dtype[Any] = next(iter(operands.values())).dtype.newbyteorder("=")
     first = next(iter(operands))
     for name, operand in operands.items():

@@ -133,7 +133,7 @@ def conv(
             "stride": stride, "padding": padding, "dilation": dilation, "groups": groups,
             "algorithm": algorithm, "max_workspace": max_workspace,
         }  # fmt: skip
-        return bordered.conv(x, w, b, options, mode, out)
+        return bordered.conv(x, w, b, options, mode, out, accumulator)
     if max_workspace is None and algorithm == "auto" and accumulator is None:
         y = known_conv(x, w, b, stride, padding, dilation, groups, out)
         if y is not None:

@@ -38,7 +38,7 @@ def global_avg_pool(x: Any, *, out: Array | None = None) -> Array:
             [[5.5]]]])
     """
     x = as_operand("x", x)
-    return avg_pool(x, _whole("x", x.shape), stride=1, out=out)
+    return avg_pool(x, whole("x", x.shape), stride=1, out=out)
 
 
 def global_avg_pool_backward(dy: Any, x_shape: Sequence[int], *, out: Array | None = None) -> Array:
@@ -61,7 +61,7 @@ def global_avg_pool_backward(dy: Any, x_shape: Sequence[int], *, out: Array | No
             [1., 1., 1., 1.]]])
     """
     shape = shape_argument("x_shape", x_shape)
-    return avg_pool_backward(dy, shape, _whole("x_shape", shape), stride=1, out=out)
+    return avg_pool_backward(dy, shape, whole("x_shape", shape), stride=1, out=out)
 
 
 def global_max_pool(x: Any, *, out: Array | None = None) -> Array:
@@ -85,7 +85,7 @@ def global_max_pool(x: Any, *, out: Array | None = None) -> Array:
     array([[[5.]]])
     """
     x = as_operand("x", x)
-    return max_pool(x, _whole("x", x.shape), stride=1, out=out)
+    return max_pool(x, whole("x", x.shape), stride=1, out=out)
 
 
 def global_max_pool_with_indices(x: Any) -> MaxPooled:
@@ -107,7 +107,7 @@ def global_max_pool_with_indices(x: Any) -> MaxPooled:
     MaxPooled(y=array([[[5.]]]), indices=array([[[1]]]))
     """
     x = as_operand("x", x)
-    return max_pool_with_indices(x, _whole("x", x.shape), stride=1)
+    return max_pool_with_indices(x, whole("x", x.shape), stride=1)
 
 
 def global_max_pool_backward(
@@ -135,7 +135,7 @@ def global_max_pool_backward(
     return max_pool_backward(dy, indices, x_shape, out=out)
 
 
-def _whole(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+def whole(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     """The window that is the image."""
     if len(shape) < 3:
         expected = "at least 3 axes (N, C and a spatial axis)"

@@ -2,19 +2,33 @@
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from . import _core
-from .arguments import show
-from .arrays import Array, as_operand, check_out, common_float, native
+from .arguments import shape_argument, show
+from .arrays import (
+    Array,
+    as_operand,
+    check_out,
+    common_float,
+    empty_images,
+    fill_value,
+    is_channels_last,
+    native,
+)
+from .borders import border, check_mode, is_plain, padded_blocks
 from .convolution import ALGORITHMS, _into, checked_algorithm, prepared
-from .geometry import check_shape, conv_geometry, conv_options
+from .geometry import ConvGeometry, check_shape, conv_geometry, conv_options
 from .plan import Plan, plan_of
 
-DEFAULTS = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1, "algorithm": "auto"}
+DEFAULTS = {
+    "stride": 1, "padding": 0, "dilation": 1, "groups": 1, "padding_mode": "constant", "fill": 0,
+    "algorithm": "auto",
+}  # fmt: skip
 
 Activation: TypeAlias = str | tuple[str, float, float] | None
 
@@ -25,7 +39,7 @@ class PreparedConv:
     ``layer(x, out=None)`` is ``activation(conv(x, w, b))``. Safe to call from any number of threads.
     """
 
-    __slots__ = ("_core", "_fast", "_options", "activation", "b", "w")
+    __slots__ = ("_core", "_fast", "_mode", "_options", "activation", "b", "w")
 
     w: Array
     b: Array | None
@@ -36,9 +50,11 @@ class PreparedConv:
         limits = _limits(activation, self.w.dtype)
         self.activation = activation
         self._options = options
+        plain = is_plain(options["padding_mode"], options["fill"])
+        self._mode = None if plain else (options["padding_mode"], options["fill"])
         number = ALGORITHMS.index(options["algorithm"])
         self._core = _core.Prepared(self.w, self.b, limits is not None, *(limits or (0.0, 0.0)), number)
-        self._fast: Callable[[Any, Any], Array | None] = self._core.fast
+        self._fast: Callable[[Any, Any], Array | None] = self._core.fast if plain else _never
 
     def __call__(self, x: Any, out: Array | None = None) -> Array:
         """Return the layer's result on x, in the memory format of x, or written to `out`.
@@ -65,16 +81,43 @@ class PreparedConv:
             options["groups"],
         )
         target = None if out is None else check_out(out, geometry.y_shape, dtype, {"x": x})
+        if self._mode is not None:
+            return self._bordered(x, geometry, out, target)
         problem = prepared(geometry)
         x = native(x)
         return _into(out, target, lambda to: self._core.checked(problem, x, to))
 
+    def _bordered(self, x: Array, geometry: ConvGeometry, out: Array | None, target: Array | None) -> Array:
+        """The same where padding is made of pixels: a few padded images at a time, without padding."""
+        assert self._mode is not None, "a border of zeros needs no copy"
+        edge = border(x.shape[2:], geometry.windows.padding, *self._mode, self.w.dtype)
+        options = self._options
+        y = target
+        if y is None:
+            y = empty_images("y", geometry.y_shape, self.w.dtype, channels_last=is_channels_last(x))
+        for part, padded in padded_blocks(x, edge):
+            bare = conv_geometry(
+                padded.shape, self.w.shape, options["stride"], 0, options["dilation"], options["groups"]
+            )
+            problem, block, to = prepared(bare), native(padded), y[part]
+            _into(to, to, partial(self._core.checked, problem, block))
+        return y if out is None else out
+
     def explain(self, x_shape: Sequence[int], **options: Any) -> Plan:
-        """Tell what a call on images of this shape does; `options` are memory_format= and threads=."""
-        dtype = self.w.dtype
-        return plan_of(
-            "conv", x_shape, self.w.shape, dtype=dtype, is_prepared=True, **self._options, **options
-        )
+        """Tell what a call on images of this shape does; `options` are memory_format= and threads=.
+
+        With a border of pixels: on these images with their borders, without padding.
+        """
+        own = {name: value for name, value in self._options.items() if name not in ("padding_mode", "fill")}
+        if self._mode is not None:
+            sizes = (own[name] for name in ("stride", "padding", "dilation", "groups"))
+            windows = conv_geometry(shape_argument("x_shape", x_shape), self.w.shape, *sizes).windows
+            x_shape = (
+                *x_shape[:2],
+                *(size + sum(pair) for size, pair in zip(windows.size, windows.padding)),
+            )
+            own["padding"] = 0
+        return plan_of("conv", x_shape, self.w.shape, dtype=self.w.dtype, is_prepared=True, **own, **options)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (self.w, self.b, self._options, self.activation)
@@ -98,6 +141,8 @@ def prepare_conv(
     padding: Any = 0,
     dilation: Any = 1,
     groups: Any = 1,
+    padding_mode: str = "constant",
+    fill: Any = 0,
     algorithm: str = "auto",
     activation: Any = None,
 ) -> PreparedConv:
@@ -112,7 +157,7 @@ def prepare_conv(
 
     Parameters
     ----------
-    w, b, stride, padding, dilation, groups, algorithm
+    w, b, stride, padding, dilation, groups, padding_mode, fill, algorithm
         As `conv` takes them.
     activation : None, "relu" or ("clip", low, high)
         Applied last to every entry: values below `low` (0 for "relu") become `low`, those above `high` become
@@ -130,7 +175,10 @@ def prepare_conv(
     """
     w = as_operand("w", w)
     b = None if b is None else as_operand("b", b)
-    common_float({"w": w, "b": b})
+    dtype = common_float({"w": w, "b": b})
+    if not is_plain(padding_mode, fill):
+        check_mode(padding_mode, fill)
+        fill_value("fill", fill, dtype)
     canonical, count = conv_options(w.shape, stride, padding, dilation, groups)
     if b is not None:
         check_shape("b", b.shape, (w.shape[0],))
@@ -140,9 +188,15 @@ def prepare_conv(
         "padding": canonical.padding,
         "dilation": canonical.dilation,
         "groups": count,
+        "padding_mode": padding_mode,
+        "fill": fill,
         "algorithm": algorithm,
     }
     return PreparedConv(w, b, options, _activation(activation))
+
+
+def _never(x: Any, out: Any) -> None:
+    """No fast lane: `_checked` knows of borders."""
 
 
 def _restored(w: Array, b: Array | None, options: dict[str, Any], activation: Activation) -> PreparedConv:

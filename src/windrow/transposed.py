@@ -11,6 +11,7 @@ from typing import Any
 from . import _core
 from ._core import exact
 from .arrays import Array, as_operand, check_out, common_float, empty_images, is_channels_last, native
+from .borders import is_plain
 from .convolution import (
     ConvGradients,
     _checked_needs,
@@ -18,7 +19,7 @@ from .convolution import (
     _into,
     prepared,
 )
-from .geometry import CACHED, check_shape, transposed_geometry
+from .geometry import CACHED, ConvGeometry, check_shape, transposed_geometry
 
 _known: dict[tuple[Any, ...], _core.Conv] = {}  # by the raw arguments, exact types only
 
@@ -34,6 +35,7 @@ def conv_transpose(
     output_size: Any = None,
     dilation: Any = 1,
     groups: Any = 1,
+    padding_mode: str = "constant",
     algorithm: str = "auto",
     max_workspace: int | None = None,
     out: Array | None = None,
@@ -65,6 +67,9 @@ def conv_transpose(
         Size of the result instead, among those that `output_padding` could give.
     groups : int
         Channels and filters are split into this many groups that do not see each other.
+    padding_mode : {"constant", "reflect", "edge", "wrap"}
+        Of the `conv` that this is the adjoint of. What padding cuts off is dropped under "constant", else
+        added to the pixels that it repeats there: "wrap" is a transposed convolution on a ring.
     algorithm, max_workspace
         As in `conv`.
     out : array (N, K, output...), optional
@@ -98,7 +103,8 @@ def conv_transpose(
     (docs/architecture.md), after Dumoulin and Visin, "A guide to convolution arithmetic for deep learning"
     (2016), chapter 4.
     """
-    if out is None and max_workspace is None and algorithm == "auto" and output_size is None:
+    plain = is_plain(padding_mode, 0)
+    if plain and out is None and max_workspace is None and algorithm == "auto" and output_size is None:
         options = (stride, padding, output_padding, dilation, groups)
         problem = None
         if exact(*options):
@@ -117,6 +123,11 @@ def conv_transpose(
         check_shape("b", b.shape, (geometry.c,))
     number, limit = _checked_options(algorithm, max_workspace, geometry)
     target = None if out is None else check_out(out, geometry.x_shape, dtype, {"x": x, "w": w, "b": b})
+    if not plain:
+        from . import bordered  # noqa: PLC0415 - it needs what this module needs
+
+        conv_options = _conv_options(geometry, algorithm, max_workspace)
+        return bordered.conv_transpose(x, w, b, geometry.x_shape, conv_options, padding_mode, out)
     problem = prepared(geometry)
     options = (stride, padding, output_padding, dilation, groups)
     if output_size is None and exact(*options):
@@ -137,6 +148,7 @@ def conv_transpose_backward(
     padding: Any = 0,
     dilation: Any = 1,
     groups: Any = 1,
+    padding_mode: str = "constant",
     algorithm: str = "auto",
     max_workspace: int | None = None,
     needs: Sequence[str] = ("x", "w", "b"),
@@ -149,13 +161,13 @@ def conv_transpose_backward(
         dw[c, f, k] = sum over n, l of  dy[n, f, l * stride + k * dilation - before] * x[n, c, l]
         db[f]       = sum over n, i of  dy[n, f, i]
 
-    dy being zero outside its range.
+    dy being zero outside its range, or what `padding_mode` says.
 
     Parameters
     ----------
     dy : array (N, K, output...), the dtype of x and w
         Its shape says which of the possible output sizes the call had.
-    x, w, stride, padding, dilation, groups, algorithm, max_workspace
+    x, w, stride, padding, dilation, groups, padding_mode, algorithm, max_workspace
         As `conv_transpose` took them.
     needs : sequence of "x", "w", "b"
         Which gradients to compute; the others are None.
@@ -182,6 +194,11 @@ def conv_transpose_backward(
     )  # fmt: skip
     check_shape("dy", dy.shape, geometry.x_shape)
     number, limit = _checked_options(algorithm, max_workspace, geometry)
+    if not is_plain(padding_mode, 0):
+        from . import bordered  # noqa: PLC0415 - it needs what this module needs
+
+        conv_options = _conv_options(geometry, algorithm, max_workspace)
+        return bordered.conv_transpose_backward(dy, x, w, conv_options, padding_mode, wanted)
     problem = prepared(geometry)
     dx = dw = db = None
     channels_last = is_channels_last(x)
@@ -194,3 +211,12 @@ def conv_transpose_backward(
     if "b" in wanted:
         db = _core.grad_bias(dy, None, False)
     return ConvGradients(dx, dw, db)
+
+
+def _conv_options(geometry: ConvGeometry, algorithm: str, max_workspace: int | None) -> dict[str, Any]:
+    """Of the convolution whose input gradient this is."""
+    windows = geometry.windows
+    return {
+        "stride": windows.stride, "padding": windows.padding, "dilation": windows.dilation,
+        "groups": geometry.groups, "algorithm": algorithm, "max_workspace": max_workspace,
+    }  # fmt: skip
