@@ -8,7 +8,7 @@
 
 #include "arrays.hpp"
 #include "context.hpp"
-#include "drivers/pool.hpp"
+#include "dispatch/targets.hpp"
 #include "modules.hpp"
 
 namespace windrow::python {
@@ -160,6 +160,21 @@ class Pool {
     });
   }
 
+  // Of one of PoolPass.
+  nb::dict plan(int pass, bool is_double, bool channels_last) const {
+    const auto which = static_cast<PoolPass>(pass);
+    const PoolPlan p = is_double ? plan_pool<double>(shape_, which, channels_last)
+                                 : plan_pool<float>(shape_, which, channels_last);
+    nb::dict result;
+    result["kernel"] = p.kernel;
+    result["target"] = current_target().name;
+    result["lanes"] = p.lanes;
+    result["along"] = p.along;
+    result["share"] = p.share;
+    result["pieces"] = p.pieces;
+    return result;
+  }
+
  private:
   PoolShape shape_;
   Extents x_shape_, y_shape_;
@@ -275,6 +290,7 @@ void bind_pool(nb::module_& m) {
       .def("max", &Pool::max, nb::arg("x").none(), nb::arg("out").none(), nb::arg("indices").none(),
            nb::arg("magnitude") = false)
       .def("max_with_indices", &Pool::max_with_indices, nb::arg("x").none())
+      .def("plan", &Pool::plan, nb::arg("which"), nb::arg("is_double"), nb::arg("channels_last"))
       .def("norm", &Pool::norm, nb::arg("x").none(), nb::arg("out").none(), nb::arg("p"))
       .def("sum", &Pool::sum, nb::arg("x").none(), nb::arg("out").none(), nb::arg("divisor"))
       .def("sum_backward", &Pool::sum_backward, nb::arg("dy").none(), nb::arg("out").none(),

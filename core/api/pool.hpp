@@ -2,6 +2,7 @@
 #pragma once
 
 #include "api/conv.hpp"
+#include "drivers/pool.hpp"
 
 namespace windrow {
 
@@ -34,5 +35,12 @@ void norm_pool(const PoolShape& shape, ArrayView<const T> x, ArrayView<T> y, T n
 template <class T>
 void sum_pool_backward(const PoolShape& shape, ArrayView<const T> dy, ArrayView<T> dx, T divisor,
                        const RunContext& context);
+
+enum class PoolPass { kMax, kMaxWithIndices, kMaxBackward, kSum, kSumBackward, kNorm };
+
+// What a call would do on arrays without gaps, for `explain`. Of a sum's gradient: what each stride phase
+// does, and the pieces of all.
+template <class T>
+PoolPlan plan_pool(const PoolShape& shape, PoolPass pass, bool channels_last);
 
 }  // namespace windrow

@@ -207,42 +207,96 @@ void pool_part(const Pooling<T>& p, Index image, Index images, Index channel, In
 }
 
 // Pieces: images, channels where they do not lie side by side, and windows along the first axis.
-template <Kind kKind, Term kTerm, class T>
-void run_pool(const Pooling<T>& p, const RunContext& context) {
+struct Cut {
+  Index images = 0, channels = 0, high = 0;  // of a piece
+  Index blocks = 0, per_image = 0, pieces = 0;
+  double work = 0;  // of all
+};
+
+template <class T>
+Cut cut_of(const Pooling<T>& p) {
   Index row = 1, taps = 1;
   for (std::size_t i = 0; i < p.axes.size(); ++i) {
     if (i > 0) row *= p.axes[i].count;
     taps *= std::max<Index>(1, static_cast<Index>(p.axes[i].tap.size()));
   }
   const Index rows = p.axes[0].count;
-  if (p.images == 0 || p.channels == 0 || row * rows == 0) return;
-  Extents place_stride(p.axes.size(), 1);
-  for (std::size_t i = p.axes.size() - 1; i-- > 0;)
-    place_stride[i] = place_stride[i + 1] * p.axes[i + 1].size;
-
+  Cut cut;
+  if (p.images == 0 || p.channels == 0 || row * rows == 0) return cut;
   const Index work = row * taps;  // of a row of one channel
   const auto fitting = [](Index unit, Index most) {
     return std::clamp<Index>(kPieceTaps / std::max<Index>(unit, 1), 1, most);
   };
-  const Index channels = p.source_channel == 1 ? p.channels : fitting(work * rows, p.channels);
-  const Index high = fitting(work * channels, rows);
-  const Index images = high < rows || channels < p.channels ? 1 : fitting(work * channels * rows, p.images);
-  const Index per_image = ceil_div(p.channels, channels) * ceil_div(rows, high);
+  cut.channels = p.source_channel == 1 ? p.channels : fitting(work * rows, p.channels);
+  cut.high = fitting(work * cut.channels, rows);
+  const bool whole = cut.high == rows && cut.channels == p.channels;
+  cut.images = whole ? fitting(work * cut.channels * rows, p.images) : 1;
+  cut.blocks = ceil_div(rows, cut.high);
+  cut.per_image = ceil_div(p.channels, cut.channels) * cut.blocks;
+  cut.pieces = ceil_div(p.images, cut.images) * cut.per_image;
+  cut.work = static_cast<double>(work * rows) * static_cast<double>(p.images * p.channels);
+  return cut;
+}
+
+template <Kind kKind, Term kTerm, class T>
+void run_pool(const Pooling<T>& p, const RunContext& context) {
+  const Cut cut = cut_of(p);
+  Extents place_stride(p.axes.size(), 1);
+  for (std::size_t i = p.axes.size() - 1; i-- > 0;)
+    place_stride[i] = place_stride[i + 1] * p.axes[i + 1].size;
   RunContext few = context;
-  if (static_cast<double>(work * rows) * static_cast<double>(p.images * p.channels) < kPieceTaps)
-    few.threads = 1;
-  parallel_for(few, ceil_div(p.images, images) * per_image, [&](Index piece) {
-    const Index image = piece / per_image * images;
-    const Index block = piece % per_image;
-    const Index channel = block / ceil_div(rows, high) * channels;
-    const Index first = block % ceil_div(rows, high) * high;
-    pool_part<kKind, kTerm>(p, image, std::min(images, p.images - image), channel,
-                            std::min(channels, p.channels - channel), first, std::min(first + high, rows),
-                            place_stride);
+  if (cut.work < kPieceTaps) few.threads = 1;
+  parallel_for(few, cut.pieces, [&](Index piece) {
+    const Index image = piece / cut.per_image * cut.images;
+    const Index block = piece % cut.per_image;
+    const Index channel = block / cut.blocks * cut.channels;
+    const Index first = block % cut.blocks * cut.high;
+    pool_part<kKind, kTerm>(p, image, std::min(cut.images, p.images - image), channel,
+                            std::min(cut.channels, p.channels - channel), first,
+                            std::min(first + cut.high, p.axes[0].count), place_stride);
   });
 }
 
+// The box of most windows, as `pool_part` would find it in a piece of whole images.
+template <class T>
+PoolPlan plan_pool(const Pooling<T>& p, const char* kernel, bool with_indices) {
+  PoolPlan plan{.kernel = "lines", .lanes = 0, .along = 0, .share = 1, .pieces = cut_of(p).pieces};
+  if (plan.pieces == 0) return plan;
+  std::vector<Dimension> box{{p.images, p.source_image, p.target_image, p.index_image, 0},
+                             {p.channels, p.source_channel, p.target_channel, p.index_channel, 0}};
+  Taps taps{.offset = {0}, .place = {0}};
+  for (std::size_t i = 0; i < p.axes.size(); ++i) {
+    const PixelAxis& axis = p.axes[i];
+    const std::vector<Run> runs = runs_of(axis, 0, axis.count);
+    const Run most = *std::max_element(runs.begin(), runs.end(),
+                                       [](const Run& a, const Run& b) { return a.count < b.count; });
+    plan.share *= static_cast<double>(most.count) / static_cast<double>(axis.count);
+    if (most.tap0 == most.tap1) taps.offset = {};
+    box.push_back({most.count, axis.step * axis.source_stride, axis.target_stride,
+                   with_indices ? p.index_stride[i] : 0, 0});
+  }
+  plan.along = lane_dimension<T>(box);
+  const Dimension& lane = box[plan.along];
+  if (p.norm == 0 && kernels_take(p, taps, lane, with_indices)) {
+    plan.kernel = kernel;
+    plan.lanes = current_target().kernels<T>().pool_lanes;
+  } else if (lane.count >= Vector<T>::kLanes) {
+    plan.lanes = Vector<T>::kLanes;
+  }
+  return plan;
+}
+
 }  // namespace
+
+template <class T>
+PoolPlan plan_max_pool(const Pooling<T>& p, bool with_indices) {
+  return plan_pool(p, "pool_max", with_indices);
+}
+
+template <class T>
+PoolPlan plan_sum_pool(const Pooling<T>& p) {
+  return plan_pool(p, "pool_sum", false);
+}
 
 template <class T>
 void run_max_pool(const Pooling<T>& p, const RunContext& context) {
@@ -258,6 +312,10 @@ void run_sum_pool(const Pooling<T>& p, const RunContext& context) {
   run_pool<Kind::kSum, Term::kPower>(p, context);
 }
 
+template PoolPlan plan_max_pool(const Pooling<float>&, bool);
+template PoolPlan plan_max_pool(const Pooling<double>&, bool);
+template PoolPlan plan_sum_pool(const Pooling<float>&);
+template PoolPlan plan_sum_pool(const Pooling<double>&);
 template void run_max_pool(const Pooling<float>&, const RunContext&);
 template void run_max_pool(const Pooling<double>&, const RunContext&);
 template void run_sum_pool(const Pooling<float>&, const RunContext&);

@@ -32,6 +32,21 @@ struct Pooling {
   Extents index_stride;  // along each axis
 };
 
+// What a pooling does, for `explain`.
+struct PoolPlan {
+  const char* kernel = "";  // of the target, or "lines" and "scatter", which the driver has for the others
+  Index lanes = 0;          // of a vector; 0 where there is none
+  std::size_t along = 0;    // what lanes lie along: 0 images, 1 channels, then the axes
+  double share = 0;         // of the windows: those that see the same taps inside the image, the most of them
+  Index pieces = 0;
+};
+
+// Of the maxima or the sums, the former with indices or without; strides must be those of the call.
+template <class T>
+PoolPlan plan_max_pool(const Pooling<T>& p, bool with_indices);
+template <class T>
+PoolPlan plan_sum_pool(const Pooling<T>& p);
+
 template <class T>
 void run_max_pool(const Pooling<T>& p, const RunContext& context);
 template <class T>
@@ -58,6 +73,8 @@ enum class ScatterKind { kAdd, kPut, kTake };
 // kAdd: image = 0, then image[index] += value, in the order of the positions. kPut: the last value stays.
 // kTake: value = image[index], and 0 for an index of -1. Indices from -1 to size - 1 are right; the others
 // are passed over. Returns whether there were none.
+template <class T>
+PoolPlan plan_scatter(const Scatter<T>& p);
 template <class T>
 bool run_scatter(const Scatter<T>& p, ScatterKind kind, const RunContext& context);
 

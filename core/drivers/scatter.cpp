@@ -53,6 +53,20 @@ bool move_one(T* value, std::int64_t index, Plane<T>& plane, Index step, Index c
   return true;
 }
 
+template <class T>
+bool lanes_are_channels(const Scatter<T>& p) {
+  return p.image_channel == 1 && p.value_channel == 1 && p.index_channel == 1;
+}
+
+// Whether some channels are for the kernel of windows of 2 x 2 pixels.
+template <class T>
+bool may_spread(const Scatter<T>& p, Index channels) {
+  const Index lanes = current_target().kernels<T>().pool_lanes;
+  if (p.width == 0) return false;
+  if (lanes_are_channels(p)) return channels >= lanes;
+  return p.image_step == 1 && p.value_step == 1 && p.index_step == 1 && p.width >= lanes;
+}
+
 // A part by the kernel for windows of 2 x 2 pixels, where it may take it; false where an index leads
 // elsewhere, or where it may not.
 template <class T>
@@ -126,13 +140,22 @@ bool scatter_part(const Scatter<T>& p, Index image, Index first, Index end) {
   return good;
 }
 
+template <class T>
+Index work_of(const Scatter<T>& p) {
+  return std::max<Index>(1, p.positions + p.size / 4);
+}
+
+// The channels of a piece.
+template <class T>
+Index channels_of(const Scatter<T>& p) {
+  // Where they lie side by side, a cache line of them or more together.
+  const Index least = p.image_channel == 1 ? 64 : 1, all = std::max<Index>(1, p.channels);
+  return std::clamp<Index>(kPieceValues / work_of(p), std::min(least, all), all);
+}
+
 template <ScatterKind kKind, class T>
 bool run(const Scatter<T>& p, const RunContext& context) {
-  const Index work = std::max<Index>(1, p.positions + p.size / 4);
-  // Where channels lie side by side, a cache line of them or more together.
-  const Index least = p.image_channel == 1 ? 64 : 1;
-  const Index channels = std::clamp<Index>(
-      kPieceValues / work, std::min(least, std::max<Index>(1, p.channels)), std::max<Index>(1, p.channels));
+  const Index work = work_of(p), channels = channels_of(p);
   const Index blocks = ceil_div(p.channels, channels);
   RunContext few = context;
   if (static_cast<double>(work) * static_cast<double>(p.images * p.channels) < kPieceValues) few.threads = 1;
@@ -148,6 +171,17 @@ bool run(const Scatter<T>& p, const RunContext& context) {
 }  // namespace
 
 template <class T>
+PoolPlan plan_scatter(const Scatter<T>& p) {
+  PoolPlan plan{.kernel = "scatter", .lanes = 0, .along = 1, .share = 1, .pieces = 0};
+  plan.pieces = p.images * ceil_div(p.channels, channels_of(p));
+  if (plan.pieces == 0 || !may_spread(p, channels_of(p))) return plan;
+  plan.kernel = "pool_spread";
+  plan.lanes = current_target().kernels<T>().pool_lanes;
+  plan.along = lanes_are_channels(p) ? 1 : 3;
+  return plan;
+}
+
+template <class T>
 bool run_scatter(const Scatter<T>& p, ScatterKind kind, const RunContext& context) {
   switch (kind) {
     case ScatterKind::kAdd:
@@ -159,6 +193,8 @@ bool run_scatter(const Scatter<T>& p, ScatterKind kind, const RunContext& contex
   }
 }
 
+template PoolPlan plan_scatter(const Scatter<float>&);
+template PoolPlan plan_scatter(const Scatter<double>&);
 template bool run_scatter(const Scatter<float>&, ScatterKind, const RunContext&);
 template bool run_scatter(const Scatter<double>&, ScatterKind, const RunContext&);
 

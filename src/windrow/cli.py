@@ -87,14 +87,18 @@ def parser() -> argparse.ArgumentParser:
         epilog="example: windrow explain conv 1x64x56x56 128x64x3x3 --stride 2 --padding 0:1,1:1",
     )
     explain.add_argument(
-        "operation", help="conv, conv_grad_input, conv_grad_weight, conv_transpose or unfold"
+        "operation",
+        help="conv, conv_grad_input, conv_grad_weight, conv_transpose, unfold, or a pooling such as max_pool",
     )
     explain.add_argument("x_shape", type=sizes, metavar="X", help="shape of x, such as 1x64x56x56")
     explain.add_argument(
-        "w_shape", type=sizes, metavar="W", help="shape of w, such as 128x64x3x3; for unfold kernel_size"
+        "w_shape",
+        type=sizes,
+        metavar="W",
+        help="shape of w, such as 128x64x3x3; for unfold and poolings kernel_size",
     )
     explain.add_argument("--dtype", default="float32", help="float32 or float64 (%(default)s)")
-    explain.add_argument("--stride", type=int_or_sizes, default=1, metavar="N[,N]", help="(1)")
+    explain.add_argument("--stride", type=int_or_sizes, metavar="N[,N]", help="(1; for poolings kernel_size)")
     explain.add_argument(
         "--padding",
         type=padding,
@@ -189,7 +193,8 @@ def explain_unfold(arguments: argparse.Namespace) -> int:
     from .layout import column_shape, parse_layout  # noqa: PLC0415
 
     x_shape, kernel = arguments.x_shape, arguments.w_shape
-    windows = {name: getattr(arguments, name) for name in ("stride", "padding", "dilation")}
+    windows = {name: getattr(arguments, name) for name in ("padding", "dilation")}
+    windows["stride"] = 1 if arguments.stride is None else arguments.stride
     geometry = patch_geometry(x_shape, kernel, **windows, x_name="x_shape")
     layout = parse_layout(arguments.layout or "n (c k) l", geometry.windows.rank)
     shape = column_shape(layout, geometry)

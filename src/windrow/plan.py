@@ -39,9 +39,15 @@ class Plan:
             ("tile", f"MR {f['MR']} x NR {f['NR']}"),
             ("blocks", _blocks(f)),
             ("work", f"{f['flops'] / 1e6:.6g} MFLOP, {f['flops_per_byte']:.3g} for each byte of x, w and y"),
-            ("memory", f"x {_size(f['x_bytes'])}, w {_size(f['w_bytes'])}, y {_size(f['y_bytes'])}"),
-            ("columns", f"{_size(f['columns_bytes'])} would hold the column matrix, which is never built"),
-            ("workspace", f"at most {_size(f['workspace_bytes'])} on {f['threads']} thread(s)"),
+            (
+                "memory",
+                f"x {size_text(f['x_bytes'])}, w {size_text(f['w_bytes'])}, y {size_text(f['y_bytes'])}",
+            ),
+            (
+                "columns",
+                f"{size_text(f['columns_bytes'])} would hold the column matrix, which is never built",
+            ),
+            ("workspace", f"at most {size_text(f['workspace_bytes'])} on {f['threads']} thread(s)"),
             ("pieces", f"{f['pieces']} of work"),
             ("accuracy", _accuracy(f)),
         ]
@@ -58,27 +64,31 @@ def explain(
     *,
     dtype: Any = np.float32,
     memory_format: str = "channels_first",
-    stride: Any = 1,
+    stride: Any = None,
     padding: Any = 0,
     dilation: Any = 1,
     groups: Any = 1,
+    ceil_mode: bool = False,
     algorithm: str = "auto",
     max_workspace: int | None = None,
     threads: int | None = None,
 ) -> Plan:
-    """Tell what a call of conv, of one of its gradients or of conv_transpose would do on this machine.
+    """Tell what a call of conv, of one of its gradients, of conv_transpose or of a pooling would do here.
 
     Parameters
     ----------
     operation : {"conv", "conv_grad_input", "conv_grad_weight", "conv_transpose"}
+        Or a pooling: "max_pool", "max_pool_with_indices", "avg_pool", "lp_pool"; or the first, third or
+        fourth with "_backward".
     x_shape, w_shape : sequence of int
         (N, C, spatial...) and (K, C / groups, kernel...); for conv_transpose (C, K / groups, kernel...). Its
-        plan is that of the input gradient that it is, with no output_padding.
+        plan is that of the input gradient that it is, with no output_padding. For a pooling, w_shape is the
+        size of its window, as `max_pool` takes it.
     dtype : float32 or float64
     memory_format : {"channels_first", "channels_last"}
         Of x (for the gradients, of x and dy).
     stride, padding, dilation, groups, algorithm, max_workspace
-        As `conv` takes them.
+        As `conv` takes them; for a pooling, the first three and ceil_mode as `max_pool` does.
     threads : int, optional
         How many threads to plan for; `get_num_threads()` of them by default.
 
@@ -90,7 +100,27 @@ def explain(
     (1849688064, 'winograd')
     >>> plan["columns_bytes"] // plan["workspace_bytes"] > 10
     True
+    >>> wr.explain("avg_pool", (8, 64, 56, 56), 2)["kernel"]
+    'pool_sum'
     """
+    from . import pool_plan  # noqa: PLC0415 - it needs this module
+
+    if operation in pool_plan.OPERATIONS:
+        given = {
+            "groups": (groups, 1),
+            "algorithm": (algorithm, "auto"),
+            "max_workspace": (max_workspace, None),
+        }
+        for name, (value, default) in given.items():
+            if value != default:
+                raise ValueError(f"{name}: expected {default!r} for {operation}, got {show(value)}")
+        return pool_plan.pool_plan(
+            operation, x_shape, w_shape,
+            dtype=dtype, memory_format=memory_format, stride=stride, padding=padding, dilation=dilation,
+            ceil_mode=ceil_mode, threads=threads,
+        )  # fmt: skip
+    if stride is None:
+        stride = 1
     return plan_of(
         operation, x_shape, w_shape,
         dtype=dtype, memory_format=memory_format, stride=stride, padding=padding, dilation=dilation,
@@ -116,14 +146,11 @@ def plan_of(
 ) -> Plan:
     """What `explain` returns, also for weights that are prepared."""
     if operation not in OPERATIONS:
-        expected = ", ".join(map(repr, OPERATIONS[:-1])) + f" or {OPERATIONS[-1]!r}"
+        expected = ", ".join(map(repr, OPERATIONS[:-1])) + f", {OPERATIONS[-1]!r} or a pooling"
         raise ValueError(f"operation: expected {expected}, got {show(operation)}")
-    if memory_format not in MEMORY_FORMATS:
-        raise ValueError(
-            f"memory_format: expected {' or '.join(map(repr, MEMORY_FORMATS))}, got {show(memory_format)}"
-        )
-    kind = _dtype(dtype)
-    count = get_num_threads() if threads is None else int_argument("threads", threads, 1)
+    checked_format(memory_format)
+    kind = checked_dtype(dtype)
+    count = checked_threads(threads)
     shapes = shape_argument("x_shape", x_shape), shape_argument("w_shape", w_shape)
     transposed = operation == "conv_transpose"
     if transposed:
@@ -170,7 +197,21 @@ def plan_of(
     return Plan(facts)
 
 
-def _dtype(value: Any) -> np.dtype[Any]:
+def checked_format(memory_format: Any) -> None:
+    """Refuse what is no memory format."""
+    if memory_format not in MEMORY_FORMATS:
+        raise ValueError(
+            f"memory_format: expected {' or '.join(map(repr, MEMORY_FORMATS))}, got {show(memory_format)}"
+        )
+
+
+def checked_threads(threads: int | None) -> int:
+    """How many threads to plan for."""
+    return get_num_threads() if threads is None else int_argument("threads", threads, 1)
+
+
+def checked_dtype(value: Any) -> np.dtype[Any]:
+    """The dtype, which must be one that is computed in."""
     try:
         kind: np.dtype[Any] = np.dtype(value)
     except TypeError:
@@ -193,7 +234,8 @@ def _accuracy(facts: dict[str, Any]) -> str:
     return f"within {facts['roundings']} * eps * the same sum of {sums}"
 
 
-def _size(count: int) -> str:
+def size_text(count: int) -> str:
+    """Bytes in the unit that suits them."""
     size = float(count)
     for unit in ("B", "KiB", "MiB"):
         if size < 1024:
