@@ -96,5 +96,8 @@ def test_errors():
     raises(ValueError, text, partial(plan, "max_pool", memory_format="NCHW"))
     raises(TypeError, "dtype: expected float32 or float64, got int8", partial(plan, "max_pool", dtype="int8"))
     raises(ValueError, "groups: expected 1 for avg_pool, got 2", partial(plan, "avg_pool", groups=2))
-    text = "x_shape: expected 3 axes (N, C and 1 spatial) or more, got 2: (2, 3); for one image without N pass (1, *x_shape)"
+    text = (
+        "x_shape: expected 3 axes (N, C and 1 spatial) or more, got 2: (2, 3); "
+        "for one image without N pass (1, *x_shape)"
+    )
     raises(ValueError, text, partial(plan, "max_pool", (2, 3)))

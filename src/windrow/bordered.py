@@ -23,7 +23,7 @@ from .arrays import (
     fill_value,
     is_channels_last,
 )
-from .borders import Border, blocks, border, fold_back, padded_blocks
+from .borders import Border, blocks, border_of, fold_back, padded_blocks
 from .geometry import (
     ConvGeometry,
     PatchGeometry,
@@ -42,13 +42,9 @@ class Mode(NamedTuple):
     padding_mode: Any
     fill: Any
 
-    def border(self, x_shape: Shape, windows: Windows, dtype: np.dtype[Any]) -> Border:
-        """The border of images of this shape; of no pixel where there is no window that could see it.
-
-        Without a window ("same" on an image without pixels), the plain operation must not lose its padding.
-        """
-        padding = windows.padding if windows.positions else ((0, 0),) * windows.rank
-        return border(x_shape[2:], padding, self.padding_mode, self.fill, dtype)
+    def border(self, windows: Windows, dtype: np.dtype[Any]) -> Border:
+        """The border that these windows see."""
+        return border_of(windows, self.padding_mode, self.fill, dtype)
 
 
 def _without_padding(options: dict[str, Any], windows: Windows) -> dict[str, Any]:
@@ -83,7 +79,7 @@ def _conv_problem(
         x_shape, w_shape, stride, padding, dilation, groups, x_name=x_name, w_name=w_name
     )
     convolution._checked_options(options["algorithm"], options["max_workspace"], geometry)
-    edge = mode.border(x_shape, geometry.windows, dtype)
+    edge = mode.border(geometry.windows, dtype)
     return _Conv(geometry, edge, _without_padding(options, geometry.windows))
 
 
@@ -276,7 +272,7 @@ def _pool_problem(
     names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
     kernel, stride, padding, dilation, ceil_mode = (options[name] for name in names)
     windows = pool_geometry(x_shape, kernel, stride, padding, dilation, ceil_mode, x_name=x_name).windows
-    edge = mode.border(x_shape, windows, dtype)
+    edge = mode.border(windows, dtype)
     plain = _without_padding(options, windows)
     # On the padded image, since its border is pixels: the last window of ceil_mode may begin there.
     geometry = pool_geometry(
@@ -374,7 +370,7 @@ def unfold(x: Any, options: dict[str, Any], layout: str, mode: Mode, out: Array 
     x = as_operand("x", x)
     geometry = patch_geometry(x.shape, **options)
     parsed = parse_layout(layout, geometry.windows.rank)
-    edge = mode.border(x.shape, geometry.windows, x.dtype)
+    edge = mode.border(geometry.windows, x.dtype)
     shape = column_shape(parsed, geometry)
     cols = empty("cols", shape, x.dtype) if out is None else check_out(out, shape, x.dtype, {"x": x})
     apart, axis, names = _apart(cols, parsed, geometry)
@@ -405,7 +401,7 @@ def fold(
     windows = geometry.windows
     dtype = cols.dtype.newbyteorder("=")
     value = fill_value("uncovered", uncovered, dtype)
-    edge = mode.border(geometry.x_shape, windows, dtype)
+    edge = mode.border(windows, dtype)
     if out is not None:
         x = check_out(out, geometry.x_shape, dtype, {"cols": cols})
     else:

@@ -14,7 +14,7 @@ import numpy as np
 
 from .arguments import Pairs, Shape, show
 from .arrays import Array, empty_images, fill_value, is_channels_last
-from .geometry import CACHED
+from .geometry import CACHED, Windows
 
 MODES = ("constant", "reflect", "edge", "wrap")
 BLOCK_BYTES = 4 << 20  # of padded images held at a time; of one image where that is larger
@@ -77,6 +77,15 @@ def border(size: Shape, padding: Pairs, padding_mode: str, fill: Any, dtype: np.
                 f"padding_mode={padding_mode!r}, got {pair}"
             )
     return Border(size, padding, padding_mode, value)
+
+
+def border_of(windows: Windows, padding_mode: str, fill: Any, dtype: np.dtype[Any]) -> Border:
+    """The border that windows see; of no pixel where there is none that could see it.
+
+    Without a window ("same" on an image without pixels), the plain operation must not lose its padding.
+    """
+    padding = windows.padding if windows.positions else ((0, 0),) * windows.rank
+    return border(windows.size, padding, padding_mode, fill, dtype)
 
 
 @lru_cache(CACHED)

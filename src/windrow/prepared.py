@@ -20,7 +20,7 @@ from .arrays import (
     is_channels_last,
     native,
 )
-from .borders import border, check_mode, is_plain, padded_blocks
+from .borders import border_of, check_mode, is_plain, padded_blocks
 from .convolution import ALGORITHMS, _into, checked_algorithm, prepared
 from .geometry import ConvGeometry, check_shape, conv_geometry, conv_options
 from .plan import Plan, plan_of
@@ -90,14 +90,20 @@ class PreparedConv:
     def _bordered(self, x: Array, geometry: ConvGeometry, out: Array | None, target: Array | None) -> Array:
         """The same where padding is made of pixels: a few padded images at a time, without padding."""
         assert self._mode is not None, "a border of zeros needs no copy"
-        edge = border(x.shape[2:], geometry.windows.padding, *self._mode, self.w.dtype)
+        edge = border_of(geometry.windows, *self._mode, self.w.dtype)
         options = self._options
+        padding = 0 if geometry.windows.positions else options["padding"]
         y = target
         if y is None:
             y = empty_images("y", geometry.y_shape, self.w.dtype, channels_last=is_channels_last(x))
         for part, padded in padded_blocks(x, edge):
             bare = conv_geometry(
-                padded.shape, self.w.shape, options["stride"], 0, options["dilation"], options["groups"]
+                padded.shape,
+                self.w.shape,
+                options["stride"],
+                padding,
+                options["dilation"],
+                options["groups"],
             )
             problem, block, to = prepared(bare), native(padded), y[part]
             _into(to, to, partial(self._core.checked, problem, block))

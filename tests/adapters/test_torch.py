@@ -93,3 +93,38 @@ def test_a_maximum_has_no_derivative_here():
     with pytest.raises(ValueError) as error:
         wt.fold(torch.ones((1, 2, 3)), (4,), 2, reduce="max")
     assert str(error.value) == "reduce: expected 'sum' or 'mean' (those have a derivative), got 'max'"
+
+
+def test_nothing_is_copied(monkeypatch):
+    """What the functions beneath are given is the tensor's own memory, and theirs is that of the result."""
+    given, made = [], []
+
+    def watched(function):
+        def call(*arguments, **options):
+            given.extend(a.ctypes.data for a in arguments if isinstance(a, np.ndarray))
+            result = function(*arguments, **options)
+            made.append(result.ctypes.data)
+            return result
+
+        return call
+
+    for module, names in [
+        (wt.unfolding, ("unfold", "fold", "col2im")),
+        (wt.convolution, ("conv", "conv_grad_input", "conv_grad_weight")),
+    ]:
+        for name in names:
+            monkeypatch.setattr(module, name, watched(getattr(module, name)))
+    sides = {"padding": ((1, 0), (2, 1))}
+    x = torch.randn(2, 3, 9, 8).to(memory_format=torch.channels_last).requires_grad_()
+    w = torch.randn(4, 3, 3, 2, requires_grad=True)
+    y, cols = wt.conv(x, w, **sides), wt.unfold(x, (3, 2), **sides)
+    back = wt.fold(cols, (9, 8), (3, 2), reduce="mean", **sides)
+    pointers = [tensor.data_ptr() for tensor in (x, w, x, cols)]
+    assert given == pointers
+    assert made == [tensor.data_ptr() for tensor in (y, cols, back)]
+    given.clear()
+    made.clear()
+    g = torch.randn_like(y)
+    dx, dw = torch.autograd.grad(y, (x, w), g)
+    assert given == [tensor.data_ptr() for tensor in (g, w, g, x)]
+    assert made == [tensor.data_ptr() for tensor in (dx, dw)]

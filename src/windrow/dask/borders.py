@@ -8,17 +8,10 @@ from typing import Any
 import dask.array as da
 import numpy as np
 
-from .. import borders
 from ..arrays import Array
 from ..borders import Border
-from ..geometry import Windows
 from .graph import Graph
 from .ranges import Range, ranges_of
-
-
-def border_of(windows: Windows, padding_mode: str, fill: Any, dtype: np.dtype[Any]) -> Border:
-    """The border that these words say, once it is known to be possible."""
-    return borders.border(windows.size, windows.padding, padding_mode, fill, dtype)
 
 
 def extended(x: Any, border: Border) -> Any:
