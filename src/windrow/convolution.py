@@ -78,7 +78,7 @@ def conv(
     padding : int, one int or one (before, after) pair per spatial axis, "valid", "same" or "same_lower"
     padding_mode : {"constant", "reflect", "edge", "wrap"}
         What stands in the padding: `fill`, the image mirrored without repeating its edge, its edge, or the
-        image's other side, as in `numpy.pad`. All but zeros pad a few images at a time (docs/guide.md).
+        image's other side, as in `numpy.pad`. All but zeros pad a few images at a time (docs/borders.md).
     fill : scalar
         The value of padding under "constant".
     groups : int
