@@ -46,7 +46,9 @@ seeded: $(VENV)/.build
 aarch64: $(VENV)/.build
 	$(BIN)/python tools/seeded.py --aarch64 -- --cases 300
 
-# The tests and the fuzzer with every access to memory checked, and the tests of threads with every race.
+# The tests and the fuzzer with every access to memory checked, and the tests of threads with every race. Generated
+# examples take several times as long there: a test has fewer of them, and the fuzzer draws others.
+asan: export WINDROW_EXAMPLES ?= 15
 asan: $(VENV)/.test
 	$(BIN)/python tools/sanitized.py address,undefined -m pytest --numprocesses auto --dist worksteal --capture=sys \
 	    tests --deselect tests/test_import.py
