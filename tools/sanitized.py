@@ -18,11 +18,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 RUNTIMES = {"address": "libasan.so", "thread": "libtsan.so"}
+# By sanitizer; tests tell by what is set which one they run under.
 OPTIONS = {
     # Python keeps memory until it ends: leaks are not looked for. A refused allocation is null, as usual.
-    "ASAN_OPTIONS": "detect_leaks=0:allocator_may_return_null=1:handle_segv=0",
-    "UBSAN_OPTIONS": "halt_on_error=1:print_stacktrace=1",
-    "TSAN_OPTIONS": f"halt_on_error=1:die_after_fork=0:suppressions={ROOT / 'tools' / 'tsan.txt'}",
+    "address": ("ASAN_OPTIONS", "detect_leaks=0:allocator_may_return_null=1:handle_segv=0"),
+    "undefined": ("UBSAN_OPTIONS", "halt_on_error=1:print_stacktrace=1"),
+    "thread": (
+        "TSAN_OPTIONS",
+        f"halt_on_error=1:die_after_fork=0:suppressions={ROOT / 'tools' / 'tsan.txt'}",
+    ),
 }
 
 
@@ -65,7 +69,7 @@ def main(sanitizers: str, *command: str) -> int:
     ]
     variables = {
         **os.environ,
-        **OPTIONS,
+        **dict(OPTIONS[name] for name in sanitizers.split(",")),
         "LD_PRELOAD": " ".join(found.stdout.strip() for found in runtimes),
         "PYTHONMALLOC": "malloc",
     }
