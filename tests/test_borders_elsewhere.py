@@ -96,6 +96,22 @@ def test_conv_transpose_is_the_adjoint_of_conv(problem, dtype, seed, mode, cut):
         np.testing.assert_array_equal(bits(out), bits(wr.conv_transpose(x, w, b, **sized)))
 
 
+@pytest.mark.parametrize("mode", ["constant", "reflect", "edge", "wrap"])
+def test_conv_transpose_with_more_output_padding_than_a_stride(mode):
+    """Under a dilation; no window sees the last pixels of the image with its border."""
+    x, w = images((2, 3, 5), np.float64, 0), images((3, 2, 3), np.float64, 1)
+    options = {"stride": 1, "padding": ((2, 1),), "dilation": 4}
+    plain = wr.conv_transpose(x, w, stride=1, dilation=4, output_padding=3)
+    y = wr.conv_transpose(x, w, output_padding=3, **options, padding_mode=mode)
+    np.testing.assert_array_equal(y, reference.extend_adjoint(plain, ((2, 1),), mode))
+    dy = images(y.shape, np.float64, 2)
+    gradients = wr.conv_transpose_backward(dy, x, w, **options, padding_mode=mode)
+    extended = reference.extend(dy, ((2, 1),), mode)
+    expected = wr.conv_transpose_backward(extended, x, w, stride=1, dilation=4)
+    for got, want in zip(gradients[:2], expected[:2], strict=True):
+        np.testing.assert_array_equal(got, want)
+
+
 def test_conv_transpose_on_a_ring_turns_with_its_input():
     rng = np.random.default_rng(0)
     x, w = rng.integers(-9, 9, (1, 2, 5)).astype(float), rng.integers(-9, 9, (2, 3, 4)).astype(float)

@@ -126,13 +126,16 @@ MUTATIONS = [
     ),
     *_in(
         "core/kernels/pool.hpp",
-        ("if (any(nan)) nans_first<T, kStep, kEnd, kVectors>(p, at, best, from);", ""),
+        ("if (any(nan)) nans_first<T, kStep, kVectors>(p, source, best, from);", ""),
         ("from[k] = v > best[k] ? here : from[k];", "from[k] = v >= best[k] ? here : from[k];"),
-        ("p.count - (kStep > 1 ? 1 : 0)", "p.count"),
-        ("if (i < p.count) Op", "if (i + 1 < p.count) Op"),
         (
-            "low = __builtin_shufflevector(v, v, 0, 0, 1, 1);",
-            "low = __builtin_shufflevector(v, v, 0, 1, 2, 3);",
+            "const std::ptrdiff_t last = p.count - kLanes;",
+            "const std::ptrdiff_t last = p.count - kLanes + 1;",
+        ),
+        ("if (left > 2 * kLanes) {", "if (left > 3 * kLanes) {"),
+        (
+            "low = __builtin_shufflevector(a, b, 0, n, 2, n + 2);",
+            "low = __builtin_shufflevector(a, b, 0, n, 1, n + 1);",
         ),
     ),
     *_in(
@@ -216,7 +219,7 @@ MUTATIONS = [
     *_in(
         "core/drivers/pool.cpp",
         ("(lane.source == 2 && !p.twice)", "lane.source == 2"),
-        ("if (p.twice) line.sum(source, target + 1);", ""),
+        ("if (p.twice) line.sum(source, target + copy + 1);", ""),
         ("lane.count >= current_target().kernels<T>().pool_lanes && ", ""),
         (
             "const Index tap0 = std::lower_bound(begin, axis.tap.end(), -at) - begin;",
@@ -236,7 +239,8 @@ MUTATIONS = [
     ),
     *_in(
         "core/api/pool.cpp",
-        ("inner.size % 2 == 0 && ", ""),
+        (" || a.size % a.stride != 0", ""),
+        ("k * step);", "(k - 1) * step);"),
         ("p.target += first[i] * dx.strides[2 + i];", ""),
         ("axis.tap.push_back(t * a.dilation - a.before);", "axis.tap.push_back(t - a.before);"),
     ),
@@ -353,10 +357,13 @@ MUTATIONS = [
     *_in(
         "src/windrow/bordered.py",
         (
-            "padding = windows.padding if windows.positions else ((0, 0),) * windows.rank",
-            "padding = windows.padding",
+            'return {**options, "padding": 0} if windows.positions else options',
+            'return {**options, "padding": 0}',
         ),
-        ("add = bool(accumulate) or part.start > 0", "add = bool(accumulate)"),
+        (
+            "add = part.start > 0 or (bool(accumulate) and sums is dw)",
+            "add = bool(accumulate) and sums is dw",
+        ),
         ("        target += value", "        target[...] = value"),
         ("indices[part] = origins[places]", "indices[part] = places"),
         (

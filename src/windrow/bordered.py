@@ -213,18 +213,37 @@ def conv_backward(
 # Transposed convolution
 
 
+def _reached(geometry: ConvGeometry) -> tuple[Any, ...]:
+    """What the windows see of an image with its border: `output_padding` may leave more than a stride."""
+    windows = geometry.windows
+    sides = zip(windows.output_size, windows.stride, windows.dilation, windows.kernel_size)
+    return (..., *(slice(0, count * stride + dilation * (k - 1)) for count, stride, dilation, k in sides))
+
+
 def conv_transpose(
     x: Array,
     w: Array,
     b: Array | None,
-    y_shape: Shape,
+    geometry: ConvGeometry,
     options: dict[str, Any],
     padding_mode: str,
     out: Array | None,
 ) -> Array:
     """`windrow.conv_transpose` of checked operands: what padding cuts off is added where it repeats."""
-    mode = Mode(padding_mode, 0)
-    y = conv_grad_input(x, w, y_shape, options, mode, out, False)
+    edge = Mode(padding_mode, 0).border(geometry.windows, x.dtype)
+    last = is_channels_last(x)
+    y = (
+        empty_images("y", geometry.x_shape, x.dtype.newbyteorder("="), channels_last=last)
+        if out is None
+        else out
+    )
+    plain = _without_padding(options, geometry.windows)
+    for part, padded in blocks(edge, len(x), geometry.c, y.dtype, channels_last=last):
+        padded[...] = 0
+        if geometry.windows.positions:
+            seen = padded[_reached(geometry)]
+            convolution.conv_grad_input(x[part], w, seen.shape, **plain, out=seen)
+        _put(y[part], fold_back(padded, edge), False)
     if b is not None:
         with np.errstate(all="ignore"):
             y += b.reshape(-1, *(1,) * (y.ndim - 2))
@@ -232,18 +251,27 @@ def conv_transpose(
 
 
 def conv_transpose_backward(
-    dy: Array, x: Array, w: Array, options: dict[str, Any], padding_mode: str, wanted: Any
+    dy: Array,
+    x: Array,
+    w: Array,
+    geometry: ConvGeometry,
+    options: dict[str, Any],
+    padding_mode: str,
+    wanted: Any,
 ) -> convolution.ConvGradients:
     """`windrow.conv_transpose_backward` of checked operands."""
-    mode = Mode(padding_mode, 0)
-    dx = dw = db = None
-    if "x" in wanted:
-        dx = empty_images("dx", x.shape, x.dtype.newbyteorder("="), channels_last=is_channels_last(x))
-        conv(dy, w, None, options, mode, dx)
-    if "w" in wanted:
-        dw = conv_grad_weight(x, dy, w.shape, options, mode, None, False)
-    if "b" in wanted:
-        db = convolution.conv_grad_bias(dy)
+    edge = Mode(padding_mode, 0).border(geometry.windows, dy.dtype)
+    plain = _without_padding(options, geometry.windows)
+    native = x.dtype.newbyteorder("=")
+    dx = empty_images("dx", x.shape, native, channels_last=is_channels_last(x)) if "x" in wanted else None
+    dw = np.zeros(w.shape, native) if "w" in wanted else None
+    for part, padded in padded_blocks(dy, edge) if geometry.windows.positions else ():
+        seen = padded[_reached(geometry)]
+        if dx is not None:
+            convolution.conv(seen, w, **plain, out=dx[part])
+        if dw is not None:
+            convolution.conv_grad_weight(x[part], seen, w.shape, **plain, out=dw, accumulate=part.start > 0)
+    db = convolution.conv_grad_bias(dy) if "b" in wanted else None
     return convolution.ConvGradients(dx, dw, db)
 
 

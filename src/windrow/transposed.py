@@ -127,7 +127,7 @@ def conv_transpose(
         from . import bordered  # noqa: PLC0415 - it needs what this module needs
 
         conv_options = _conv_options(geometry, algorithm, max_workspace)
-        return bordered.conv_transpose(x, w, b, geometry.x_shape, conv_options, padding_mode, out)
+        return bordered.conv_transpose(x, w, b, geometry, conv_options, padding_mode, out)
     problem = prepared(geometry)
     options = (stride, padding, output_padding, dilation, groups)
     if output_size is None and exact(*options):
@@ -198,7 +198,7 @@ def conv_transpose_backward(
         from . import bordered  # noqa: PLC0415 - it needs what this module needs
 
         conv_options = _conv_options(geometry, algorithm, max_workspace)
-        return bordered.conv_transpose_backward(dy, x, w, conv_options, padding_mode, wanted)
+        return bordered.conv_transpose_backward(dy, x, w, geometry, conv_options, padding_mode, wanted)
     problem = prepared(geometry)
     dx = dw = db = None
     channels_last = is_channels_last(x)
