@@ -45,8 +45,9 @@ html_theme_options = {
     "footer_end": [],
     "secondary_sidebar_items": ["page-toc"],
 }
-# Only the reference has pages below it.
-html_sidebars = {"*": [], "generated/race": [], "api": ["sidebar-nav-bs"]}
+# Only the reference and the guide have pages below them.
+GUIDE = ("guide", "convolution", "borders", "transposed", "pooling", "unfold")
+html_sidebars = {"*": [], "generated/race": [], **{page: ["sidebar-nav-bs"] for page in ("api", *GUIDE)}}
 
 
 def _read(app, name, source):

@@ -128,11 +128,18 @@ inline typename PoolVectors<T>::V pool_load(const T* p) {
   return pool_every_other<0, 1>(pool_at<V>(p), pool_at<V>(p + PoolVectors<T>::kLanes - 1));
 }
 
+// Bytes from what is read now to what is fetched into the caches for later. Rows of one window alternate,
+// which hides from the processor that images are read from one end to the other: on an AMD Zen 3, images in
+// memory take 1.4 to 2.5 times as long without (float32 and float64, 12 x 64 x 112 x 112); 2048 to 8192 serve
+// alike.
+constexpr std::ptrdiff_t kPoolAhead = 2048;
+
 // Two taps side by side, under a step of two.
 template <class T>
 inline void pool_load_two(const T* p, typename PoolVectors<T>::V& even, typename PoolVectors<T>::V& odd) {
   using V = typename PoolVectors<T>::V;
   const V low = pool_at<V>(p), high = pool_at<V>(p + PoolVectors<T>::kLanes);
+  __builtin_prefetch(reinterpret_cast<const char*>(p) + kPoolAhead);
   even = pool_every_other<0, 0>(low, high);
   odd = pool_every_other<1, 1>(low, high);
 }
