@@ -89,10 +89,10 @@ class Driver {
       for (Index i = 0; i < count; ++i) {
         Panel<T>& panel = panels[i];
         // Next comes the next panel, or the first one of the next channels.
-        const Index width = nr_ * panel.table.lane_step();
         const bool last = i + 1 == count;
         const Index channels = ceil_div(k1 - k0, std::max<Index>(1, taps_));
-        pack(panel.table, source, k0, k1, last ? channels * p_.source_channel - i * width : width, packed);
+        const Index to_next = panels[last ? 0 : i + 1].table.source_place() - panel.table.source_place();
+        pack(panel.table, source, k0, k1, to_next + (last ? channels * p_.source_channel : 0), packed);
         Product<T> product{.a = factors ? factors : factor,
                            .a_row = factors ? 1 : p_.factor_row,
                            .b = packed,

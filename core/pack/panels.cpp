@@ -66,12 +66,14 @@ void PanelTable::place(const PixelGrid& grid, Index first, Index count) {
   for (Index lane = 0; lane < count;) {
     Index* position = positions_ + source_run_count_ * static_cast<Index>(rank);
     Index rest = first + lane;
-    Index target = 0;
+    Index target = 0, place = 0;
     for (std::size_t i = rank; i-- > 0;) {
       position[i] = rest % grid.axes[i].count;
       rest /= grid.axes[i].count;
       target += position[i] * grid.axes[i].target_stride;
+      place += position[i] * grid.axes[i].step * grid.axes[i].source_stride;
     }
+    if (lane == 0) source_place_ = place + rest * grid.source_image;
     const Index side_by_side = std::min(count - lane, last.count - position[rank - 1]);
     source_runs_[source_run_count_++] = {
         .lane = lane, .count = side_by_side, .image_offset = rest * grid.source_image, .position = position};

@@ -67,8 +67,8 @@ class PanelTable {
   void set_taps(const PixelGrid& grid, Index tap0, Index tap1);
 
   std::span<const Run> runs() const { return {runs_, static_cast<std::size_t>(run_count_)}; }
+  Index source_place() const { return source_place_; }  // of the first pixel
   // True where all pixels lie side by side in the target, starting at runs()[0].target.
-  Index lane_step() const { return lane_step_; }
   bool contiguous(const PixelGrid& grid) const;
 
   // Packs `channel`'s taps [tap0, tap1), which lie among those set, as rows of all the vectors. What
@@ -106,6 +106,7 @@ class PanelTable {
   Index lanes_, vectors_;
   Index count_ = 0;
   Index lane_step_ = 1;
+  Index source_place_ = 0;
   Index tap0_ = 0;
   Index run_count_ = 0, source_run_count_ = 0, more_count_ = 0;
   Run* runs_;

@@ -16,6 +16,9 @@ constexpr double kSmallPieceFlops = 1e6;    // about 10 us on AVX-512: less is n
 constexpr Index kRepackTiles = 32;
 constexpr Index kReadPanels = 2;
 constexpr Index kPackedPanels = 8;  // where the factors are not only read but packed again
+// Panels for which rows beyond kRepackTiles are given up where a piece has no time for both: each piece reads
+// its rows' factors, up to 9 MiB in all under 3x3 windows, and fewer rows only pack the panels again.
+constexpr Index kPanelsBeforeRows = 8;
 // The same where there would not even be work for two threads.
 constexpr Index kFewPieces = 4;
 constexpr Index kLeastTiles = 8;
@@ -129,7 +132,9 @@ ProductBlocks choose_blocks(const ProductSize& size, const Tile& tile, Index mos
   const auto panels_in_time = [&] {
     return static_cast<Index>(kPieceFlops / (tile_flops * static_cast<double>(tiles)));
   };
-  while (tiles > kRepackTiles && panels_in_time() < 1) tiles = std::max(kRepackTiles, ceil_div(tiles, 2));
+  const Index few_panels = std::min(panels, kPanelsBeforeRows);
+  while (tiles > kRepackTiles && panels_in_time() < few_panels)
+    tiles = std::max(kRepackTiles, ceil_div(tiles, 2));
   Index panel_count = std::clamp<Index>(panels_in_time(), 1, std::min(kPanels, panels));
 
   while (panel_count > 1 && panel_count * size.table_bytes > kMostTableBytes) --panel_count;
