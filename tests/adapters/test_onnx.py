@@ -14,6 +14,7 @@ from onnx.backend.test.loader import load_model_tests
 from onnx.reference import ReferenceEvaluator
 
 import windrow as wr
+from windrow import reference
 from windrow.onnx import OPERATORS
 
 OURS = {operator.__name__: operator for operator in OPERATORS}
@@ -130,6 +131,31 @@ def test_integers_are_exact_and_saturate():
     y = _run("QLinearConv", [x, one, zero, w, np.array([1, 1e-7], np.float32), zero, one, zero])
     assert y.dtype == np.uint8
     assert y.ravel().tolist() == [255, round(255 * 255 * 1000 * 1e-7)]
+
+
+@pytest.mark.parametrize("kinds", [(np.uint8, np.int8), (np.int8, np.uint8), (np.uint8, np.uint8)])
+def test_zero_points_of_every_filter(kinds):
+    """Padding is the zero point; the sums are those of exact integers."""
+    rng = np.random.default_rng(0)
+    x, w = (
+        rng.integers(np.iinfo(kind).min, np.iinfo(kind).max, shape, kind, endpoint=True)
+        for kind, shape in zip(kinds, [(2, 4, 9, 7), (6, 2, 3, 2)], strict=True)
+    )
+    x_zero, w_zeros = x[0, 0, 0, :1].reshape(()), w[:, 0, 0, 0].copy()
+    exact = reference.conv(
+        x.astype(object) - int(x_zero), w.astype(object) - w_zeros.astype(object).reshape(-1, 1, 1, 1),
+        stride=(1, 2), padding=((1, 2), (0, 3)), dilation=(2, 1), groups=2,
+    )  # fmt: skip
+    attributes = {"group": 2, "dilations": [2, 1], "strides": [1, 2], "pads": [1, 0, 2, 3]}
+    sums = _run("ConvInteger", [x, w, x_zero, w_zeros], **attributes)
+    assert sums.dtype == np.int32
+    np.testing.assert_array_equal(sums, exact)
+    one, y_zero = np.array(1, np.float32), np.array(100, np.uint8)
+    scale = np.array(256, np.float32)
+    b = np.arange(-3, 3, dtype=np.int32) * 1000
+    y = _run("QLinearConv", [x, one, x_zero, w, one, w_zeros, scale, y_zero, b], **attributes)
+    total = exact.astype(np.float64) + b.reshape(-1, 1, 1)
+    np.testing.assert_array_equal(y, np.clip(np.rint(total / 256) + 100, 0, 255))
 
 
 @pytest.mark.parametrize(
