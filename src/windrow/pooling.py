@@ -515,9 +515,10 @@ def _flat(array: Array) -> Array:
 
 def _refuse_indices(indices: Array, shape: tuple[int, ...]) -> None:
     size = prod(shape[2:])
+    if not indices.size or (indices.min() >= -1 and indices.max() < size):
+        return
     wrong = indices[(indices < -1) | (indices >= size)]
-    if wrong.size:
-        raise ValueError(f"indices: expected -1 to {size - 1} for shape {shape}, got {wrong[0]}")
+    raise ValueError(f"indices: expected -1 to {size - 1} for shape {shape}, got {wrong[0]}")
 
 
 def _spread(
