@@ -4,6 +4,10 @@ import os
 import subprocess
 import sys
 
+SANITIZED = "ASAN_OPTIONS" in os.environ or "TSAN_OPTIONS" in os.environ
+# Seconds from a signal to its exception; what is done between two looks takes ten times as long when sanitized.
+PROMPT = 2.5 if SANITIZED else 0.25
+
 
 def run(source, *, timeout=60, **environment):
     """Run a program and return it finished; variables that are None are taken out of the environment."""
