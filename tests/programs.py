@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 SANITIZED = "ASAN_OPTIONS" in os.environ or "TSAN_OPTIONS" in os.environ
-# Seconds from a signal to its exception; what is done between two looks takes ten times as long when sanitized.
+# Seconds from a signal to its exception; what is done between two looks takes ten times as long sanitized.
 PROMPT = 2.5 if SANITIZED else 0.25
 
 
