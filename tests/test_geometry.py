@@ -20,6 +20,7 @@ from windrow.geometry import (
     fold_geometry,
     fold_windows,
     patch_geometry,
+    transposed_geometry,
 )
 
 X = (2, 3, 8, 9)
@@ -269,6 +270,22 @@ def test_options_are_checked_before_x_is_known():
     assert options == ((3, 3), (2, 2), (1, 2), "same")
     assert groups == 2
     raises(ValueError, "stride: expected at least 1, got 0", conv_options, (6, 2, 3, 3), 0, 0, 1, 1)
+
+
+def test_the_largest_padded_size():
+    """One more is refused; no memory is asked for here."""
+    most = 2**48
+    windows = patches((1, 1, 8), 1, 2**40, ((most - 8, 0),)).windows
+    assert windows.output_size == (2**8,)
+    text = f"padding: expected padded sizes of at most {most}, got {most + 1} on spatial axis 0: "
+    raises(
+        ValueError, text + f"size 8 + padding {most - 8} + 1", patches, (1, 1, 8), 1, 2**40, ((most - 8, 1),)
+    )
+    w = (1, 1, 1)
+    result = transposed_geometry((1, 1, 2), w, most - 1, 0, 1, 1).x_shape
+    assert result == (1, 1, most)
+    text = f"stride: expected results of at most {most} on an axis, got {most + 1} on spatial axis 0"
+    raises(ValueError, text, transposed_geometry, (1, 1, 2), w, most, 0, 1, 1)
 
 
 def test_errors_of_sizes_past_int64():

@@ -290,6 +290,7 @@ MUTATIONS = [
         "src/windrow/geometry.py",
         ("(stride - 1 if ceil_mode else 0)", "(stride - 1)"),
         ("if padded > MAX_PADDED:", "if padded > 2 * MAX_PADDED:"),
+        ("if out > MAX_PADDED:", "if out >= MAX_PADDED:"),
         ("less, more = total // 2, total - total // 2", "more, less = total // 2, total - total // 2"),
         (
             "remainder = (size + before + after - span) % stride",
