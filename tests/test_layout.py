@@ -198,6 +198,7 @@ def test_images_are_read_off_the_columns_or_col2im_is_named(data):
         ("n c) k l", 2, "no parenthesis is open here", 3),
         ("n () c k l", 2, "expected a name inside the parentheses", 3),
         ("n (c k l", 2, "this parenthesis is not closed", 2),
+        ("n c k l (", 2, "this parenthesis is not closed", 8),
         ("n c k k l", 2, "'k' is named twice", 6),
         ("n c k n l", 2, "'n' is named twice", 6),
         ("n c k kh l", 2, "'k' and 'kh' name the same axis", 6),
