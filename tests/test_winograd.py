@@ -1,6 +1,7 @@
 """Winograd's tiles against the reference: bounds, the same bits, NaN and Inf, the choice, the workspace."""
 
 import os
+import re
 
 import hypothesis.strategies as st
 import numpy as np
@@ -217,6 +218,34 @@ def test_windows_that_have_no_tiles(w_shape, options):
         with pytest.raises(ValueError) as error:
             call()
         assert str(error.value) == text
+
+
+@pytest.mark.parametrize("operation", ["conv", "conv_grad_input"])
+def test_more_channels_than_fit_the_memory_of_a_thread(target, operation):
+    def plan(channels, **options):
+        forward = operation == "conv"
+        x_shape, w_shape = (
+            (1, channels if forward else 1, 9, 9),
+            (1, channels, 3, 3) if forward else (channels, 1, 3, 3),
+        )
+        return wr.explain(operation, x_shape, w_shape, padding=1, **options)
+
+    with pytest.raises(ValueError) as error:
+        plan(100_000, algorithm="winograd")
+    most = int(re.search(r"at most (\d+) ", str(error.value)).group(1))
+    assert 1000 < most < 10_000
+    assert plan(most, algorithm="winograd")["algorithm"] == "winograd"
+    assert plan(most + 1)["algorithm"] == "direct"
+    text = f"algorithm: 'winograd' sums over at most {most} channels of a group here, got {most + 1}"
+    with pytest.raises(ValueError) as error:
+        plan(most + 1, algorithm="winograd")
+    assert str(error.value) == text
+    dy, w = np.zeros((1, most + 1, 9, 9), np.float32), np.zeros((most + 1, 1, 3, 3), np.float32)
+    out = np.ones((1, 1, 9, 9), np.float32)
+    with pytest.raises(ValueError) as error:
+        wr.conv_grad_input(dy, w, out.shape, padding=1, algorithm="winograd", out=out)
+    assert str(error.value) == text
+    assert (out == 1).all()
 
 
 def test_workspace():

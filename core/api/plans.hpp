@@ -5,6 +5,8 @@
 #include <limits>
 #include <numeric>
 #include <optional>
+#include <stdexcept>
+#include <string>
 #include <utility>
 
 #include "api/conv.hpp"
@@ -140,7 +142,8 @@ bool has_winograd(const ConvShape& s, const WindowProduct<T>& p) {
          !why_no_winograd(p.grid) && p.channels > 0 && p.rows > 0 && p.grid.images * p.grid.per_image() > 0;
 }
 
-// Nothing where the direct sum takes it, because it is faster, or because the workspace has no room.
+// Nothing where the direct sum takes it, because it is faster, or because the workspace has no room. Tiles
+// that are asked for and do not fit the memory of a thread are an error, in the caller's words.
 template <class T>
 std::optional<WinogradPlan> plan_winograd(const ConvShape& s, const WindowProduct<T>& p,
                                           const CallOptions& options, const Target& target, int threads) {
@@ -150,6 +153,10 @@ std::optional<WinogradPlan> plan_winograd(const ConvShape& s, const WindowProduc
   const auto blocks =
       forced ? force_winograd(p.grid, p.groups, p.rows, p.channels, tile, options.prepared, threads)
              : choose_winograd(p.grid, p.groups, p.rows, p.channels, tile, options.prepared, threads);
+  if (!blocks && forced)
+    throw std::invalid_argument("algorithm: 'winograd' sums over at most " +
+                                std::to_string(most_winograd_channels(p.grid, p.rows, tile)) +
+                                " channels of a group here, got " + std::to_string(p.channels));
   if (!blocks) return std::nullopt;
   WinogradPlan plan{.blocks = *blocks, .threads = threads};
   if (!options.prepared) plan.weights = winograd_weights(p.groups, p.rows, p.channels, blocks->tile, tile);

@@ -79,6 +79,15 @@ std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index group
   return blocks;
 }
 
+Index most_winograd_channels(const PixelGrid& grid, Index rows, const Tile& kernel) {
+  Index fits = 0, too_many = kMostScratch;
+  while (too_many - fits > 1) {
+    const Index channels = fits + (too_many - fits) / 2;
+    (winograd_blocks(grid, 1, rows, channels, 2, kernel, 1) ? fits : too_many) = channels;
+  }
+  return fits;
+}
+
 std::optional<WinogradBlocks> force_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels,
                                              const Tile& kernel, bool kept, Index threads) {
   const WinogradCosts costs = winograd_costs(grid, groups, rows, channels, kernel, kept);

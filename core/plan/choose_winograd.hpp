@@ -23,6 +23,9 @@ std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index group
 std::optional<WinogradBlocks> choose_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels,
                                               const Tile& kernel, bool kept, Index threads);
 
+// The most channels of a group for which there are tiles.
+Index most_winograd_channels(const PixelGrid& grid, Index rows, const Tile& kernel);
+
 // What "winograd" takes: the faster of the two tiles.
 std::optional<WinogradBlocks> force_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels,
                                              const Tile& kernel, bool kept, Index threads);
