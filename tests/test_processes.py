@@ -149,7 +149,7 @@ FOLD_INTERRUPTED = """
 import os, signal, sys, threading, time
 import numpy as np, windrow as wr
 wr.set_num_threads(2)
-cols = np.broadcast_to(np.float32(1), (24, 8 * 41**2, 216**2))  # over ten seconds a call
+cols = np.broadcast_to(np.float32(1), (48, 8 * 21**2, 236**2))  # over five seconds a call
 def send(sent):
     time.sleep(0.1)
     sent.append(time.monotonic())
@@ -159,7 +159,7 @@ for attempt in range(3):  # other programs on the machine may delay one, or anot
     sent = []
     threading.Thread(target=send, args=(sent,)).start()
     try:
-        wr.fold(cols, (256, 256), 41)
+        wr.fold(cols, (256, 256), 21)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         sys.exit("the call ended before it was interrupted" if sent else "the call ended before the signal")
     except KeyboardInterrupt:

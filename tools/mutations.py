@@ -319,7 +319,7 @@ MUTATIONS = [
     ),
     *_in(
         "src/windrow/arrays.py",
-        ("if axes[0][0] < array.itemsize:", "if axes[0][0] < 1:"),
+        ("if axes[0][0] < array.itemsize:", "if axes[0][0] < 0:"),
         (
             "high = min((reach - offset) // stride, size - 1)",
             "high = min((reach - offset) // stride, size - 2)",
