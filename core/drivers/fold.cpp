@@ -176,16 +176,21 @@ class GatheredFold : FoldBoxes {
 
 }  // namespace
 
-void run_fold(const Fold& problem, const Target& target, const RunContext& context) {
+void run_fold(const Fold& problem, const Target& target, const RunContext& caller) {
   const PatchShape& shape = problem.shape;
   assert(shape.holds());
+  const RunContext context =
+      sized_context(shape, number_bytes(problem.number) * (problem.complex_pairs ? 2 : 1), caller);
   if (shape.n == 0 || shape.c == 0) return;
   for (const WindowAxis& axis : shape.axes)
     if (axis.size == 0) return;
   if (fold_permuted(problem, target, context)) return;
   GatheredFold gathered(problem, target);
+  const bool colours = has_few_channels_inside(problem);
+  if (!colours && gathered.serves()) return gathered.run(context);
+  if (fold_windows(problem, target, context)) return;
   if (gathered.serves()) return gathered.run(context);
-  if (!fold_windows(problem, target, context)) fold_turned(problem, target, context);
+  fold_turned(problem, target, context);
 }
 
 }  // namespace windrow

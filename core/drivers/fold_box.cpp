@@ -146,16 +146,17 @@ void FoldBoxes::finish(Work& w, Scratch& scratch) const {
                  .divide = p_.divide,
                  .uncovered = p_.uncovered});
   w.sums.arrange(order_.data(), item_);
-  // The sums may reach beyond the box on the innermost axis.
-  const Index beyond = w.start[at(inner_)] - w.sums.start[at(inner_)];
+  // The sums may reach beyond the box on the last axis.
+  const int axis = 2 + last_;
+  const Index beyond = w.start[at(axis)] - w.sums.start[at(axis)];
   const char* totals = w.totals;
-  if (phases_ > 1) {
+  if (phases_ > 1 && axis == inner_) {
     w.sums.shift += beyond;
   } else {
-    totals += beyond * item_;
+    totals += beyond * w.sums.stride[at(axis)];
   }
-  w.sums.start[at(inner_)] = w.start[at(inner_)];
-  w.sums.count[at(inner_)] = w.end[at(inner_)] - w.start[at(inner_)];
+  w.sums.start[at(axis)] = w.start[at(axis)];
+  w.sums.count[at(axis)] = w.end[at(axis)] - w.start[at(axis)];
   unpack(kernels_, w.sums, totals, p_.x, p_.x_strides);
 }
 

@@ -153,7 +153,7 @@ class FoldBoxes {
   Index phases_ = 1;
 
  private:
-  static constexpr Index kColumnsPerPiece = Index{1} << 20;  // bytes
+  static constexpr Index kColumnsPerPiece = Index{256} << 10;  // bytes
 
   Index columns_per_box() const;
   Work box_of(Index number) const;
@@ -162,6 +162,8 @@ class FoldBoxes {
 // The ways of folding columns whose runs go along the window, besides the gathering of fold.cpp; all give the
 // same bits.
 
+// Whether an element's channels lie side by side, and are too few to be rows of sums.
+bool has_few_channels_inside(const Fold& problem);
 // Whole windows, one after another, are added to their pixels run by run. False: not for these columns.
 bool fold_windows(const Fold& problem, const Target& target, const RunContext& context);
 // A row of windows at a time is turned over into runs along the positions.

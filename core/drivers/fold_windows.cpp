@@ -5,14 +5,16 @@
 namespace windrow {
 namespace {
 
-// Bytes. Sums of the rows that windows are being added to stay in the caches.
-constexpr Index kTotals = Index{768} << 10;
+// Bytes. Sums of the rows that windows are being added to stay in the second-level cache.
+constexpr Index kTotals = Index{384} << 10;
 // Neighbouring windows add to the same sums: so many runs must lie between, or the loads wait for the stores.
-constexpr Index kRunsBetween = 8;
+// Windows of several images in turn make them more, up to so many.
+constexpr Index kRunsBetween = 8, kRunsWanted = 96;
+constexpr Index kFewChannels = 64;  // bytes: more of them are rows of sums by themselves
 
-// Columns whose last taps are runs: windows are read as they lie and added to their pixels run by run. The
-// sums of a box reach as far as its windows do on the last axis; on the others, taps that miss it are left
-// out.
+// Columns whose last taps are runs, or the few channels of the last taps: windows are read as they lie and
+// added to their pixels run by run. The sums of a box reach as far as its windows do on the last axis; on the
+// others, taps that miss it are left out.
 class WindowFold : FoldBoxes {
  public:
   WindowFold(const Fold& problem, const Target& target)
@@ -21,19 +23,26 @@ class WindowFold : FoldBoxes {
         cols_end_(problem.cols + item_) {
     for (int e = 0; e < shape_.column_axes(); ++e)
       cols_end_ += std::max<Index>(0, (column_count(e) - 1) * p_.cols_strides[e]);
+    const WindowAxis& last = shape_.axes[at(last_)];
+    colours_ = has_few_channels_inside(p_) && last.dilation == 1 &&
+               p_.cols_strides[shape_.tap(last_)] == shape_.c * item_;
+    Index runs = colours_ ? 1 : shape_.c;
+    for (int i = 0; i < last_; ++i) runs *= std::min(shape_.axes[at(i)].kernel, shape_.axes[at(i)].size);
+    images_ = std::clamp<Index>(kRunsWanted / runs, 1, shape_.n);
+    runs_ = runs * images_;
   }
 
   bool serves() const {
     const WindowAxis& last = shape_.axes[at(last_)];
-    Index runs = shape_.c;
-    for (int i = 0; i < last_; ++i) runs *= std::min(shape_.axes[at(i)].kernel, shape_.axes[at(i)].size);
     const bool apart = last.stride > span();
-    return p_.reduction == kAdd && (1 + 2 * span()) * total_ <= kTotals && add_runs_ && last.kernel > 1 &&
-           p_.cols_strides[shape_.tap(last_)] == item_ && (apart || runs >= kRunsBetween);
+    const Index pixel = colours_ ? shape_.c * total_ : total_;
+    return p_.reduction == kAdd && (1 + 2 * span()) * pixel <= kTotals && add_runs_ && last.kernel > 1 &&
+           (colours_ || p_.cols_strides[shape_.tap(last_)] == item_) && (apart || runs_ >= kRunsBetween);
   }
 
   void run(const RunContext& context) {
-    arrange_sums(shape_.axes[at(last_)].dilation);
+    if (colours_) std::rotate(order_.begin() + 1, order_.begin() + 2, order_.begin() + shape_.image_axes());
+    arrange_sums(colours_ ? 1 : shape_.axes[at(last_)].dilation);
     choose_block();
     for_each_box(context, [&](Work& w, Scratch& scratch) { run_box(w, scratch); });
   }
@@ -44,7 +53,7 @@ class WindowFold : FoldBoxes {
     Range row;                    // positions on the last axis
     const std::ptrdiff_t* steps;  // where the sums of each begin
     AddRun* runs;
-    Index count;
+    Index count, images;
     std::array<Range, kMaxSpatial> taps;  // that the runs were listed for
   };
 
@@ -63,16 +72,21 @@ class WindowFold : FoldBoxes {
       while (totals() > kTotals && block_[at(a)] > least) block_[at(a)] = ceil_div(block_[at(a)], 2);
     };
     halve(0, 1);
+    block_[0] = std::min(block_[0], images_);
     for (int i = 0; i < last_; ++i)
       halve(2 + i, 2 * ((shape_.axes[at(i)].kernel - 1) * shape_.axes[at(i)].dilation + 1));
-    halve(1, 1);
+    if (!colours_) halve(1, 1);
     for (int i = 0; i < rank_; ++i) halve(2 + i, 1);
   }
 
   void run_box(Work& w, Scratch& scratch) const {
     const WindowAxis& last = shape_.axes[at(last_)];
-    Windows windows{
-        .row = all_positions(w, last_), .steps = nullptr, .runs = nullptr, .count = 0, .taps = {}};
+    Windows windows{.row = all_positions(w, last_),
+                    .steps = nullptr,
+                    .runs = nullptr,
+                    .count = 0,
+                    .images = w.end[0] - w.start[0],
+                    .taps = {}};
     const Range pixels{w.start[at(2 + last_)], w.end[at(2 + last_)]};
     Range reach = pixels;
     if (windows.row.size() > 0) {
@@ -82,6 +96,8 @@ class WindowFold : FoldBoxes {
     w.sums.start[at(2 + last_)] = reach.low;
     w.sums.count[at(2 + last_)] = reach.size();
     w.sums.phases = phases_;
+    // Runs go over channels without a gap; a divisor of complex numbers would have other gaps.
+    w.sums.spread = parts_ == 1 && !colours_;
     w.sums.arrange(order_.data(), total_);
     w.totals = scratch.take<char>(w.sums.bytes + kOverread);
     start_totals(p_.number, p_.reduction, w.totals, numbers(w));
@@ -90,15 +106,13 @@ class WindowFold : FoldBoxes {
       for (Index r = 0; r < windows.row.size(); ++r)
         steps[r] = w.sums.offset(2 + last_, (windows.row.low + r) * last.stride - last.before - reach.low);
       windows.steps = steps;
-      Index most = w.end[1] - w.start[1];
+      Index most = windows.images * (colours_ ? 1 : w.end[1] - w.start[1]);
       for (int i = 0; i < last_; ++i)  // taps on pixels of the box
         most *= std::min(shape_.axes[at(i)].kernel, w.end[at(2 + i)] - w.start[at(2 + i)]);
       windows.runs = scratch.take<AddRun>(most);
       const char* cols = p_.cols + windows.row.low * p_.cols_strides[shape_.position(last_)];
       Points points;
-      for (Index n = w.start[0]; n < w.end[0]; ++n)
-        add_rows(w, windows, 0, cols + n * p_.cols_strides[0], w.totals + (n - w.start[0]) * w.sums.stride[0],
-                 points);
+      add_rows(w, windows, 0, cols + w.start[0] * p_.cols_strides[0], w.totals, points);
     }
     finish(w, scratch);
   }
@@ -117,7 +131,7 @@ class WindowFold : FoldBoxes {
                  .repeats = windows.row.size(),
                  .runs = windows.runs,
                  .count = windows.count,
-                 .length = shape_.axes[at(last_)].kernel * parts_});
+                 .length = shape_.axes[at(last_)].kernel * parts_ * (colours_ ? shape_.c : 1)});
       return;
     }
     const WindowAxis& axis = shape_.axes[at(i)];
@@ -130,7 +144,7 @@ class WindowFold : FoldBoxes {
     }
   }
 
-  // The runs of a window: one per channel and tap of all axes but the last.
+  // The runs of a window, of each image: one per channel and tap of all axes but the last.
   void list_runs(const Work& w, Windows& windows, const Points& points) const {
     bool same = windows.count > 0;
     for (int i = 0; i < last_; ++i)
@@ -139,8 +153,11 @@ class WindowFold : FoldBoxes {
     if (same) return;
     windows.count = 0;
     for (int i = 0; i < last_; ++i) windows.taps[at(i)] = points.range[at(i)];
-    for (Index c = 0; c < w.end[1] - w.start[1]; ++c)
-      list_taps(w, windows, 0, {.total = c * w.sums.stride[1], .source = c * p_.cols_strides[1]});
+    for (Index n = 0; n < windows.images; ++n)
+      for (Index c = 0; c < (colours_ ? 1 : w.end[1] - w.start[1]); ++c)
+        list_taps(w, windows, 0,
+                  {.total = n * w.sums.stride[0] + c * w.sums.stride[1],
+                   .source = n * p_.cols_strides[0] + c * p_.cols_strides[1]});
   }
 
   void list_taps(const Work& w, Windows& windows, int i, AddRun run) const {
@@ -156,9 +173,17 @@ class WindowFold : FoldBoxes {
 
   void (*add_runs_)(const AddRuns&);
   const char* cols_end_;  // after the columns' last element in memory
+  bool colours_ = false;  // runs are those of the last taps' channels
+  Index images_ = 1;      // whose windows are taken in turn
+  Index runs_ = 1;        // of a window of each
 };
 
 }  // namespace
+
+bool has_few_channels_inside(const Fold& problem) {
+  const Index item = number_bytes(problem.number) * (problem.complex_pairs ? 2 : 1);
+  return problem.shape.c > 1 && problem.cols_strides[1] == item && problem.shape.c * item < kFewChannels;
+}
 
 bool fold_windows(const Fold& problem, const Target& target, const RunContext& context) {
   WindowFold fold(problem, target);

@@ -6,6 +6,7 @@ namespace windrow {
 namespace {
 
 constexpr Index kLine = 64, kSpreadFrom = 512;  // bytes
+constexpr double kThreaded = 4 << 20;           // bytes of columns or image, about 0.4 ms
 
 constexpr auto at(int i) { return static_cast<std::size_t>(i); }
 
@@ -54,6 +55,18 @@ void for_each_part(const PackedImage& p, const std::array<Range, 2 + kMaxSpatial
 }
 
 }  // namespace
+
+RunContext sized_context(const PatchShape& shape, Index item, const RunContext& context) {
+  double columns = static_cast<double>(item) * static_cast<double>(shape.n) * static_cast<double>(shape.c);
+  double image = columns;
+  for (const WindowAxis& axis : shape.axes) {
+    columns *= static_cast<double>(axis.kernel) * static_cast<double>(axis.out);
+    image *= static_cast<double>(axis.size);
+  }
+  RunContext sized = context;
+  if (std::max(columns, image) < kThreaded) sized.threads = 1;
+  return sized;
+}
 
 void PackedImage::arrange(const int* order, Index item_bytes) {
   item = item_bytes;

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/checked.hpp"
+#include "base/parallel.hpp"
 #include "drivers/box.hpp"
 
 namespace windrow {
@@ -26,6 +27,9 @@ struct PatchShape {
            holds_product({n, c}, axes, {&WindowAxis::kernel, &WindowAxis::out});
   }
 };
+
+// The context for a problem with elements of so many bytes: one thread if waking another would take as long.
+RunContext sized_context(const PatchShape& shape, Index item, const RunContext& context);
 
 using ImageVector = std::array<Index, 2 + kMaxSpatial>;
 using ColumnVector = std::array<Index, kMaxAxes>;

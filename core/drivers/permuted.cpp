@@ -10,34 +10,84 @@ namespace windrow {
 namespace {
 
 // Bytes; calibrated on vit_patches of benchmarks/shapes/patches.csv.
-constexpr Index kBlock = Index{28} << 10;  // of one block, which stays in the first-level cache
-constexpr Index kRun = 1024;               // contiguous bytes wanted on both sides of a block
-constexpr Index kInnermost = 512;          // of a block, on the target's innermost axis to begin with
-constexpr Index kBlocksPerPiece = Index{512} << 10;  // about 50 us
-constexpr Index kStreamed = Index{8} << 20;          // targets from this size on are written past the caches
+constexpr Index kStreamed = Index{8} << 20;  // targets from this size on are written past the caches
+constexpr Index kStreamedRun = 1024;
 constexpr Index kLine = 64;
+// How many bytes a block has at most, and how many of them should be contiguous on either side. Blocks of
+// smaller targets stay in the first-level cache; those of others in the second, so that memory is read and
+// written in runs so long that where they begin and end (which costs a line each) does not matter.
+constexpr Index kBlockCached = Index{28} << 10, kRunCached = 1024;
+constexpr Index kBlockStreamed = Index{224} << 10, kRunStreamed = 4096;
+constexpr Index kInnermost = 512;  // of a block, on the target's innermost axis to begin with
+constexpr Index kBlocksPerPiece = Index{512} << 10;  // about 50 us
 
 constexpr auto at(int i) { return static_cast<std::size_t>(i); }
+
+// Bytes to where the next cache line begins.
+Index to_line(const char* p) {
+  return -static_cast<Index>(reinterpret_cast<std::uintptr_t>(p)) & (kLine - 1);
+}
+
+// Elements on their way from scratch memory to the target: as they are, or as sums of one term. These begin
+// with +0 as all sums do, so that -0 becomes +0; of integers, and as maximum or minimum, an element is its
+// own.
+struct Writer {
+  const PatchKernels& kernels;
+  Number number;
+  bool sums;
+
+  void copy(char* to, const char* from, Index bytes) const {
+    if (!sums) {
+      std::memcpy(to, from, static_cast<std::size_t>(bytes));
+      return;
+    }
+    const Index head = bytes >= 4 * kLine && cuts(to) ? to_line(to) : 0;  // long runs are stored aligned
+    sum(to, from, head);
+    sum(to + head, from + head, bytes - head);
+  }
+  // Whether elements end where lines do: not where they are not aligned. Sums cannot be cut elsewhere.
+  bool cuts(const char* to) const { return !sums || to_line(to) % number_bytes(number) == 0; }
+  // Whole lines, past the caches.
+  void stream(char* to, const char* from, Index bytes) const {
+    (sums ? kernels.stream_sums[number] : kernels.stream)(to, from, bytes);
+  }
+
+ private:
+  void sum(char* to, const char* from, Index bytes) const {
+    if (bytes == 0) return;
+    const Index length = bytes / number_bytes(number);
+    const SumSource one{.data = from, .first = 0, .end = length, .weight = 0};
+    kernels.sum_rows[kAdd][number]({.total = to,
+                                    .total_row = 0,
+                                    .rows = 1,
+                                    .length = length,
+                                    .sources = &one,
+                                    .count = 1,
+                                    .source_row = 0,
+                                    .resume = false});
+  }
+};
 
 // The elements of one array put into another in another order, block by block: a block is brought into the
 // target's order in scratch memory, and written from there in runs. Blocks are as long on both sides as will
 // do: a transpose inside of them uses up the lines that it reads and the lines that it writes.
 class Permutation {
  public:
-  Permutation(Box axes, Index item) : axes_(std::move(axes)), item_(item) {
+  Permutation(Box axes, Index item, bool untouched) : axes_(std::move(axes)), item_(item) {
     axes_.sort_by_target();
     axes_.merge();
     for (int i = 0; i < axes_.size(); ++i) part_[at(i)] = 1;
-    choose_block();
     Index bytes = item_;
     for (int i = 0; i < axes_.size(); ++i) bytes *= axes_[i].count;
-    streamed_ = bytes >= kStreamed;
+    streamed_ = bytes >= kStreamed && !untouched;
+    if (bytes >= kStreamed) {
+      choose_block(kBlockStreamed, kRunStreamed);
+    } else {
+      choose_block(kBlockCached, kRunCached);
+    }
   }
 
-  // alter(elements, bytes) is called with every block in scratch memory.
-  template <class Alter>
-  void run(const PatchKernels& kernels, const RunContext& context, char* target, const char* source,
-           Alter&& alter) const {
+  void run(const Writer& writer, const RunContext& context, char* target, const char* source) const {
     Index blocks = 1;
     for (int i = 0; i < axes_.size(); ++i) blocks *= ceil_div(axes_[i].count, part_[at(i)]);
     const Index together = std::max<Index>(1, kBlocksPerPiece / block_bytes());
@@ -46,8 +96,8 @@ class Permutation {
       char* staged = scratch.take<char>(block_bytes());
       const Index last = std::min(blocks, (piece + 1) * together);
       for (Index block = piece * together; block < last; ++block)
-        run_block(kernels, block, target, source, staged, alter);
-      kernels.stream_end();
+        run_block(writer, block, target, source, staged);
+      writer.kernels.stream_end();
     });
   }
 
@@ -91,23 +141,21 @@ class Permutation {
     part_[at(axis)] = std::min(axes_[axis].count, wanted);
   }
 
-  void choose_block() {
+  void choose_block(Index most, Index run) {
     if (const Reach inner = reach(true); inner.next >= 0) grow(inner.next, kInnermost);
-    if (const Reach inner = reach(false); inner.next >= 0) grow(inner.next, kBlock);
+    if (const Reach inner = reach(false); inner.next >= 0) grow(inner.next, most);
     for (;;) {
       const Reach target = reach(true), source = reach(false);
       const bool by_target = source.next < 0 || (target.next >= 0 && target.bytes <= source.bytes);
       const int next = by_target ? target.next : source.next;
-      if (next < 0 || (target.bytes >= kRun && source.bytes >= kRun)) return;
+      if (next < 0 || (target.bytes >= run && source.bytes >= run)) return;
       const Index before = part_[at(next)];
-      grow(next, kBlock);
+      grow(next, most);
       if (part_[at(next)] == before) return;
     }
   }
 
-  template <class Alter>
-  void run_block(const PatchKernels& kernels, Index number, char* target, const char* source, char* staged,
-                 Alter& alter) const {
+  void run_block(const Writer& writer, Index number, char* target, const char* source, char* staged) const {
     Box in, out;
     Index next = item_;
     std::array<Index, kMaxAxes> count, stride;
@@ -125,25 +173,20 @@ class Permutation {
       in.add(count[at(i)], stride[at(i)], axes_[i].source);
       out.add(count[at(i)], axes_[i].target, stride[at(i)]);
     }
-    copy_box(kernels, item_, staged, source, in, WalkBy::kSource);
-    alter(staged, next);
+    copy_box(writer.kernels, item_, staged, source, in, WalkBy::kSource);
     out.merge();  // in the order of the target already
     Index bytes = item_;
     if (out.size() && out[out.size() - 1].target == item_) bytes *= out.take(out.size() - 1).count;
     for_each_point(out, out.size(),
-                   [&](Index to, Index from) { write(kernels, target + to, staged + from, bytes); });
+                   [&](Index to, Index from) { write(writer, target + to, staged + from, bytes); });
   }
 
-  void write(const PatchKernels& kernels, char* to, const char* from, Index bytes) const {
-    if (!streamed_ || bytes < kRun) {
-      std::memcpy(to, from, static_cast<std::size_t>(bytes));
-      return;
-    }
-    const auto past = static_cast<Index>(reinterpret_cast<std::uintptr_t>(to) % kLine);
-    const Index head = past ? kLine - past : 0, lines = (bytes - head) / kLine * kLine;
-    std::memcpy(to, from, static_cast<std::size_t>(head));
-    kernels.stream(to + head, from + head, lines);
-    std::memcpy(to + head + lines, from + head + lines, static_cast<std::size_t>(bytes - head - lines));
+  void write(const Writer& writer, char* to, const char* from, Index bytes) const {
+    if (!streamed_ || bytes < kStreamedRun || !writer.cuts(to)) return writer.copy(to, from, bytes);
+    const Index head = to_line(to), lines = (bytes - head) / kLine * kLine;
+    writer.copy(to, from, head);
+    writer.stream(to + head, from + head, lines);
+    writer.copy(to + head + lines, from + head + lines, bytes - head - lines);
   }
 
   Box axes_;  // in the order of the target
@@ -191,7 +234,8 @@ bool unfold_permuted(const Unfold& problem, const Target& target, const RunConte
   Box axes;
   for_each_axis(problem.shape, problem.cols_strides, problem.x_strides,
                 [&](Index count, Index cols, Index x) { axes.add(count, cols, x); });
-  Permutation(axes, problem.item).run(*target.patches, context, problem.cols, problem.x, [](char*, Index) {});
+  const Writer as_they_are{.kernels = *target.patches, .number = kU8, .sums = false};
+  Permutation(axes, problem.item, problem.untouched).run(as_they_are, context, problem.cols, problem.x);
   return true;
 }
 
@@ -203,22 +247,10 @@ bool fold_permuted(const Fold& problem, const Target& target, const RunContext& 
   Box axes;
   for_each_axis(problem.shape, problem.cols_strides, problem.x_strides,
                 [&](Index count, Index cols, Index x) { axes.add(count, x, cols); });
-  const auto sum = target.patches->sum_rows[problem.reduction][problem.number];
-  // Sums begin with the neutral value also here: -0 becomes +0. A mean's count is 1.
-  const auto reduce = [&](char* elements, Index bytes) {
-    const Index length = bytes / number;
-    const SumSource one{.data = elements, .first = 0, .end = length, .weight = 0};
-    sum({.total = elements,
-         .total_row = 0,
-         .rows = 1,
-         .length = length,
-         .sources = &one,
-         .count = 1,
-         .source_row = 0,
-         .resume = false});
-  };
-  Permutation(axes, problem.complex_pairs ? 2 * number : number)
-      .run(*target.patches, context, problem.x, problem.cols, reduce);
+  const bool sums = problem.reduction == kAdd && (problem.number == kF32 || problem.number == kF64);
+  const Writer writer{.kernels = *target.patches, .number = problem.number, .sums = sums};
+  Permutation(axes, problem.complex_pairs ? 2 * number : number, false)
+      .run(writer, context, problem.x, problem.cols);
   return true;
 }
 

@@ -18,9 +18,9 @@ constexpr auto at(int i) { return static_cast<std::size_t>(i); }
 // benchmarks/shapes/patches.csv.
 constexpr Index kPackedWanted = Index{256} << 10;
 constexpr Index kPackedMost = Index{2} << 20;
-constexpr Index kColumnsPerBox = Index{4} << 20;    // about 0.2 ms
-constexpr Index kColumnsPerPiece = Index{1} << 20;  // about 50 us: small boxes share a piece
-constexpr Index kMostRuns = 512;                    // of one table
+constexpr Index kColumnsPerBox = Index{4} << 20;      // about 0.2 ms
+constexpr Index kColumnsPerPiece = Index{256} << 10;  // about 20 us: small boxes share a piece
+constexpr Index kMostRuns = 512;                      // of one table
 constexpr Index kStreamedStretch = 1024;
 constexpr Index kStreamed = Index{16} << 20;  // columns from this size on do not fit the caches anyway
 
@@ -53,7 +53,8 @@ class Unfolder {
     Index boxes = 1;
     for (int a = 0; a < shape_.image_axes(); ++a) boxes *= ceil_div(whole_[at(a)], block_[at(a)]);
     const Index together = std::max<Index>(1, kColumnsPerPiece / columns_bytes());
-    const bool streamed = static_cast<double>(boxes) * static_cast<double>(columns_bytes()) >= kStreamed;
+    const bool large = static_cast<double>(boxes) * static_cast<double>(columns_bytes()) >= kStreamed;
+    const bool streamed = large && !p_.untouched;
     parallel_for(context, ceil_div(boxes, together), [&](Index piece) {
       Scratch scratch;
       Streamed stream(kernels_, streamed ? scratch.take<char>(Streamed::kRoom) : nullptr);
@@ -346,9 +347,10 @@ class SparseUnfolder {
 
 }  // namespace
 
-void run_unfold(const Unfold& problem, const Target& target, const RunContext& context) {
+void run_unfold(const Unfold& problem, const Target& target, const RunContext& caller) {
   const PatchShape& shape = problem.shape;
   assert(shape.holds());
+  const RunContext context = sized_context(shape, problem.item, caller);
   if (shape.n == 0 || shape.c == 0) return;
   for (const WindowAxis& axis : shape.axes)
     if (axis.out == 0) return;

@@ -47,9 +47,10 @@ inline void add_vectors(const windrow::AddRuns& a, char* total, const char* sour
   const std::ptrdiff_t bytes = a.length * static_cast<std::ptrdiff_t>(sizeof(T));
   const std::ptrdiff_t whole = (kWhole >= 0 ? kWhole : bytes / kBytes) * kBytes;
   const typename S::Bits all = typename S::Bits{} - 1;
-  for (std::ptrdiff_t j = 0; j < a.count; ++j) {
-    char* to = total + a.runs[j].total;
-    const char* from = source + a.runs[j].source;
+  const windrow::AddRun* const last = a.runs + a.count;  // the stores below may reach `a`, for all GCC knows
+  for (const windrow::AddRun* run = a.runs; run < last; ++run) {
+    char* to = total + run->total;
+    const char* from = source + run->source;
     for (std::ptrdiff_t i = 0; i < whole; i += kBytes) S::add(to + i, from + i, all);
     if (kWhole >= 0 || whole < bytes) S::add(to + whole, from + whole, lanes);
   }

@@ -82,6 +82,8 @@ struct PatchKernels {
   bool (*streams)(std::ptrdiff_t bytes, std::ptrdiff_t fill);
   // Copies whole cache lines past the caches: target aligned to 64 bytes, bytes a multiple of 64.
   void (*stream)(char* target, const char* source, std::ptrdiff_t bytes);
+  // The same of sums of one term, +0 + element: null but for float32 and float64.
+  void (*stream_sums[kNumbers])(char* target, const char* source, std::ptrdiff_t bytes);
   void (*stream_end)();  // after the last stream of a piece, before another thread may read
   void (*add_runs[kNumbers])(const AddRuns&);               // null but for float32 and float64
   void (*sum_rows[kReductions][kNumbers])(const SumRows&);  // float16 comes in, float32 is the total

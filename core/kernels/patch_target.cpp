@@ -27,6 +27,8 @@ constexpr windrow::PatchKernels kKernels = {
     .stream_runs = stream_runs,
     .streams = streams,
     .stream = stream,
+    .stream_sums = {nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
+                    stream_sums<float>, stream_sums<double>},
     .stream_end = stream_end,
     .add_runs = {nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
                  add_runs<float>, add_runs<double>},

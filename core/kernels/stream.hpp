@@ -7,8 +7,49 @@
 
 #include "kernels/move.hpp"
 #include "kernels/patch_contract.hpp"
+#include "kernels/widest.hpp"
 
 namespace {
+
+// A register on its way past the caches; the target is aligned to it.
+using Streamed __attribute__((vector_size(kWidest))) = long long;
+inline void stream_register(char* target, Streamed v) {
+#if defined(__AVX512BW__) && !defined(WINDROW_GENERIC)
+  _mm512_stream_si512(reinterpret_cast<__m512i*>(target), v);
+#elif defined(__AVX2__) && !defined(WINDROW_GENERIC)
+  _mm256_stream_si256(reinterpret_cast<__m256i*>(target), v);
+#elif defined(__SSE2__)
+  _mm_stream_si128(reinterpret_cast<__m128i*>(target), v);
+#else
+  __builtin_memcpy(target, &v, sizeof v);
+#endif
+}
+
+void stream(char* target, const char* source, std::ptrdiff_t bytes) {
+  for (std::ptrdiff_t i = 0; i < bytes; i += kWidest) {
+    Streamed v;
+    __builtin_memcpy(&v, source + i, sizeof v);
+    stream_register(target + i, v);
+  }
+}
+
+// Sums of one term: they begin with +0, so that -0 becomes +0.
+template <class T>
+void stream_sums(char* target, const char* source, std::ptrdiff_t bytes) {
+  using V __attribute__((vector_size(kWidest))) = T;
+  for (std::ptrdiff_t i = 0; i < bytes; i += kWidest) {
+    V v;
+    __builtin_memcpy(&v, source + i, sizeof v);
+    v = V{} + v;
+    stream_register(target + i, reinterpret_cast<Streamed>(v));
+  }
+}
+
+void stream_end() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
 
 // Runs for which there is a loop of their own, and what they and their places must be multiples of.
 constexpr bool has_short(std::ptrdiff_t bytes) {
@@ -19,12 +60,6 @@ constexpr std::ptrdiff_t short_unit(std::ptrdiff_t bytes) {
 }
 
 #if defined(__AVX512BW__) && !defined(WINDROW_GENERIC)
-
-void stream(char* target, const char* source, std::ptrdiff_t bytes) {
-  for (std::ptrdiff_t i = 0; i < bytes; i += 64)
-    _mm512_stream_si512(reinterpret_cast<__m512i*>(target + i), _mm512_loadu_si512(source + i));
-}
-void stream_end() { _mm_sfence(); }
 
 // A register of a line that is put together from 4-byte units of several runs.
 struct Part {
@@ -77,13 +112,6 @@ bool streams(std::ptrdiff_t bytes, std::ptrdiff_t) { return bytes >= 12; }
 
 #if defined(__AVX2__) && !defined(WINDROW_GENERIC)
 
-void stream(char* target, const char* source, std::ptrdiff_t bytes) {
-  for (std::ptrdiff_t i = 0; i < bytes; i += 32)
-    _mm256_stream_si256(reinterpret_cast<__m256i*>(target + i),
-                        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(source + i)));
-}
-void stream_end() { _mm_sfence(); }
-
 // A register, half of a line, that is put together from 4-byte units of several runs.
 struct Part {
   static constexpr int kBytes = 32;
@@ -97,22 +125,6 @@ struct Part {
   }
   void stream(char* target) const { _mm256_stream_ps(reinterpret_cast<float*>(target), units); }
 };
-
-#elif defined(__SSE2__)
-
-void stream(char* target, const char* source, std::ptrdiff_t bytes) {
-  for (std::ptrdiff_t i = 0; i < bytes; i += 16)
-    _mm_stream_si128(reinterpret_cast<__m128i*>(target + i),
-                     _mm_loadu_si128(reinterpret_cast<const __m128i*>(source + i)));
-}
-void stream_end() { _mm_sfence(); }
-
-#else
-
-void stream(char* target, const char* source, std::ptrdiff_t bytes) {
-  __builtin_memcpy(target, source, static_cast<std::size_t>(bytes));
-}
-void stream_end() {}
 
 #endif
 

@@ -180,8 +180,9 @@ struct Block<double> {
 
 #if defined(WINDROW_MASKED)
 
+// What is left of a block at the edges is loaded by masks.
 template <class T>
-void transpose(const windrow::Transpose<T>& t) {
+void transpose_masked(const windrow::Transpose<T>& t) {
   using B = Block<T>;
   const auto some = [](std::ptrdiff_t left) { return static_cast<int>(left < B::kSize ? left : B::kSize); };
   for (std::ptrdiff_t i0 = 0; i0 < t.rows; i0 += B::kSize) {
@@ -204,6 +205,15 @@ void transpose(const windrow::Transpose<T>& t) {
   }
 }
 
+#endif
+
+#if defined(__AVX512F__) && !defined(WINDROW_GENERIC)
+
+template <class T>
+void transpose(const windrow::Transpose<T>& t) {
+  transpose_masked(t);
+}
+
 #elif defined(__AVX2__) && !defined(WINDROW_GENERIC)
 
 // Blocks of 8 x 8 or 4 x 4 in registers: rows come in by halves, so that only unpacking and shuffling within
@@ -222,15 +232,18 @@ inline void turn_block(float* target, std::ptrdiff_t target_row, const float* so
 template <>
 inline void turn_block<8>(float* target, std::ptrdiff_t target_row, const float* source,
                           std::ptrdiff_t source_row) {
+  const std::ptrdiff_t row3 = 3 * source_row, target_row3 = 3 * target_row;
   for (int i = 0; i < 8; i += 4, source += 4, target += 4 * target_row) {
-    __m256 r[4];
-    for (int j = 0; j < 4; ++j) r[j] = halves(source + j * source_row, source + (4 + j) * source_row);
-    const __m256 a = _mm256_unpacklo_ps(r[0], r[1]), b = _mm256_unpacklo_ps(r[2], r[3]);
-    const __m256 c = _mm256_unpackhi_ps(r[0], r[1]), d = _mm256_unpackhi_ps(r[2], r[3]);
+    const float* const below = source + 4 * source_row;
+    const __m256 r0 = halves(source, below), r1 = halves(source + source_row, below + source_row);
+    const __m256 r2 = halves(source + 2 * source_row, below + 2 * source_row);
+    const __m256 r3 = halves(source + row3, below + row3);
+    const __m256 a = _mm256_unpacklo_ps(r0, r1), b = _mm256_unpacklo_ps(r2, r3);
+    const __m256 c = _mm256_unpackhi_ps(r0, r1), d = _mm256_unpackhi_ps(r2, r3);
     _mm256_storeu_ps(target, _mm256_shuffle_ps(a, b, 0x44));
     _mm256_storeu_ps(target + target_row, _mm256_shuffle_ps(a, b, 0xee));
     _mm256_storeu_ps(target + 2 * target_row, _mm256_shuffle_ps(c, d, 0x44));
-    _mm256_storeu_ps(target + 3 * target_row, _mm256_shuffle_ps(c, d, 0xee));
+    _mm256_storeu_ps(target + target_row3, _mm256_shuffle_ps(c, d, 0xee));
   }
 }
 
@@ -288,7 +301,7 @@ void transpose(const windrow::Transpose<T>& t) {
   if constexpr (sizeof(T) == 4)
     if (least >= 8) return transpose_blocks<8>(t);
   if (least >= 4) return transpose_blocks<4>(t);
-  transpose_generic(t);
+  transpose_masked(t);
 }
 
 #else
