@@ -1,6 +1,7 @@
 // windrow._core.Patches: one unfold and fold problem in one layout, ready to run on arrays.
 #include <cstring>
 #include <optional>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -88,6 +89,14 @@ bool exact(nb::args values) {
 // then prepares it, or refuses it in the user's words.
 class Patches {
  public:
+  // How fold reduces, without weights and with 0 for what no window covers: what a small problem keeps, so
+  // that its next call computes nothing of it.
+  struct Reduced {
+    int reduction;
+    bool divide;
+    nb::object divisor, uncovered;  // as fold takes them
+  };
+
   // `axes`: for each axis of the columns its elementary axes (n, c, taps, positions by number), slowest
   // first.
   Patches(Index n, Index c, nb::handle size, nb::handle kernel_size, nb::handle stride, nb::handle dilation,
@@ -129,7 +138,8 @@ class Patches {
     if (PyDataType_REFCHK(dtype) || PyTypeNum_ISSTRING(dtype->type_num) || PyDataType_ELSIZE(dtype) == 0)
       return nb::none();
     const Index item = PyArray_ITEMSIZE(source);
-    if (out.is_none()) out = fresh(cols_shape_, dtype);
+    const bool allocated = out.is_none();
+    if (allocated) out = fresh(cols_shape_, dtype);
     PyArrayObject* cols = out.is_valid() ? array_of_shape(out, cols_shape_) : nullptr;
     if (!cols || PyArray_ITEMSIZE(cols) != item) return nb::none();
     ColumnVector strides;
@@ -143,7 +153,8 @@ class Patches {
                          .cols_strides = strides.data(),
                          .fill = fill.is_none()
                                      ? zero.data()
-                                     : data_of<const char>(reinterpret_cast<PyArrayObject*>(fill.ptr()))};
+                                     : data_of<const char>(reinterpret_cast<PyArrayObject*>(fill.ptr())),
+                         .untouched = allocated && PyArray_NBYTES(cols) >= kMapped};
     run_maybe_released(PyArray_SIZE(cols),
                        [&](const RunContext& context) { run_unfold(problem, current_target(), context); });
     return out;
@@ -182,7 +193,28 @@ class Patches {
     return out;
   }
 
+  // `reduce` is fold's, `dtype` the number of the columns' native dtype.
+  void keep(const char* reduce, int dtype, Reduced reduced) {
+    const nb::ft_lock_guard guard(lock_);
+    for (const auto& [kept, value] : kept_)
+      if (kept.dtype == dtype && kept.reduce == reduce) return;
+    kept_.emplace_back(Kind{reduce, dtype}, std::move(reduced));
+  }
+  std::optional<Reduced> kept(std::string_view reduce, int dtype) const {
+    const nb::ft_lock_guard guard(lock_);
+    for (const auto& [kept, value] : kept_)
+      if (kept.dtype == dtype && kept.reduce == reduce) return value;
+    return {};
+  }
+
  private:
+  // From this size on an array is memory of its own, fresh from the operating system: malloc's largest bound.
+  static constexpr npy_intp kMapped = npy_intp{32} << 20;
+
+  struct Kind {
+    std::string reduce;
+    int dtype;
+  };
   struct Place {
     int axis;
     Index multiple;  // of the axis's stride
@@ -211,6 +243,8 @@ class Patches {
   PatchShape shape_;
   Extents x_shape_, cols_shape_;
   std::vector<Place> place_;  // of each elementary axis in the columns
+  std::vector<std::pair<Kind, Reduced>> kept_;
+  mutable nb::ft_mutex lock_;
 };
 
 // The fast lane, as that of conv: the problem that has come before under the same raw arguments. None, and
@@ -244,19 +278,29 @@ nb::object known_unfold(nb::handle x, nb::handle kernel_size, nb::handle stride,
   return nb::inst_ptr<Patches>(problem)->unfold(x, std::move(out), nb::none());
 }
 
-// `size`: fold's output_size, or col2im's x_shape. Only sums.
+// `size`: fold's output_size, or col2im's x_shape. Sums, and what the problem keeps.
 template <const char* kOperation>
 nb::object known_fold(nb::handle cols, nb::handle size, nb::handle kernel_size, nb::handle stride,
                       nb::handle padding, nb::handle dilation, nb::handle layout, nb::handle reduce,
                       nb::handle window, nb::handle uncovered, nb::object out) {
-  if (!window.is_none() || !is_zero(uncovered) || !PyUnicode_CheckExact(reduce.ptr()) ||
-      PyUnicode_CompareWithASCIIString(reduce.ptr(), "sum") != 0)
-    return nb::none();
+  if (!window.is_none() || !is_zero(uncovered) || !PyUnicode_CheckExact(reduce.ptr())) return nb::none();
   const nb::object problem =
       known_problem(kOperation, cols, size, kernel_size, stride, padding, dilation, layout);
   if (!problem.is_valid() || !takes_columns(out, cols)) return nb::none();
-  return nb::inst_ptr<Patches>(problem)->fold(cols, std::move(out), kAdd, nb::none(), nb::none(), false,
-                                              nb::none());
+  auto* patches = nb::inst_ptr<Patches>(problem);
+  if (PyUnicode_CompareWithASCIIString(reduce.ptr(), "sum") == 0)
+    return patches->fold(cols, std::move(out), kAdd, nb::none(), nb::none(), false, nb::none());
+  Py_ssize_t size_of_text;
+  const char* text = PyUnicode_AsUTF8AndSize(reduce.ptr(), &size_of_text);
+  if (!text) {
+    PyErr_Clear();
+    return nb::none();
+  }
+  const int dtype = PyArray_TYPE(reinterpret_cast<PyArrayObject*>(cols.ptr()));
+  const auto kept = patches->kept({text, static_cast<std::size_t>(size_of_text)}, dtype);
+  if (!kept) return nb::none();
+  return patches->fold(cols, std::move(out), kept->reduction, nb::none(), kept->divisor, kept->divide,
+                       kept->uncovered);
 }
 constexpr char kFold[] = "fold", kCol2im[] = "col2im";
 
@@ -281,6 +325,18 @@ void bind_patches(nb::module_& m) {
       .def("fold", &Patches::fold, nb::arg("cols"), nb::arg("out").none(), nb::arg("reduction"),
            nb::arg("weights").none(), nb::arg("divisor").none(), nb::arg("divide"),
            nb::arg("uncovered").none())
+      .def(
+          "keep",
+          [](Patches& patches, const char* reduce, int dtype, int reduction, nb::object divisor, bool divide,
+             nb::object uncovered) {
+            patches.keep(reduce, dtype,
+                         {.reduction = reduction,
+                          .divide = divide,
+                          .divisor = std::move(divisor),
+                          .uncovered = std::move(uncovered)});
+          },
+          nb::arg("reduce"), nb::arg("dtype"), nb::arg("reduction"), nb::arg("divisor").none(),
+          nb::arg("divide"), nb::arg("uncovered"))
       .def("remember", &remember);
   m.def("known_unfold", &known_unfold, nb::arg("x").none(), nb::arg("kernel_size").none(),
         nb::arg("stride").none(), nb::arg("padding").none(), nb::arg("dilation").none(),

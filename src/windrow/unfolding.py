@@ -8,6 +8,7 @@ from.
 from collections.abc import Sequence
 from functools import lru_cache
 from functools import reduce as fold_left
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ from .geometry import CACHED, PatchGeometry, Windows, fold_geometry, fold_window
 from .layout import Layout, check_columns, column_shape, elementary_axes, infer_images, parse_layout
 
 _ADD, _WEIGHTED, _MAX, _MIN = range(4)  # Reduction of core/kernels/patch_contract.hpp
+_KEPT_BYTES = 64 << 10  # of what windows cover: less is kept from call to call
 _REDUCTIONS = {"sum": _ADD, "mean": _ADD, "max": _MAX, "min": _MIN}
 
 
@@ -313,13 +315,16 @@ def _fold(
     divide = reduce == "mean" or weights is not None
     divisor: Array | None = None
     if weights is not None:
-        divisor = _summed_weights(geometry.windows, weights, total_dtype(dtype))
+        divisor = _weights_coverage(geometry.windows, weights, total_dtype(dtype))
     elif divide:
         divisor = _counts(geometry.windows, total_dtype(dtype))
     elif (reduce != "sum" or any(value.tobytes())) and not _all_covered(geometry.windows):
         divisor = (_counts(geometry.windows, np.dtype(np.float64)) != 0).astype(total_dtype(dtype))
     problem = _problem(key, geometry, layout)
     _done(problem.fold(native(cols), result, reduction, weights, divisor, divide, value))
+    small = divisor is None or divisor.nbytes <= _KEPT_BYTES
+    if small and weights is None and not any(value.tobytes()):
+        problem.keep(reduce, dtype.num, reduction, divisor, divide, value)
     return result if out is None else out
 
 
@@ -397,6 +402,19 @@ def _counts(windows: Windows, dtype: np.dtype[Any]) -> Array:
     """How many windows cover each pixel of one plane."""
     counts: Array = fold_left(np.multiply.outer, [count.astype(dtype) for count in _axis_counts(windows)])
     return counts
+
+
+def _weights_coverage(windows: Windows, weights: Array, dtype: np.dtype[Any]) -> Array:
+    """`_summed_weights`, which small images keep for the next call with the same weights."""
+    pixels = prod(windows.size)
+    if max(pixels, weights.size) * 8 > _KEPT_BYTES:
+        return _summed_weights(windows, weights, dtype)
+    return _kept_summed_weights(windows, weights.tobytes(), dtype)
+
+
+@lru_cache(CACHED)
+def _kept_summed_weights(windows: Windows, weights: bytes, dtype: np.dtype[Any]) -> Array:
+    return _summed_weights(windows, np.frombuffer(weights).reshape(windows.kernel_size), dtype)
 
 
 def _summed_weights(windows: Windows, weights: Array, dtype: np.dtype[Any]) -> Array:
