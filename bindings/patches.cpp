@@ -138,8 +138,7 @@ class Patches {
     if (PyDataType_REFCHK(dtype) || PyTypeNum_ISSTRING(dtype->type_num) || PyDataType_ELSIZE(dtype) == 0)
       return nb::none();
     const Index item = PyArray_ITEMSIZE(source);
-    const bool allocated = out.is_none();
-    if (allocated) out = fresh(cols_shape_, dtype);
+    if (out.is_none()) out = fresh(cols_shape_, dtype);
     PyArrayObject* cols = out.is_valid() ? array_of_shape(out, cols_shape_) : nullptr;
     if (!cols || PyArray_ITEMSIZE(cols) != item) return nb::none();
     ColumnVector strides;
@@ -153,8 +152,7 @@ class Patches {
                          .cols_strides = strides.data(),
                          .fill = fill.is_none()
                                      ? zero.data()
-                                     : data_of<const char>(reinterpret_cast<PyArrayObject*>(fill.ptr())),
-                         .untouched = allocated && PyArray_NBYTES(cols) >= kMapped};
+                                     : data_of<const char>(reinterpret_cast<PyArrayObject*>(fill.ptr()))};
     run_maybe_released(PyArray_SIZE(cols),
                        [&](const RunContext& context) { run_unfold(problem, current_target(), context); });
     return out;
@@ -208,9 +206,6 @@ class Patches {
   }
 
  private:
-  // From this size on an array is memory of its own, fresh from the operating system: malloc's largest bound.
-  static constexpr npy_intp kMapped = npy_intp{32} << 20;
-
   struct Kind {
     std::string reduce;
     int dtype;

@@ -96,7 +96,6 @@ def test_single_terms_beyond_the_caches(target, layout, dtype, offset):
 @pytest.mark.parametrize("layout", ["n (c k) l", "(c k) (l n)", "(n l) (c k)"])
 @pytest.mark.parametrize("kernel", [3, 8])
 def test_a_large_new_result_is_that_of_an_old_array(target, layout, kernel):
-    """Pages that nobody has touched are not written past the caches."""
     x = np.random.default_rng(5).standard_normal((2, 3, 480, 640)).astype("f4")
     options = {"stride": kernel, "layout": layout} if kernel == 8 else {"layout": layout}
     x = np.concatenate([x] * 5) if kernel == 8 else x  # 36 MB and more of columns

@@ -73,14 +73,14 @@ struct Writer {
 // do: a transpose inside of them uses up the lines that it reads and the lines that it writes.
 class Permutation {
  public:
-  Permutation(Box axes, Index item, bool untouched) : axes_(std::move(axes)), item_(item) {
+  Permutation(Box axes, Index item) : axes_(std::move(axes)), item_(item) {
     axes_.sort_by_target();
     axes_.merge();
     for (int i = 0; i < axes_.size(); ++i) part_[at(i)] = 1;
     Index bytes = item_;
     for (int i = 0; i < axes_.size(); ++i) bytes *= axes_[i].count;
-    streamed_ = bytes >= kStreamed && !untouched;
-    if (bytes >= kStreamed) {
+    streamed_ = bytes >= kStreamed;
+    if (streamed_) {
       choose_block(kBlockStreamed, kRunStreamed);
     } else {
       choose_block(kBlockCached, kRunCached);
@@ -235,7 +235,7 @@ bool unfold_permuted(const Unfold& problem, const Target& target, const RunConte
   for_each_axis(problem.shape, problem.cols_strides, problem.x_strides,
                 [&](Index count, Index cols, Index x) { axes.add(count, cols, x); });
   const Writer as_they_are{.kernels = *target.patches, .number = kU8, .sums = false};
-  Permutation(axes, problem.item, problem.untouched).run(as_they_are, context, problem.cols, problem.x);
+  Permutation(axes, problem.item).run(as_they_are, context, problem.cols, problem.x);
   return true;
 }
 
@@ -249,7 +249,7 @@ bool fold_permuted(const Fold& problem, const Target& target, const RunContext& 
                 [&](Index count, Index cols, Index x) { axes.add(count, x, cols); });
   const bool sums = problem.reduction == kAdd && (problem.number == kF32 || problem.number == kF64);
   const Writer writer{.kernels = *target.patches, .number = problem.number, .sums = sums};
-  Permutation(axes, problem.complex_pairs ? 2 * number : number, false)
+  Permutation(axes, problem.complex_pairs ? 2 * number : number)
       .run(writer, context, problem.x, problem.cols);
   return true;
 }

@@ -53,8 +53,7 @@ class Unfolder {
     Index boxes = 1;
     for (int a = 0; a < shape_.image_axes(); ++a) boxes *= ceil_div(whole_[at(a)], block_[at(a)]);
     const Index together = std::max<Index>(1, kColumnsPerPiece / columns_bytes());
-    const bool large = static_cast<double>(boxes) * static_cast<double>(columns_bytes()) >= kStreamed;
-    const bool streamed = large && !p_.untouched;
+    const bool streamed = static_cast<double>(boxes) * static_cast<double>(columns_bytes()) >= kStreamed;
     parallel_for(context, ceil_div(boxes, together), [&](Index piece) {
       Scratch scratch;
       Streamed stream(kernels_, streamed ? scratch.take<char>(Streamed::kRoom) : nullptr);

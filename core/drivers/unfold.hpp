@@ -17,9 +17,6 @@ struct Unfold {
   char* cols;
   const Index* cols_strides;
   const char* fill;
-  // Whether the columns are pages that nobody has written to: their zeros have only just come into the caches
-  // when the first write does, so that a write past the caches would not save any reading.
-  bool untouched = false;
 };
 
 void run_unfold(const Unfold& problem, const Target& target, const RunContext& context);
