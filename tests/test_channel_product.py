@@ -1,4 +1,4 @@
-"""Depthwise windows with lanes along the channels, in channels-last arrays: the bits of the other drivers."""
+"""Depthwise layers with lanes along the channels, in channels-last arrays: the bits of the other drivers."""
 
 import hypothesis.strategies as st
 import numpy as np
@@ -24,6 +24,7 @@ LAYERS = [
     ((2, 64, 7, 7), (7, 7), {"padding": 3}),
     ((1, 300, 12, 13), (3, 3), {"padding": 1, "stride": 2}),
     ((1, 33, 20, 20), (13, 10), {"padding": 6}),
+    ((2, 20, 60, 70), (3, 2), {}),  # several blocks of pixels in dw
     ((1, 24, 1300), (4,), {"padding": ((3, 0),), "dilation": 2}),
     ((1, 16, 5, 6, 7), (3, 2, 3), {"padding": 1, "stride": (1, 2, 3)}),
     ((1, 48, 15, 15), (1, 1), {"stride": 2}),
@@ -54,6 +55,8 @@ def check_bits(x, w, b, dy, options, rng):
     dx = wr.conv_grad_input(dy, w, x.shape, **options)
     start = rng.standard_normal(x.shape).astype(x.dtype)
     added = wr.conv_grad_input(dy, w, x.shape, out=start.copy(), accumulate=True, **options)
+    dw = wr.conv_grad_weight(dy, x, w.shape, **options)
+    dw_added = wr.conv_grad_weight(dy, x, w.shape, out=w.copy(), accumulate=True, **options)
     for change in (np.copy, lambda a: scrambled(rng, a)):
         w2, b2 = change(w), np.repeat(b, 2)[::2]
         for threads in (1, 3):
@@ -62,6 +65,13 @@ def check_bits(x, w, b, dy, options, rng):
                 np.testing.assert_array_equal(bits(result), bits(y))
                 result = wr.conv_grad_input(channels_last(dy), w2, x.shape, **options)
                 np.testing.assert_array_equal(bits(result), bits(dx))
+                result = wr.conv_grad_weight(channels_last(dy), channels_last(x), w.shape, **options)
+                np.testing.assert_array_equal(bits(result), bits(dw))
+        out_dw = change(w)
+        wr.conv_grad_weight(
+            channels_last(dy), channels_last(x), w.shape, out=out_dw, accumulate=True, **options
+        )
+        np.testing.assert_array_equal(bits(out_dw), bits(dw_added))
         out = channels_last(start.copy())
         wr.conv_grad_input(channels_last(dy), w2, x.shape, out=out, accumulate=True, **options)
         np.testing.assert_array_equal(bits(out), bits(added))

@@ -267,6 +267,34 @@ def test_correlate(name, dtype, taps):
 
 
 @each_target
+@both_dtypes
+@pytest.mark.parametrize("taps", [0, 1, 3])
+def test_correlate_channels(name, dtype, taps):
+    """Each channel has the bits of `correlate`: each remainder of pixels, and pixels apart in memory."""
+    rng = np.random.default_rng(SEED + taps)
+    lanes = lanes_of(name, dtype)
+    for i, count in enumerate([*range(1, lanes + 2), 2 * lanes + 1]):
+        rows, pixel = i % 3, lanes + i % 2 * GAP
+        dy = np.full((rows, count, pixel), np.nan, dtype)
+        x = np.full((taps, rows, count, pixel), np.nan, dtype)
+        dy[..., :lanes] = draw(rng, (rows, count, lanes), dtype)
+        x[..., :lanes] = draw(rng, (taps, rows, count, lanes), dtype)
+        sums = np.full((taps + 1, lanes, lanes), np.nan, dtype)
+        sums[:-1] = draw(rng, (taps, lanes, lanes), dtype)
+        expected = sums.copy()
+        for lane in range(lanes):
+            expected[:-1, :, lane] = emulation.correlate(
+                name, dy[..., lane], x[..., lane], sums[:-1, :, lane]
+            )
+        tap = np.arange(taps) * rows * count * pixel
+        testing.correlate_channels(
+            name, dtype is np.float64, dy, count * pixel, pixel, x, 0, count * pixel, pixel, tap,
+            rows, count, sums,
+        )  # fmt: skip
+        assert_same_bits(sums, expected)
+
+
+@each_target
 @pytest.mark.parametrize("kernel", ["stencil", "window", "correlate"])
 def test_doubles_are_fused_where_the_target_has_it(name, kernel):
     """Full precision, where the product of two doubles is not exact: by rational arithmetic."""

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/workspace.hpp"
+#include "pack/pixel_strips.hpp"
 #include "pack/strips.hpp"
 
 namespace windrow {
@@ -12,9 +13,10 @@ namespace {
 constexpr Index kBlockColumns = 512;
 constexpr Index kBlockPixels = 2048;  // so that a sum of one lane has at most about kChunk terms on AVX-512
 
-// These two only say who does what, and when signals are looked for.
+// These only say who does what, and when signals are looked for.
 constexpr double kPieceFlops = 5e5;       // of the filters of one piece of work: some 20 us
 constexpr double kCheckpointFlops = 2e7;  // between two looks: some ms
+constexpr Index kLinePixels = 128;  // of one line of channels: with what they see, half a first-level cache
 
 // The windows of x as a grid of pixels.
 template <class T>
@@ -32,6 +34,7 @@ PixelGrid grid_of(const WeightGradient<T>& p) {
     grid.axes.push_back(std::move(axis));
   }
   grid.images = p.images;
+  grid.source_image = p.x_image;
   return grid;
 }
 
@@ -44,25 +47,19 @@ StripBlocks blocks_of(const PixelGrid& grid) {
           .units = 1};
 }
 
+// What both drivers share: the plan.
 template <class T>
-class Driver {
+class Plan {
  public:
-  Driver(const WeightGradient<T>& problem, const Target& target)
+  Plan(const WeightGradient<T>& problem, const Target& target)
       : p_(problem),
         kernels_(target.kernels<T>()),
         grid_(grid_of(problem)),
         blocks_(blocks_of(grid_)),
         strips_(grid_, blocks_),
         taps_(grid_.taps()) {
-    const auto at_least_one = [](double count) { return std::max<Index>(1, static_cast<Index>(count)); };
-    const double block_flops =
-        std::max(1.0, 2.0 * static_cast<double>(taps_ * blocks_.rows * blocks_.columns));
-    const auto blocks = static_cast<double>(std::max<Index>(1, p_.images * strips_.blocks_per_image()));
-    blocks_to_checkpoint_ = at_least_one(kCheckpointFlops / block_flops);
-    piece_filters_ = at_least_one(std::min(kPieceFlops / (block_flops * blocks), 1e6));
+    block_flops_ = std::max(1.0, 2.0 * static_cast<double>(taps_ * blocks_.rows * blocks_.columns));
   }
-
-  Index pieces() const { return ceil_div(p_.groups * p_.rows, piece_filters_); }
 
   // Of a term: in its lane's sum, in the sum of the lanes, and in the total.
   Index roundings() const {
@@ -72,6 +69,51 @@ class Driver {
     return blocks_.rows * ceil_div(columns, kernels_.lanes) + halvings +
            p_.images * strips_.blocks_per_image();
   }
+
+ protected:
+  static Index at_least_one(double count) { return std::max<Index>(1, static_cast<Index>(count)); }
+
+  // Where a tap's entry lies in a filter of dw.
+  Index result_offset(Index tap) const {
+    Index offset = 0;
+    for (std::size_t i = p_.axes.size(); i-- > 0;) {
+      offset += tap % p_.axes[i].kernel * p_.dw_stride[i];
+      tap /= p_.axes[i].kernel;
+    }
+    return offset;
+  }
+
+  // The sums of all lanes, `width` values each, added in pairs: the first one is then that of all.
+  void add_lanes(T* lanes, Index width) const {
+    for (Index half = kernels_.lanes / 2; half > 0; half /= 2)
+      for (Index i = 0; i < half * width; ++i) lanes[i] += lanes[i + half * width];
+  }
+
+  void write(T& entry, T total) const { entry = p_.accumulate ? entry + total : total; }
+
+  const WeightGradient<T>& p_;
+  const KernelTable<T>& kernels_;
+  const PixelGrid grid_;
+  const StripBlocks blocks_;
+  const Strips strips_;
+  const Index taps_;
+  double block_flops_;  // of one filter
+};
+
+// One filter after another, lanes along the pixels.
+template <class T>
+class PixelLanes : public Plan<T> {
+  using Plan<T>::p_, Plan<T>::kernels_, Plan<T>::grid_, Plan<T>::blocks_, Plan<T>::strips_, Plan<T>::taps_;
+  using Plan<T>::at_least_one;
+
+ public:
+  PixelLanes(const WeightGradient<T>& problem, const Target& target) : Plan<T>(problem, target) {
+    const auto blocks = static_cast<double>(std::max<Index>(1, p_.images * strips_.blocks_per_image()));
+    blocks_to_checkpoint_ = at_least_one(kCheckpointFlops / this->block_flops_);
+    piece_filters_ = at_least_one(std::min(kPieceFlops / (this->block_flops_ * blocks), 1e6));
+  }
+
+  Index pieces() const { return ceil_div(p_.groups * p_.rows, piece_filters_); }
 
   // Some filters, one after another, each over all its pixels.
   void piece(Index index) const {
@@ -84,20 +126,16 @@ class Driver {
                   .result = scratch.take<std::ptrdiff_t>(taps_)};
     for (Index t = 0; t < taps_; ++t) {
       memory.tap[t] = strips_.tap_offset(t);
-      memory.result[t] = result_offset(t);
+      memory.result[t] = this->result_offset(t);
     }
     const Index end = std::min(p_.groups * p_.rows, (index + 1) * piece_filters_);
     for (Index f = index * piece_filters_; f < end; ++f) filter(f, memory);
   }
 
-  WeightGradientCost cost() const {
+  Index scratch_bytes() const {
     const Index elements =
         strips_.elements() + kernels_.lanes + taps_ * (kernels_.lanes + 1) + blocks_.columns;
-    return {.scratch_bytes = elements * Index{sizeof(T)} + 2 * taps_ * Index{sizeof(std::ptrdiff_t)},
-            .partial_bytes = 0,
-            .pieces = pieces(),
-            .slots = 1,
-            .roundings = roundings()};
+    return elements * Index{sizeof(T)} + 2 * taps_ * Index{sizeof(std::ptrdiff_t)};
   }
 
  private:
@@ -121,14 +159,14 @@ class Driver {
         strips_.fill(kernels_, place, x, ahead, m.strip);
         std::fill_n(m.sums, taps_ * kernels_.lanes, T{0});
         correlate(place, dy + place.target, m.strip, m.tap, m.row, m.sums);
-        for (Index t = 0; t < taps_; ++t) m.totals[t] += add_lanes(m.sums + t * kernels_.lanes);
+        for (Index t = 0; t < taps_; ++t) {
+          this->add_lanes(m.sums + t * kernels_.lanes, 1);
+          m.totals[t] += m.sums[t * kernels_.lanes];
+        }
       }
     }
     T* result = p_.dw + index * p_.dw_row;
-    for (Index t = 0; t < taps_; ++t) {
-      T& entry = result[m.result[t]];
-      entry = p_.accumulate ? entry + m.totals[t] : m.totals[t];
-    }
+    for (Index t = 0; t < taps_; ++t) this->write(result[m.result[t]], m.totals[t]);
   }
 
   void correlate(const StripPlace& place, const T* dy, const T* strip, const std::ptrdiff_t* tap, T* row,
@@ -156,43 +194,133 @@ class Driver {
     }
   }
 
-  T add_lanes(T* lanes) const {
-    for (int width = kernels_.lanes / 2; width > 0; width /= 2)
-      for (int i = 0; i < width; ++i) lanes[i] += lanes[i + width];
-    return lanes[0];
-  }
-
-  // Where a tap's entry lies in a filter of dw.
-  Index result_offset(Index tap) const {
-    Index offset = 0;
-    for (std::size_t i = p_.axes.size(); i-- > 0;) {
-      offset += tap % p_.axes[i].kernel * p_.dw_stride[i];
-      tap /= p_.axes[i].kernel;
-    }
-    return offset;
-  }
-
-  const WeightGradient<T>& p_;
-  const KernelTable<T>& kernels_;
-  const PixelGrid grid_;
-  const StripBlocks blocks_;
-  const Strips strips_;
-  const Index taps_;
   Index blocks_to_checkpoint_ = 1, piece_filters_ = 1;
 };
+
+// A cache line of channels after another, lanes along the channels. Needs one row for each channel, and the
+// channels of x and dy side by side.
+template <class T>
+class ChannelLanes : public Plan<T> {
+  using Plan<T>::p_, Plan<T>::kernels_, Plan<T>::grid_, Plan<T>::blocks_, Plan<T>::strips_, Plan<T>::taps_;
+  static constexpr Index kChannels = 64 / sizeof(T);
+
+ public:
+  ChannelLanes(const WeightGradient<T>& problem, const Target& target)
+      : Plan<T>(problem, target), rows_(std::clamp<Index>(kLinePixels / blocks_.columns, 1, blocks_.rows)) {}
+
+  Index pieces() const { return ceil_div(p_.groups, kChannels); }
+
+  void piece(Index index) const {
+    const Index channel = index * kChannels, channels = std::min(kChannels, p_.groups - channel);
+    const Index lanes = kernels_.lanes, vectors = ceil_div(channels, lanes);
+    const PixelStrips pixels = pixel_strips(channels);
+    Scratch scratch;
+    T* strip = scratch.take<T>(pixels.elements() + kChannels);  // whole vectors are read
+    T* dy = scratch.take<T>(rows_ * blocks_.columns * kChannels);
+    T* sums = scratch.take<T>(taps_ * lanes * kChannels);
+    T* totals = scratch.take<T>(taps_ * kChannels);
+    auto* taps = scratch.take<std::ptrdiff_t>(taps_);
+    for (Index t = 0; t < taps_; ++t) taps[t] = pixels.tap_offset(t);
+    std::fill_n(dy, rows_ * blocks_.columns * kChannels, T{0});  // of the lanes past the last channel
+    std::fill_n(totals, taps_ * kChannels, T{0});
+    const Index blocks = strips_.blocks_per_image();
+    for (Index block = 0; block < p_.images * blocks; ++block) {
+      const StripPlace place = strips_.place(block % blocks);
+      std::fill_n(sums, taps_ * lanes * kChannels, T{0});
+      for (Index row = 0; row < place.rows; row += rows_) {
+        checkpoint();
+        PixelBlock some{.outer = place.outer,
+                        .image = block / blocks,
+                        .row = place.row + row,
+                        .rows = std::min(rows_, place.rows - row),
+                        .column = place.column,
+                        .columns = place.columns,
+                        .target = place.target + row * strips_.target_row()};
+        pixels.fill(kernels_, some, p_.x + channel, 1, strip);
+        copy_dy(some, channel, channels, dy);
+        for (Index v = 0; v < vectors; ++v)
+          kernels_.correlate_channels({.dy = dy + v * lanes,
+                                       .dy_row = blocks_.columns * kChannels,
+                                       .dy_pixel = kChannels,
+                                       .x = strip + v * lanes,
+                                       .x_row = pixels.row_step(),
+                                       .x_pixel = pixels.pixel_step(),
+                                       .tap = taps,
+                                       .taps = taps_,
+                                       .rows = some.rows,
+                                       .count = some.columns,
+                                       .sums = sums + v * taps_ * lanes * lanes});
+      }
+      for (Index v = 0; v < vectors; ++v) {
+        for (Index t = 0; t < taps_; ++t) {
+          T* sum = sums + (v * taps_ + t) * lanes * lanes;
+          this->add_lanes(sum, lanes);
+          for (Index l = 0; l < lanes; ++l) totals[t * kChannels + v * lanes + l] += sum[l];
+        }
+      }
+    }
+    for (Index c = 0; c < channels; ++c) {
+      T* result = p_.dw + (channel + c) * p_.dw_row;
+      for (Index t = 0; t < taps_; ++t)
+        this->write(result[this->result_offset(t)], totals[t * kChannels + c]);
+    }
+  }
+
+  Index scratch_bytes() const {
+    const Index elements = pixel_strips(kChannels).elements() + kChannels +
+                           rows_ * blocks_.columns * kChannels + taps_ * (kernels_.lanes + 1) * kChannels;
+    return elements * Index{sizeof(T)} + taps_ * Index{sizeof(std::ptrdiff_t)};
+  }
+
+ private:
+  PixelStrips pixel_strips(Index channels) const {
+    return {grid_, rows_, blocks_.columns, channels, kChannels};
+  }
+
+  void copy_dy(const PixelBlock& block, Index channel, Index channels, T* to) const {
+    const T* from = p_.dy + block.image * p_.dy_image + block.target + channel;
+    for (Index r = 0; r < block.rows; ++r, from += strips_.target_row(), to += blocks_.columns * kChannels) {
+      for (Index i = 0; i < block.columns; ++i) {
+        const T* pixel = from + i * strips_.last().target_stride;
+        if (channels == kChannels) {  // a constant, which the compiler copies without a call
+          std::copy_n(pixel, kChannels, to + i * kChannels);
+        } else {
+          std::copy_n(pixel, channels, to + i * kChannels);
+        }
+      }
+    }
+  }
+
+  const Index rows_;  // of pixels that are copied at a time
+};
+
+// Calls body(driver) with the one that serves the problem.
+template <class T, class Body>
+auto with_driver(const WeightGradient<T>& p, const Target& target, Body&& body) {
+  if (p.rows == 1 && p.x_channel == 1 && p.dy_channel == 1 && p.groups >= target.kernels<T>().lanes)
+    return body(ChannelLanes<T>(p, target));
+  return body(PixelLanes<T>(p, target));
+}
 
 }  // namespace
 
 template <class T>
 void run_depthwise_gradient(const WeightGradient<T>& problem, const Target& target,
                             const RunContext& context) {
-  const Driver<T> driver(problem, target);
-  parallel_for(context, driver.pieces(), [&](Index piece) { driver.piece(piece); });
+  with_driver(problem, target, [&](const auto& driver) {
+    parallel_for(context, driver.pieces(), [&](Index piece) { driver.piece(piece); });
+  });
 }
 
 template <class T>
 WeightGradientCost depthwise_gradient_cost(const WeightGradient<T>& problem, const Target& target) {
-  return Driver<T>(problem, target).cost();
+  return with_driver(problem, target, [](const auto& driver) {
+    return WeightGradientCost{.scratch_bytes = driver.scratch_bytes(),
+                              .partial_bytes = 0,
+                              .pieces = driver.pieces(),
+                              .slots = 1,
+                              .roundings = driver.roundings()};
+  });
 }
 
 template void run_depthwise_gradient(const WeightGradient<float>&, const Target&, const RunContext&);

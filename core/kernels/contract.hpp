@@ -111,6 +111,22 @@ struct Correlate {
   T* sums;
 };
 
+// The same for one vector of channels that lie side by side: each pixel's values are vectors, and so are the
+// sums.
+//   sums[(k * lanes + i % lanes) * lanes + l] +=
+//       dy[r * dy_row + i * dy_pixel + l] * x[r * x_row + i * x_pixel + tap[k] + l]    for l < lanes
+template <class T>
+struct CorrelateChannels {
+  const T* dy;
+  std::ptrdiff_t dy_row, dy_pixel;
+  const T* x;
+  std::ptrdiff_t x_row, x_pixel;
+  const std::ptrdiff_t* tap;
+  std::ptrdiff_t taps;
+  std::ptrdiff_t rows, count;
+  T* sums;
+};
+
 // target[r * target_row + j] = source[r * source_row + j * step] for low <= j < high, and zero for the other
 // j < width, for r < rows. Rows are written in order, and each may spill up to a vector over its end.
 template <class T>
@@ -276,6 +292,7 @@ struct KernelTable {
   bool (*window)(const Window<T>&);
   void (*channels)(const Channels<T>&);
   void (*correlate)(const Correlate<T>&);
+  void (*correlate_channels)(const CorrelateChannels<T>&);
   void (*pad)(const Pad<T>&);
   void (*spread)(const Strided<T>&);
   void (*collect)(const Strided<T>&);

@@ -1,4 +1,5 @@
-// The weight gradient of one channel: sums over pixels of two images, for several shifts of one of them.
+// The weight gradient of one channel, or of a vector of them: sums over pixels of two images, for several
+// shifts of one of them.
 #pragma once
 
 #include "kernels/contract.hpp"
@@ -42,6 +43,37 @@ void correlate(const windrow::Correlate<T>& c) {
   for (; k + 9 <= c.taps; k += 9) correlate_taps<T, 9>(c, c.tap + k, c.sums + k * kLanes);
   for (; k + 3 <= c.taps; k += 3) correlate_taps<T, 3>(c, c.tap + k, c.sums + k * kLanes);
   for (; k < c.taps; ++k) correlate_taps<T, 1>(c, c.tap + k, c.sums + k * kLanes);
+}
+
+// One tap at a time: as many sums as a vector has lanes are all the registers of AVX2 that two loads for each
+// multiply-add leave.
+template <class T>
+void correlate_channels(const windrow::CorrelateChannels<T>& c) {
+  using S = Simd<T>;
+  constexpr int kSums = S::kLanes;
+  for (std::ptrdiff_t k = 0; k < c.taps; ++k) {
+    T* const sums = c.sums + k * kSums * S::kLanes;
+    typename S::V sum[kSums];
+    WINDROW_UNROLL
+    for (int j = 0; j < kSums; ++j) sum[j] = S::load(sums + j * S::kLanes);
+    for (std::ptrdiff_t r = 0; r < c.rows; ++r) {
+      const T* dy = c.dy + r * c.dy_row;
+      const T* x = c.x + r * c.x_row + c.tap[k];
+      std::ptrdiff_t left = c.count;
+      for (; left >= kSums; left -= kSums) {
+        WINDROW_UNROLL
+        for (int j = 0; j < kSums; ++j, dy += c.dy_pixel, x += c.x_pixel)
+          sum[j] = S::fma(S::load(dy), S::load(x), sum[j]);
+      }
+      WINDROW_UNROLL
+      for (int j = 0; j < kSums - 1; ++j, dy += c.dy_pixel, x += c.x_pixel) {
+        if (j >= left) break;
+        sum[j] = S::fma(S::load(dy), S::load(x), sum[j]);
+      }
+    }
+    WINDROW_UNROLL
+    for (int j = 0; j < kSums; ++j) S::store(sums + j * S::kLanes, sum[j]);
+  }
 }
 
 }  // namespace

@@ -29,6 +29,7 @@ constexpr windrow::KernelTable<T> kTable = {
     .window = window<T>,
     .channels = channels<T>,
     .correlate = correlate<T>,
+    .correlate_channels = correlate_channels<T>,
     .pad = pad<T>,
     .spread = spread<T>,
     .collect = collect<T>,

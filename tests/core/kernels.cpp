@@ -209,6 +209,39 @@ void window(Draw& draw, const Target& target) {
 }
 
 template <class T>
+void correlate_channels(Draw& draw, const Target& target) {
+  const KernelTable<T>& kernels = target.kernels<T>();
+  const Index lanes = kernels.lanes, rows = draw.number(0, 4), count = draw.number(1, 3 * lanes + 2);
+  const Index taps = draw.number(0, 5), most_tap = draw.number(0, 4), step = draw.number(1, 2);
+  Rows<T> dy(draw, rows * count, lanes, true), x(draw, rows * count * step + most_tap, lanes, true);
+  std::vector<Index> first, tap;
+  for (Index k = 0; k < taps; ++k) {
+    first.push_back(draw.number(0, most_tap));
+    tap.push_back(first.back() * x.row);
+  }
+  Guarded<T> sums(taps * lanes * lanes, true);
+  for (T& value : sums) value = small<T>(draw);
+  std::vector<T> expected = sums.copy();
+  kernels.correlate_channels({.dy = dy.memory.data(),
+                              .dy_row = count * dy.row,
+                              .dy_pixel = dy.row,
+                              .x = x.memory.data(),
+                              .x_row = count * step * x.row,
+                              .x_pixel = step * x.row,
+                              .tap = tap.data(),
+                              .taps = taps,
+                              .rows = rows,
+                              .count = count,
+                              .sums = sums.data()});
+  for (Index k = 0; k < taps; ++k)
+    for (Index i = 0; i < rows * count; ++i)
+      for (Index l = 0; l < lanes; ++l)
+        expected[static_cast<std::size_t>((k * lanes + i % count % lanes) * lanes + l)] +=
+            dy.at(i, l) * x.at(i * step + first[static_cast<std::size_t>(k)], l);
+  expect(std::equal(expected.begin(), expected.end(), sums.begin()), "another sum");
+}
+
+template <class T>
 void channels(Draw& draw, const Target& target) {
   const KernelTable<T>& kernels = target.kernels<T>();
   const Index pixels = draw.number(0, 9), count = draw.number(1, 18 * kernels.lanes + 2);
@@ -418,7 +451,7 @@ void winograd(Draw& draw, const Target& target) {
 const std::vector<Case> kKernelCases = {
     WINDROW_BOTH(product),   WINDROW_BOTH(gather),   WINDROW_BOTH(stencil),  WINDROW_BOTH(window),
     WINDROW_BOTH(correlate), WINDROW_BOTH(pad),      WINDROW_BOTH(strided),  WINDROW_BOTH(interleave),
-    WINDROW_BOTH(transpose), WINDROW_BOTH(winograd), WINDROW_BOTH(channels),
+    WINDROW_BOTH(transpose), WINDROW_BOTH(winograd), WINDROW_BOTH(channels), WINDROW_BOTH(correlate_channels),
 };
 #undef WINDROW_BOTH
 
