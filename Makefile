@@ -7,6 +7,8 @@ SOURCES := $(shell git ls-files src examples core bindings CMakeLists.txt pyproj
 .PHONY: demo test lint format stubs docs fuzz seeded aarch64 asan tsan valgrind soak mutate wheel clean
 FUZZ := --seconds 600 --seed 0
 SEEDED := -- --cases 8000
+# What the tests install: this folder, or a wheel of it.
+INSTALL := .
 SOAK := --seconds 3600
 
 demo: $(VENV)/.demo
@@ -90,7 +92,7 @@ $(VENV)/.demo: $(VENV)/.python $(SOURCES)
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.python $(SOURCES)
-	$(BIN)/python -m pip install --quiet '.[test]'
+	$(BIN)/python -m pip install --quiet '$(INSTALL)[test]'
 	@touch $@
 
 $(VENV)/.build: $(VENV)/.python
