@@ -69,6 +69,7 @@ class Limits:
         self._library.set_clock(int(threads == 1))
         self._threads = threads
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self.best_peak: dict[str, float] = {}  # by dtype, of all that were measured
 
     def _all(self, parts: list[Callable[[], float]]) -> float:
         if self._pool is None:
@@ -77,7 +78,9 @@ class Limits:
 
     def fma_peak(self, dtype: str, seconds: float = SAMPLE) -> float:
         """FLOP/s of all threads together."""
-        return self._all([partial(getattr(self._library, _PEAKS[dtype]), seconds)] * self._threads)
+        peak = self._all([partial(getattr(self._library, _PEAKS[dtype]), seconds)] * self._threads)
+        self.best_peak[dtype] = max(peak, self.best_peak.get(dtype, 0.0))
+        return peak
 
     def _rate(self, name: str, array: np.ndarray, seconds: float) -> float:
         if not array.flags.forc:

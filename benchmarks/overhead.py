@@ -52,7 +52,7 @@ def _case(dtype: str, layout: str) -> Patches:
     rng = np.random.default_rng(3)
     shape = layout_shape(FOLD_CASE, layout)
     x, columns = (rng.standard_normal(s).astype(dtype) for s in (FOLD_CASE.x_shape, shape))
-    return Patches(FOLD_CASE, dtype, layout, x, columns, x.copy(), columns.copy())
+    return Patches(FOLD_CASE, dtype, layout, x, columns, x.copy())
 
 
 _TIMED = (

@@ -4,6 +4,7 @@ import gc
 from collections.abc import Iterator, Sequence
 from functools import partial
 from math import prod
+from statistics import median
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -11,15 +12,18 @@ import numpy as np
 from . import limits, timing
 from .layers import PATCH_FILE, Layer, load
 from .machine import available_memory
-from .peers import Peer
+from .peers import OURS, Peer
 from .peers.base import Patches
 from .peers.numpy_views import padded, split_columns, tap_slices
-from .race import Meter, gather, ratio, time_cell
+from .race import Meter, calmest, gather, ratio, time_cell
 
 LAYOUTS = ("n (c k) l", "(c k) (l n)", "(n l) (c k)")
 OPERATIONS = ("unfold", "fold")
 TINY_BYTES = 64 << 10  # columns below this are a matter of call overhead; the means leave them out
 LARGE_BYTES = 6 << 30  # columns above this are raced in float32 only
+# Free memory that a race takes, in columns: ours alone, the images included; with the peers, of whose fresh
+# columns and permuted copies malloc keeps the memory.
+OURS_TIMES, PEERS_TIMES = 2, 6
 
 
 class Course(NamedTuple):
@@ -44,21 +48,39 @@ def layout_shape(layer: Layer, layout: str) -> tuple[int, ...]:
     return shapes[layout]
 
 
+def bounds(cell: dict[str, Any]) -> list[float]:
+    """T = bytes written / fill rate + bytes read / read rate on the cell's buffers, for each round."""
+    samples = cell["limit_samples"]
+    if not samples:
+        return []
+    return [
+        cell["bytes_written"] / fill + cell["bytes_read"] / read
+        for fill, read in zip(samples["fill"], samples["read"])
+    ]
+
+
 def bound_seconds(cell: dict[str, Any]) -> float | None:
-    """T = bytes written / fill rate + bytes read / read rate, on the buffers of the cell."""
-    rates = cell["limits"]
-    if not rates or not all(rates.values()):
-        return None
-    return cell["bytes_written"] / rates["fill"] + cell["bytes_read"] / rates["read"]
+    return median(bounds(cell)) if bounds(cell) else None
 
 
-def _filled(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+def score(cell: dict[str, Any]) -> float | None:
+    """T over our time, the median over the rounds."""
+    ours = cell["candidates"].get(OURS)
+    return timing.paired(bounds(cell), ours["samples"]) if ours else None
+
+
+def _fill(out: np.ndarray) -> None:
     """Normal values, repeated block by block: a random number per entry of gigabytes would take minutes."""
-    block = np.random.default_rng(2).standard_normal(1 << 16).astype(dtype)
-    out = np.empty(prod(shape), dtype)
-    for start in range(0, out.size, block.size):
-        out[start : start + block.size] = block[: out.size - start]
-    return out.reshape(shape)
+    flat = out.reshape(-1)
+    block = np.random.default_rng(2).standard_normal(1 << 16).astype(out.dtype)
+    for start in range(0, flat.size, block.size):
+        flat[start : start + block.size] = block[: flat.size - start]
+
+
+def filled(shape: tuple[int, ...], dtype: str) -> np.ndarray:
+    out = np.empty(shape, dtype)
+    _fill(out)
+    return out
 
 
 class Expected:
@@ -96,14 +118,18 @@ def cell(
     rivals: dict[str, Peer],
     method: timing.Method,
     measured: limits.Limits | None,
+    left_out: dict[str, str],
 ) -> dict[str, Any]:
-    offers = ((name, partial(getattr(peer, operation), case)) for name, peer in rivals.items())
+    _fill(case.columns)  # an unfold's own and the fill rate's values were there
+    chosen = ((name, peer) for name, peer in rivals.items() if name not in left_out)
+    offers = ((name, partial(getattr(peer, operation), case)) for name, peer in chosen)
     found, absent = gather(offers)
+    absent |= left_out
     columns, image = column_bytes(case.layer, case.dtype), case.x.nbytes
     written, read = (columns, image) if operation == "unfold" else (image, columns)
     meter = None
     if measured is not None:
-        target, source = (case.columns_out, case.x) if operation == "unfold" else (case.x_out, case.columns)
+        target, source = (case.columns, case.x) if operation == "unfold" else (case.x_out, case.columns)
         meter = Meter(measured, case.dtype, target, source)
     result = {
         "layer": f"{case.layer.source}/{case.layer.name}",
@@ -125,21 +151,26 @@ def run(course: Course, rivals: dict[str, Peer], measured: limits.Limits | None)
     for layer in course.cases:
         for dtype in course.dtypes:
             size = column_bytes(layer, dtype)
-            # Columns in, columns out, a peer's fresh columns, and for torch their permuted copy.
-            free = available_memory()
-            reason = None
-            if size > LARGE_BYTES:
-                reason = "columns over 6 GiB are raced in float32 only"
-            elif 0 < free < 4 * size:
-                reason = f"needs {4 * size / 2**30:.1f} GiB of free memory, there are {free / 2**30:.1f}"
+            reason = "columns over 6 GiB are raced in float32 only" if size > LARGE_BYTES else None
+            reason = reason or _too_little(OURS_TIMES * size)
             if reason:
                 yield {"layer": f"{layer.source}/{layer.name}", "dtype": dtype, "skipped": reason}
                 continue
-            x, x_out = _filled(layer.x_shape, dtype), _filled(layer.x_shape, dtype)
-            flat, flat_out = _filled((size // x.itemsize,), dtype), _filled((size // x.itemsize,), dtype)
+            reason = _too_little(PEERS_TIMES * size)
+            left_out = {name: reason for name in rivals if name != OURS} if reason else {}
+            x, x_out = filled(layer.x_shape, dtype), filled(layer.x_shape, dtype)
+            flat = np.empty(size // x.itemsize, dtype)
             for layout in course.layouts:
-                shape = layout_shape(layer, layout)
-                case = Patches(layer, dtype, layout, x, flat.reshape(shape), x_out, flat_out.reshape(shape))
+                case = Patches(layer, dtype, layout, x, flat.reshape(layout_shape(layer, layout)), x_out)
                 for operation in course.operations:
-                    yield cell(case, operation, rivals, course.method, measured)
+                    attempt = partial(cell, case, operation, rivals, course.method, measured, left_out)
+                    yield calmest(attempt, measured)
                     gc.collect()
+
+
+def _too_little(needed: int) -> str | None:
+    """Why a race of so many bytes is left out, if it is."""
+    free = available_memory()
+    if 0 < free < needed:
+        return f"needs {needed / 2**30:.1f} GiB of free memory, there are {free / 2**30:.1f}"
+    return None

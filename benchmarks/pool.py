@@ -11,7 +11,7 @@ import windrow as wr
 
 from . import limits, results, timing
 from .machine import Busy
-from .patches import bound_seconds
+from .patches import score
 from .peers import OURS
 from .race import Meter
 
@@ -124,7 +124,7 @@ def cell(
         buffers = np.full(x.shape, 1.5, dtype), np.full(y.shape, 1.5, dtype)
         meter = Meter(measured, dtype, *(buffers if operation == "dx" else buffers[::-1]))
     busy = Busy()
-    taken = timing.interleave(candidates, method, meter)
+    taken = timing.interleave(candidates, method, meter, beside=OURS)
     result = {
         "layer": f"pool/{window.name} {shape[1]}x{shape[2]}x{shape[3]}",
         "dtype": dtype,
@@ -134,14 +134,14 @@ def cell(
         "bytes_written": written,
         "others": busy.others(),
         "limits": meter.result() if meter else None,
+        "limit_samples": meter.samples() if meter else None,
         "candidates": {name: results.times(times) for name, times in taken.items()},
         "absent": absent,
     }
     ours = result["candidates"].get(OURS)
     rivals = [entry["median"] for name, entry in result["candidates"].items() if name != OURS]
     result["ratio"] = min(rivals) / ours["median"] if ours and rivals else None
-    bound = bound_seconds(result)
-    result["score"] = bound / ours["median"] if bound and ours else None
+    result["score"] = score(result)
     return result
 
 

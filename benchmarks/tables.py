@@ -143,7 +143,7 @@ def patch_cells(document: dict[str, Any]) -> Table:
         peer = min(rivals, key=rivals.__getitem__, default=None)
         bound = patches.bound_seconds(cell)
         ours = medians.get(OURS)
-        score = bound / ours if bound and ours else None
+        score = patches.score(cell)
         speeds = [size / t if t else None for t in (bound, ours)]
         lines.append((score if score is not None else 9.0, [
             cell["layer"].partition("/")[2], cell["dtype"], cell["operation"], cell["layout"],
@@ -182,10 +182,8 @@ def patch_means(document: dict[str, Any]) -> Table:
     for cell in document["cells"]:
         if cell["tiny"]:
             continue
-        bound, ours = patches.bound_seconds(cell), cell["candidates"].get(OURS)
-        score = bound / ours["median"] if bound and ours else None
         for layout in (cell["layout"], "all"):
-            parts.setdefault((cell["operation"], layout), []).append((score, cell["ratio"]))
+            parts.setdefault((cell["operation"], layout), []).append((patches.score(cell), cell["ratio"]))
     for (operation, layout), values in sorted(parts.items(), reverse=True):
         scores = [s for s, _ in values if s is not None]
         ratios = [r for _, r in values if r is not None]
@@ -207,6 +205,9 @@ def machine(document: dict[str, Any]) -> str:
     where = f"{about['cpu']} ({about['family']}), {settings.get('threads', 1)} thread(s)"
     others = [cell["others"] for cell in document["cells"] if "others" in cell]
     parts = [f"{where}, {document['created'][:10]}, commit {document['commit']}", names]
+    calm = [cell["calm"] for cell in document["cells"] if "calm" in cell]
+    if calm:
+        parts.append(f"FMA peak {median(calm):.0%} of the best one, {min(calm):.0%} at least")
     if others:
         parts.append(f"other processes took {median(others):.0%} of its cores (median over the cells)")
     return "; ".join(parts)

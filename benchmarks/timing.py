@@ -58,6 +58,15 @@ def spread(values: Sequence[float]) -> float:
     return (high - low) / middle
 
 
+def paired(numerators: Sequence[float | None], denominators: Sequence[float | None]) -> float | None:
+    """The median over the rounds of what was measured in one round over what was measured in the same.
+
+    A machine that is slow for some rounds slows both sides of them, and moves two medians of their own.
+    """
+    ratios = [a / b for a, b in zip(numerators, denominators) if a is not None and b is not None]
+    return median(ratios) if ratios else None
+
+
 def geometric_mean(values: Iterable[float]) -> float | None:
     logs = [log(v) for v in values]
     return exp(sum(logs) / len(logs)) if logs else None
@@ -113,10 +122,12 @@ def interleave(
     candidates: Mapping[str, Callable[[], Any]],
     method: Method,
     each_round: Callable[[], None] | None = None,
+    beside: str = "",
 ) -> dict[str, Times]:
     """Times of all candidates, taken in rounds; each was called before (compilation, caches).
 
-    `each_round` runs at the end of every round (the limits).
+    `each_round` (the limits) runs once a round: right after the sample of the candidate `beside`, so that
+    what slows the machine for longer than a sample slows both; without such a candidate at the end of it.
     """
     rough, inner = {}, {}
     for name, call in candidates.items():
@@ -133,7 +144,7 @@ def interleave(
     disturbed = dict.fromkeys(candidates, 0)
     for turn in range(rounds):
         for name in rotated(list(candidates), turn):
-            if name in slow and turn >= method.least:
+            if name in slow and name != beside and turn >= method.least:
                 samples[name].append(None)
                 continue
             time.sleep(method.pause)
@@ -142,6 +153,8 @@ def interleave(
             taken, retakes = settled(candidates[name], inner[name], method)
             samples[name].append(taken.seconds)
             disturbed[name] += retakes
-        if each_round is not None:
+            if name == beside and each_round is not None:
+                each_round()
+        if beside not in candidates and each_round is not None:
             each_round()
     return {name: Times(samples[name], inner[name], disturbed[name]) for name in candidates}

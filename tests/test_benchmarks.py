@@ -4,7 +4,9 @@ import json
 import math
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ sys.path.insert(0, str(ROOT))
 from benchmarks import layers, limits, overhead, patches, pool, results, summary, tables, timing  # noqa: E402
 from benchmarks.peers import MODULES, numpy_views  # noqa: E402
 from benchmarks.problem import Check, make  # noqa: E402
+from benchmarks.race import calmest  # noqa: E402
 
 HEAD_2D = "name,n,c,h,w,k,kh,kw,stride,pad,dilation,groups"
 HEAD_ND = "name,n,c,size,k,kernel,stride,pad,dilation,groups"
@@ -102,6 +105,11 @@ def test_slow_candidates_sit_out_after_the_least_rounds():
     turns = []
     taken = timing.interleave({"fast": busy(10), "slow": busy(100_000)}, method, lambda: turns.append(1))
     assert len(turns) == 5
+    order = []
+    candidates = {name: partial(order.append, name) for name in ("a", "b", "c")}
+    timing.interleave(candidates, method, lambda: order.append("limits"), beside="b")
+    after = [i for i, name in enumerate(order) if name == "limits"]
+    assert [order[i - 1] for i in after] == ["b"] * 5
     assert None not in taken["fast"].samples
     assert [s is None for s in taken["slow"].samples] == [False, False, True, True, True]
     assert taken["fast"].inner > taken["slow"].inner == 1
@@ -155,8 +163,8 @@ def test_numpy_peer_passes_the_check_and_a_wrong_result_does_not(line, dtype, wh
 def test_patch_check(layout, operation):
     single = layers.load([layers.PATCH_FILE], ["dilated"])[0]._replace(n=2, c=2, size=(9, 8), stride=(2, 1))
     shape = patches.layout_shape(single, layout)
-    x, columns = patches._filled(single.x_shape, "float32"), patches._filled(shape, "float32")
-    case = patches.Patches(single, "float32", layout, x, columns, x.copy(), columns.copy())
+    x, columns = patches.filled(single.x_shape, "float32"), patches.filled(shape, "float32")
+    case = patches.Patches(single, "float32", layout, x, columns, x.copy())
     peer = numpy_views.load(1)
     (candidate,) = peer.unfold(case) if operation == "unfold" else peer.fold(case)
     got = candidate.value(candidate.call())
@@ -172,9 +180,60 @@ def test_numpy_unfold_and_fold_are_adjoint_in_every_layout():
     x = rng.integers(-9, 9, single.x_shape).astype("float64")
     for layout in patches.LAYOUTS:
         columns = rng.integers(-9, 9, patches.layout_shape(single, layout)).astype("float64")
-        case = patches.Patches(single, "float64", layout, x, columns, x.copy(), np.empty_like(columns))
-        (unfold,), (fold,) = numpy_views.load(1).unfold(case), numpy_views.load(1).fold(case)
+        case = patches.Patches(single, "float64", layout, x, columns, x.copy())
+        written = case._replace(columns=np.empty_like(columns))
+        (unfold,), (fold,) = numpy_views.load(1).unfold(written), numpy_views.load(1).fold(case)
         assert (unfold.call() * columns).sum() == (x * fold.call()).sum()
+
+
+def test_peers_are_left_out_of_cases_that_memory_is_too_small_for(monkeypatch):
+    (case,) = patches.cases(["cs231n_fast"])
+    size = patches.column_bytes(case, "float32")
+    method = timing.Method(rounds=1, sample=1e-4, least=1)
+    course = patches.Course([case], ["float32"], patches.LAYOUTS[:1], patches.OPERATIONS, method)
+    rivals = {"windrow": numpy_views.load(1), "numpy": numpy_views.load(1)}
+
+    def raced(free):
+        monkeypatch.setattr(patches, "available_memory", lambda: int(free))
+        return list(patches.run(course, rivals, None))
+
+    assert all(set(c["absent"]) == set() for c in raced(6 * size))
+    for cell in raced(6 * size - 1):
+        assert len(cell["candidates"]) == 1
+        assert cell["absent"] == {"numpy": "needs 0.0 GiB of free memory, there are 0.0"}
+        assert (cell["ratio"], patches.score(cell)) == (None, None)
+    (skipped,) = raced(2 * size - 1)
+    assert skipped["skipped"] == "needs 0.0 GiB of free memory, there are 0.0"
+
+
+def test_disturbed_cells_are_raced_again_and_the_calmest_stays():
+    def raced(*peaks):
+        rest = iter(peaks)
+
+        def attempt():
+            return {"dtype": "float32", "limit_samples": {"fma": [next(rest)]}}
+
+        result = calmest(attempt, SimpleNamespace(best_peak={"float32": 100.0}))
+        return result["calm"], list(rest)
+
+    assert raced(95.0, 99.0) == (0.95, [99.0])
+    assert raced(50.0, 91.0, 99.0) == (0.91, [99.0])
+    assert raced(50.0, 80.0, 70.0, 99.0) == (0.8, [99.0])
+    assert calmest(lambda: {"limit_samples": None}, None) == {"limit_samples": None}
+
+
+def test_scores_of_the_patches_are_taken_round_by_round():
+    # The second round ran at half the speed, limits and all, and the third one's fill rate was disturbed.
+    cell = {
+        "bytes_written": 30e9,
+        "bytes_read": 10e9,
+        "limit_samples": {"fill": [30e9, 15e9, 10e9], "read": [10e9, 5e9, 10e9]},
+        "candidates": {"windrow": {"median": 2.5, "samples": [2.5, 5.0, 2.5]}},
+    }
+    assert patches.bounds(cell) == [2.0, 4.0, 4.0]
+    assert patches.score(cell) == 0.8
+    assert patches.score({**cell, "limit_samples": None}) is None
+    assert timing.paired([1.0, None], [None, 2.0]) is None
 
 
 def entry(median, **more):

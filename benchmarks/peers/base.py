@@ -24,7 +24,10 @@ class Candidate(NamedTuple):
 
 
 class Patches(NamedTuple):
-    """One case of the patch race: an image, its columns in an order, and buffers to write into."""
+    """One case of the patch race: an image, its columns in an order, and a buffer for folded images.
+
+    There is one array of columns, gigabytes at times: unfold writes it, fold reads it.
+    """
 
     layer: Layer
     dtype: str
@@ -32,7 +35,6 @@ class Patches(NamedTuple):
     x: np.ndarray
     columns: np.ndarray
     x_out: np.ndarray
-    columns_out: np.ndarray
 
 
 class Peer:

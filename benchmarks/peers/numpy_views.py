@@ -113,13 +113,13 @@ class NumPy(Peer):
     def unfold(self, case: Patches) -> list[Candidate]:
         layer = case.layer
         # The whole index space (n, c, k..., l...) of the columns as a view of the buffer.
-        target = split_columns(case.columns_out, case)
+        target = split_columns(case.columns, case)
         rank = layer.rank
         axes = (0, 1, *range(2 + rank, 2 + 2 * rank), *range(2, 2 + rank))
 
         def call() -> np.ndarray:
             target[...] = windows(padded(case.x, layer), layer).transpose(axes)
-            return case.columns_out
+            return case.columns
 
         return [Candidate("numpy view + copy", call, identity, "existing")]
 

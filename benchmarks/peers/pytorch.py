@@ -78,7 +78,7 @@ class Torch(Peer):
             return [Candidate("torch.unfold", run, lambda c: c.numpy().reshape(case.columns.shape), "fresh")]
         n, ck, l = layer.columns_shape
         moved = tuple((n, ck, l)[axis] for axis in order)
-        out = torch.from_numpy(case.columns_out).view(moved)
+        out = torch.from_numpy(case.columns).view(moved)
 
         def call() -> Any:
             return out.copy_(run().permute(order))

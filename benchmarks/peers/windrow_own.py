@@ -38,7 +38,7 @@ class Windrow(Peer):
             case.layer.kernel,
             **_window(case.layer),
             layout=case.layout,
-            out=case.columns_out,
+            out=case.columns,
         )
         return [Candidate("windrow", call, identity, "existing")]
 
