@@ -19,8 +19,8 @@ from .problem import Check, Problem, make
 AGAIN_ROUNDS = 3  # a lost cell is raced again with this many times the rounds
 LOST = 0.97
 # A neighbour on the other half of a core takes some of its FMA peak, and half of its caches. A cell whose
-# median peak is less than this share of the best one of the run is raced again, so often at most.
-CALM, CALM_TRIES = 0.9, 3
+# median peak is less than this share of the best one of the run is raced again: tries in all.
+CALM, CALM_TRIES = 0.9, 2
 # A candidate whose first call takes this many times the fastest one's, and longer than this, is not raced.
 HOPELESS = 10.0
 HOPELESS_SECONDS = 0.1

@@ -11,6 +11,9 @@ OWNED = 0.97
 RETAKES = 3
 RETAKE_SECONDS = 0.1  # no longer than this for the retakes of one sample
 WARM_SECONDS = 0.02  # a call longer than this is its own warm-up
+# Shorter ones are repeated for so long: a processor that waited for memory before needs up to 2 ms to raise
+# its clock again, and caches that others used more than a call to fill.
+WARM_UP = 3e-3
 
 
 class Method(NamedTuple):
@@ -83,6 +86,14 @@ def take(call: Callable[[], Any], inner: int) -> Sample:
     return Sample(wall / inner, cpu / wall if wall else 1.0)
 
 
+def warm_up(call: Callable[[], Any]) -> None:
+    start = time.perf_counter()
+    while True:
+        call()
+        if time.perf_counter() - start >= WARM_UP:
+            return
+
+
 def settled(call: Callable[[], Any], inner: int, method: Method) -> tuple[Sample, int]:
     """A sample that was not preempted, or the CPU time of the cleanest; and how many were disturbed."""
     taken = take(call, inner)
@@ -135,9 +146,11 @@ def interleave(
         time.sleep(method.pause)
     best = min(rough.values(), default=inf)
     slow = {name for name in rough if rough[name] > method.slow * best}
-    # One round is a warm-up call and a sample of each; the slow ones do not count in full, they sit out most.
+    # One round is a warm-up and a sample of each; the slow ones do not count in full, they sit out most.
     cost = sum(
-        (inner[name] + (rough[name] < WARM_SECONDS)) * rough[name] for name in rough if name not in slow
+        inner[name] * rough[name] + (max(rough[name], WARM_UP) if rough[name] < WARM_SECONDS else 0.0)
+        for name in rough
+        if name not in slow
     )
     rounds = max(method.least, min(method.rounds, int(method.budget / max(cost, 1e-9))))
     samples: dict[str, list[float | None]] = {name: [] for name in candidates}
@@ -149,7 +162,7 @@ def interleave(
                 continue
             time.sleep(method.pause)
             if rough[name] < WARM_SECONDS:
-                candidates[name]()
+                warm_up(candidates[name])
             taken, retakes = settled(candidates[name], inner[name], method)
             samples[name].append(taken.seconds)
             disturbed[name] += retakes

@@ -218,7 +218,7 @@ def test_disturbed_cells_are_raced_again_and_the_calmest_stays():
 
     assert raced(95.0, 99.0) == (0.95, [99.0])
     assert raced(50.0, 91.0, 99.0) == (0.91, [99.0])
-    assert raced(50.0, 80.0, 70.0, 99.0) == (0.8, [99.0])
+    assert raced(80.0, 70.0, 99.0) == (0.8, [99.0])
     assert calmest(lambda: {"limit_samples": None}, None) == {"limit_samples": None}
 
 

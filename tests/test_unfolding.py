@@ -415,6 +415,28 @@ def test_short_runs_beyond_the_caches(item, width):
         memory[:] = 77
 
 
+@pytest.mark.parametrize("item", ["f4", "f8"])
+@pytest.mark.parametrize(
+    ("channels", "width", "dilation"), [(48, 3, 1), (40, 5, 1), (32, 7, 1), (33, 3, 1), (48, 3, 2)]
+)
+def test_many_short_runs_beyond_the_caches(target, item, channels, width, dilation):
+    """Some of the runs of all windows of a row go before others, to lines that begin anywhere in a run."""
+    itemsize = np.dtype(item).itemsize
+    height = (17 << 20) // (60 * channels * 3 * width * itemsize) + 4
+    span = dilation * (width - 1) + 1
+    x = random_bytes(np.random.default_rng(0), (1, channels, height, 59 + span), item)
+    windows = np.lib.stride_tricks.sliding_window_view(x.view(f"u{itemsize}"), (3, span), axis=(2, 3))
+    expected = np.ascontiguousarray(windows[..., ::dilation].transpose(0, 2, 3, 1, 4, 5)).tobytes()
+    memory = np.empty(len(expected) + 200, np.uint8)
+    for start in (0, 4, 16, 40, 60, 101):
+        memory[:] = 77
+        out = memory[start : start + len(expected)].view(item).reshape(-1, channels * 3 * width)
+        wr.unfold(x, (3, width), dilation=(1, dilation), layout="(n l) (c k)", out=out)
+        assert out.tobytes() == expected
+        assert (memory[:start] == 77).all()
+        assert (memory[start + len(expected) :] == 77).all()
+
+
 @pytest.mark.parametrize("item", ["f4", "f8", "c8", "c16"])
 @pytest.mark.parametrize(
     ("shape", "kernel", "options"),

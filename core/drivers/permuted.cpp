@@ -1,5 +1,6 @@
 #include "drivers/permuted.hpp"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 
@@ -14,10 +15,11 @@ constexpr Index kStreamed = Index{8} << 20;  // targets from this size on are wr
 constexpr Index kStreamedRun = 1024;
 constexpr Index kLine = 64;
 // How many bytes a block has at most, and how many of them should be contiguous on either side. Blocks of
-// smaller targets stay in the first-level cache; those of others in the second, so that memory is read and
-// written in runs so long that where they begin and end (which costs a line each) does not matter.
+// smaller targets stay in the first-level cache; those of others in a half of the second that a neighbour
+// leaves, so that memory is read and written in runs so long that where they begin and end (which costs a
+// line each) does not matter. A block that is one run on both sides may be larger: it has no others.
 constexpr Index kBlockCached = Index{28} << 10, kRunCached = 1024;
-constexpr Index kBlockStreamed = Index{224} << 10, kRunStreamed = 4096;
+constexpr Index kBlockStreamed = Index{112} << 10, kRunStreamed = 4096, kBlockWhole = Index{224} << 10;
 constexpr Index kInnermost = 512;  // of a block, on the target's innermost axis to begin with
 constexpr Index kBlocksPerPiece = Index{512} << 10;  // about 50 us
 
@@ -76,15 +78,16 @@ class Permutation {
   Permutation(Box axes, Index item) : axes_(std::move(axes)), item_(item) {
     axes_.sort_by_target();
     axes_.merge();
-    for (int i = 0; i < axes_.size(); ++i) part_[at(i)] = 1;
     Index bytes = item_;
     for (int i = 0; i < axes_.size(); ++i) bytes *= axes_[i].count;
     streamed_ = bytes >= kStreamed;
-    if (streamed_) {
-      choose_block(kBlockStreamed, kRunStreamed);
-    } else {
+    if (!streamed_) {
       choose_block(kBlockCached, kRunCached);
+      return;
     }
+    choose_block(kBlockWhole, kRunStreamed);
+    if (reach(true).bytes < block_bytes() || reach(false).bytes < block_bytes())
+      choose_block(kBlockStreamed, kRunStreamed);
   }
 
   void run(const Writer& writer, const RunContext& context, char* target, const char* source) const {
@@ -142,6 +145,7 @@ class Permutation {
   }
 
   void choose_block(Index most, Index run) {
+    std::fill_n(part_.begin(), axes_.size(), Index{1});
     if (const Reach inner = reach(true); inner.next >= 0) grow(inner.next, kInnermost);
     if (const Reach inner = reach(false); inner.next >= 0) grow(inner.next, most);
     for (;;) {

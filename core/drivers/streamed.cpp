@@ -1,12 +1,15 @@
 #include "drivers/streamed.hpp"
 
 #include <algorithm>
+#include <array>
 #include <cstring>
 
 namespace windrow {
 namespace {
 
 constexpr Index kLine = 64;
+constexpr Index kRunsTogether = 64;  // so many fill whole lines, of any number of bytes
+constexpr Index kMostRuns = 512;     // that unfold puts into a table
 
 }  // namespace
 
@@ -84,6 +87,51 @@ void Streamed::write(GatherRuns runs) {
     runs.steps += some.repeats;
     runs.repeats -= some.repeats;
   }
+}
+
+bool Streamed::write_in_parts(const GatherRuns& runs) {
+  const Index round = runs.count * runs.bytes;
+  GatherRuns rest = runs;
+  rest.repeats = 0;
+  if (runs.count <= kRunsTogether || runs.count > kMostRuns || runs.repeats < 2 || round % kLine != 0 ||
+      !kernels_.stream_apart(rest, round))
+    return false;
+  // Parts begin where lines do: the first runs of each repeat go with the last ones of the repeat before.
+  const auto fill = static_cast<Index>(reinterpret_cast<std::uintptr_t>(runs.target) % kLine);
+  Index head = 0;
+  while ((fill + head * runs.bytes) % kLine != 0)
+    if (++head == kLine / 4) return false;
+  const std::ptrdiff_t step = runs.steps[1] - runs.steps[0];
+  for (Index r = 1; head > 0 && r < runs.repeats; ++r)
+    if (runs.steps[r] - runs.steps[r - 1] != step) return false;
+  std::array<std::ptrdiff_t, kMostRuns> offsets;
+  for (Index j = 0; j < head; ++j)
+    offsets[static_cast<std::size_t>(runs.count - head + j)] = runs.offsets[j] + step;
+  std::copy_n(runs.offsets + head, runs.count - head, offsets.begin());
+  if (head > 0) {
+    GatherRuns first = runs;
+    first.count = head;
+    first.repeats = 1;
+    write(first);
+  }
+  close();
+  for (Index first = 0; first < runs.count; first += kRunsTogether) {
+    GatherRuns part = runs;
+    part.target += (head + first) * runs.bytes;
+    part.offsets = offsets.data() + first;
+    part.count = std::min(kRunsTogether, runs.count - first);
+    part.repeats = runs.repeats - (head > 0 ? 1 : 0);
+    kernels_.stream_apart(part, round);
+  }
+  if (head > 0) {
+    rest.target += (runs.repeats - 1) * round + head * runs.bytes;
+    rest.offsets += head;
+    rest.count -= head;
+    rest.steps += runs.repeats - 1;
+    rest.repeats = 1;
+    write(rest);
+  }
+  return true;
 }
 
 // One repeat, of more runs than the buffer holds.

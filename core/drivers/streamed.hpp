@@ -15,6 +15,10 @@ class Streamed {
   // `buffer`: kRoom bytes, aligned to 64.
   Streamed(const PatchKernels& kernels, char* buffer) : kernels_(kernels), buffer_(buffer) {}
   void write(GatherRuns runs);
+  // The same, a part of the runs of all repeats after another where there are many runs: each of them reads a
+  // line of its own, again and again as the repeats go along it, and only so many stay in the first-level
+  // cache that a neighbour may share. False, and nothing is written: not for these runs.
+  bool write_in_parts(const GatherRuns& runs);
   void finish();  // writes what is left; the piece's last call
 
  private:

@@ -225,7 +225,11 @@ class Unfolder {
   }
 
   void write_rest(const Walk* walks, int n, GatherRuns& runs, Streamed* stream) const {
-    if (n == 0) return stream ? stream->write(runs) : kernels_.gather_runs(runs);
+    if (n == 0) {
+      if (!stream) return kernels_.gather_runs(runs);
+      if (!stream->write_in_parts(runs)) stream->write(runs);
+      return;
+    }
     const Walk& outer = walks[n - 1];
     if (n == 1 && !outer.table && runs.repeats * runs.count * runs.bytes == p_.item) {
       // Columns without contiguous runs.

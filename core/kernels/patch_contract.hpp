@@ -77,6 +77,9 @@ struct PatchKernels {
   // holds the `fill` bytes (< 64) that belong before the first run. Whole lines are streamed; what is left of
   // the last one is put into `line`. Returns how much that is.
   std::ptrdiff_t (*stream_runs)(const GatherRuns&, char* line, std::ptrdiff_t fill);
+  // The same of rounds that are apart: repeat r goes to target + r * apart. Whole lines only: target, apart
+  // and count * bytes are multiples of 64. False, and nothing is done, where there is no loop for such runs.
+  bool (*stream_apart)(const GatherRuns&, std::ptrdiff_t apart);
   // Whether that is the fast way for runs of so many bytes after such a fill. Others are put together by
   // gather_runs in memory that stays in the first-level cache, and streamed from there.
   bool (*streams)(std::ptrdiff_t bytes, std::ptrdiff_t fill);

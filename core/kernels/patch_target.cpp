@@ -25,6 +25,7 @@ constexpr windrow::PatchKernels kKernels = {
     .move = move,
     .gather_runs = gather_runs,
     .stream_runs = stream_runs,
+    .stream_apart = stream_apart,
     .streams = streams,
     .stream = stream,
     .stream_sums = {nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,

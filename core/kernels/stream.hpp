@@ -188,12 +188,17 @@ inline void put_group(char* target, const char* const* sources) {
   }
 }
 
+// How many runs are a group, which fills whole lines.
+template <int kBytes>
+constexpr int group_runs() {
+  return 64 / (kBytes % 64 == 0 ? 64 : kBytes % 32 == 0 ? 32 : static_cast<int>(short_unit(kBytes)));
+}
+
 // Runs of a few 4-byte units, as many at a time as fill whole lines, which begin with byte kPhase of a run:
 // the masks are constants.
 template <int kBytes, int kPhase>
 std::ptrdiff_t stream_short(const windrow::GatherRuns& g, char* line, std::ptrdiff_t fill) {
-  constexpr int kUnit = kBytes % 64 == 0 ? 64 : kBytes % 32 == 0 ? 32 : static_cast<int>(short_unit(kBytes));
-  constexpr int kRuns = 64 / kUnit;  // of a group, kBytes / kUnit lines
+  constexpr int kRuns = group_runs<kBytes>();
   OpenLine open(line, fill, g.target);
   const std::ptrdiff_t* offset = g.offsets;
   const std::ptrdiff_t* const last = g.offsets + g.count;
@@ -235,7 +240,45 @@ std::ptrdiff_t stream_short(const windrow::GatherRuns& g, char* line, std::ptrdi
   return open.fill;
 }
 
+template <int kBytes>
+bool stream_groups_apart(const windrow::GatherRuns& g, std::ptrdiff_t apart) {
+  constexpr int kRuns = group_runs<kBytes>();
+  for (std::ptrdiff_t r = 0; r < g.repeats; ++r) {
+    char* target = g.target + r * apart;
+    const char* const source = g.source + g.steps[r];
+    for (std::ptrdiff_t j = 0; j < g.count; j += kRuns, target += kRuns * kBytes) {
+      const char* sources[kRuns];
+      for (int i = 0; i < kRuns; ++i) sources[i] = source + g.offsets[j + i];
+      put_group<kBytes, 0, kRuns * kBytes>(target, sources);
+    }
+  }
+  return true;
+}
+
 #endif
+
+bool stream_apart(const windrow::GatherRuns& g, std::ptrdiff_t apart) {
+#if defined(__AVX2__) && !defined(WINDROW_GENERIC)
+  switch (g.bytes) {
+    case 12:
+      return stream_groups_apart<12>(g, apart);
+    case 20:
+      return stream_groups_apart<20>(g, apart);
+    case 24:
+      return stream_groups_apart<24>(g, apart);
+    case 28:
+      return stream_groups_apart<28>(g, apart);
+    case 40:
+      return stream_groups_apart<40>(g, apart);
+    case 56:
+      return stream_groups_apart<56>(g, apart);
+    default:
+      break;
+  }
+#endif
+  (void)g, (void)apart;
+  return false;
+}
 
 std::ptrdiff_t stream_runs(const windrow::GatherRuns& g, char* line, std::ptrdiff_t fill) {
 #if defined(__AVX2__) && !defined(WINDROW_GENERIC)

@@ -64,6 +64,56 @@ void move(Draw& draw, const Target& target) {
   expect(std::equal(expected.begin(), expected.end(), result.begin()), "other bytes");
 }
 
+// Sums of one term past the caches.
+template <class T, Number kNumber>
+void streamed_sums(Draw& draw, const Target& target) {
+  const Index bytes = 64 * draw.number(0, 9), count = bytes / static_cast<Index>(sizeof(T));
+  Guarded<char> source(bytes, draw.chance(70)), result(bytes, false);
+  std::vector<T> expected;
+  for (Index i = 0; i < count; ++i) {
+    const T value = draw.chance(20)   ? -T{0}
+                    : draw.chance(10) ? -std::numeric_limits<T>::infinity()
+                                      : small<T>(draw);
+    std::memcpy(source.data() + i * static_cast<Index>(sizeof(T)), &value, sizeof value);
+    expected.push_back(T{0} + value);
+  }
+  target.patches->stream_sums[kNumber](result.data(), source.data(), bytes);
+  target.patches->stream_end();
+  expect(std::memcmp(result.data(), expected.data(), static_cast<std::size_t>(bytes)) == 0,
+         "other sums, or -0 among them");
+}
+
+// Rounds of runs that are apart, past the caches.
+void runs_apart(Draw& draw, const Target& target) {
+  const Index bytes = draw.of({12, 20, 24, 28, 40, 56}), count = 16 * draw.number(1, 3);
+  const Index repeats = draw.number(1, 6), room = 300, start = room + kOverread;
+  const Index round = count * bytes, apart = round + 64 * draw.number(0, 3);
+  std::vector<std::ptrdiff_t> offsets, steps;
+  for (Index j = 0; j < count; ++j) offsets.push_back(draw.number(0, room));
+  for (Index r = 0; r < repeats; ++r) steps.push_back(draw.number(-room, room));
+  Guarded<char> source(start + 2 * room + bytes + kOverread, true);
+  fill(draw, source);
+  Guarded<char> result((repeats - 1) * apart + round, false);
+  fill(draw, result);
+  std::vector<char> expected = result.copy();
+  const GatherRuns problem{.target = result.data(),
+                           .source = source.data() + start,
+                           .offsets = offsets.data(),
+                           .count = count,
+                           .bytes = bytes,
+                           .steps = steps.data(),
+                           .repeats = repeats};
+  const bool done = target.patches->stream_apart(problem, apart);
+  target.patches->stream_end();
+  for (Index r = 0; done && r < repeats; ++r)
+    for (Index j = 0; j < count; ++j)
+      std::memcpy(
+          expected.data() + r * apart + j * bytes,
+          source.data() + start + steps[static_cast<std::size_t>(r)] + offsets[static_cast<std::size_t>(j)],
+          static_cast<std::size_t>(bytes));
+  expect(std::equal(expected.begin(), expected.end(), result.begin()), "other bytes");
+}
+
 // Runs one after another, into the cache or past it.
 void runs(Draw& draw, const Target& target) {
   const Index bytes = draw.of({1, 2, 4, 6, 8, 12, 16, 20, 24, 28, 40, 56, 64, 65, 100, 130, 200});
@@ -236,6 +286,9 @@ void added_runs(Draw& draw, const Target& target) {
 const std::vector<Case> kPatchKernelCases = {
     {"move", move},
     {"runs", runs},
+    {"runs apart", runs_apart},
+    {"streamed sums of float32", streamed_sums<float, kF32>},
+    {"streamed sums of float64", streamed_sums<double, kF64>},
     {"added runs of float32", added_runs<float, kF32>},
     {"added runs of float64", added_runs<double, kF64>},
     {"sums of float32", sums<float, kF32>},
