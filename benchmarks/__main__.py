@@ -59,6 +59,16 @@ def parser() -> argparse.ArgumentParser:
     commands.add_parser("overhead", parents=[common], help="tiny calls, first call, import time")
     commands.add_parser("networks", parents=[common], help="all convolutions of a network in sequence")
     commands.add_parser("adapters", parents=[common], help="adapters against what they stand in for")
+    calibrate = commands.add_parser(
+        "calibrate", parents=[common], help="the constants of the core's choice, and what its choices cost"
+    )
+    calibrate.add_argument(
+        "--layers", type=_list, default=[], help="files of shapes/, or paths (default: all)"
+    )
+    calibrate.add_argument("--target", type=_list, default=[], help="default: all that run here")
+    calibrate.add_argument(
+        "--write", type=Path, metavar="TABLE", help="replace the rows in it: core/plan/costs_table.hpp"
+    )
     commands.add_parser("limits", parents=[common], help="FMA peak, fill and read rates of this machine")
     report = commands.add_parser("report", help="Markdown and plot from a result file")
     report.add_argument("file", type=Path)

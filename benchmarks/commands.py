@@ -199,6 +199,42 @@ def adapters_command(options: Namespace) -> int:
     return 0
 
 
+def calibrate_command(options: Namespace) -> int:
+    from . import calibrate  # noqa: PLC0415  (needs windrow: to everything else it is a peer like others)
+
+    chosen = layers.load(options.layers, options.only)
+    method = _method(options)
+    document = results.header(options.command, _settings(options, method))
+    targets = options.target or calibrate.targets()
+    document["cells"] = calibrate.cells(chosen, options.dtype, targets, method.rounds)
+    if options.out:
+        results.write(options.out, document)
+    found = calibrate.rows(document["cells"])
+    built = {
+        (row.cell, row.name): each["predicted"]
+        for row, each in zip(found, (e for c in document["cells"] for e in c["candidates"].values()))
+    }
+    written = options.write.read_text() if options.write else ""
+    table = tables.calibration()
+    for target in targets:
+        for dtype in options.dtype:
+            rows = [row for row in found if row.cell[:2] == (target, dtype)]
+            cost = calibrate.fit(rows)
+            fitted = {(row.cell, row.name): calibrate.seconds(row, cost) for row in rows}
+            for which, predicted in (("built in", built), ("fitted now", fitted)):
+                tables.add_calibration(table, target, dtype, which, calibrate.quality(rows, predicted))
+            name = calibrate.name_of(target, dtype)
+            line = calibrate.line_of(name, cost, calibrate.origin(target, dtype, document["created"]))
+            if options.write:
+                written = calibrate.replaced(written, name, line)
+            print(line)
+    table.show()
+    if options.write:
+        options.write.write_text(written)
+        print(f"written: {options.write}")
+    return 0
+
+
 def limits(options: Namespace) -> int:
     measured, reason = race.measured_limits(options.threads)
     if measured is None:
@@ -280,6 +316,7 @@ COMMANDS = {
     "overhead": overhead_command,
     "networks": networks_command,
     "adapters": adapters_command,
+    "calibrate": calibrate_command,
     "limits": limits,
     "report": report,
 }

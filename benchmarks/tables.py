@@ -266,3 +266,15 @@ def _by_library(candidates: dict[str, Any]) -> dict[str, float]:
         )
         best[library] = min(entry["median"], best.get(library, entry["median"]))
     return best
+
+
+def calibration() -> Table:
+    heads = ["target", "dtype", "constants", "cells", "error", "regret", "worst", "where"]
+    return Table("The core's choice: predicted against measured", heads, left=3)
+
+
+def add_calibration(table: Table, target: str, dtype: str, which: str, found: Any) -> None:
+    table.add(
+        target, dtype, which, str(found.cells), f"{found.error:.0%}", figure(found.regret, 3),
+        figure(found.worst), found.where,
+    )  # fmt: skip

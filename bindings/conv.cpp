@@ -91,6 +91,18 @@ Algorithm auto_algorithm = Algorithm::kAuto;
 // Algorithms come as numbers, in the order of the enumeration.
 Algorithm algorithm_of(int number) { return number == 0 ? auto_algorithm : static_cast<Algorithm>(number); }
 
+// The numbers of `algorithm` that stand for a single candidate of explain, by its name.
+nb::dict candidates() {
+  nb::dict numbers;
+  for (const auto& [name, algorithm] :
+       {std::pair{"window_product", Algorithm::kWindowProduct},
+        std::pair{"filter_product", Algorithm::kFilterProduct},
+        std::pair{"strip_product", Algorithm::kStripProduct},
+        std::pair{"winograd_2x2", Algorithm::kWinograd2}, std::pair{"winograd_4x4", Algorithm::kWinograd4}})
+    numbers[name] = static_cast<int>(algorithm);
+  return numbers;
+}
+
 void set_algorithm(int number) { auto_algorithm = static_cast<Algorithm>(number); }
 
 // One problem, with what its calls need not find out again. Every method returns None, and has done nothing,
@@ -137,7 +149,7 @@ class Conv {
       const BiasView<const T> bias =
           b_in ? BiasView<const T>{b_in.input().data, b_in.stride(0)} : BiasView<const T>{};
       const Algorithm chosen = algorithm_of(algorithm);
-      if (max_workspace == 0 && chosen != Algorithm::kWinograd &&
+      if (max_workspace == 0 && chosen <= Algorithm::kDirect &&
           small_.conv<T>(x_in.input(), w_in.input(), bias, y_out, current_target())) {
         if (limits.on) limit_result(shape_, y_out, limits, RunContext{});
         return std::move(out);
@@ -217,11 +229,17 @@ class Conv {
     result["workspace_shared"] = p.shared_bytes;
     result["threads"] = p.threads;
     result["roundings"] = p.roundings;
-    nb::dict costs;
-    costs["direct"] = p.costs.direct;
-    costs["winograd_2x2"] = p.costs.tile2;
-    costs["winograd_4x4"] = p.costs.tile4;
-    result["costs"] = p.costs.direct > 0 ? costs : nb::dict();
+    // Seconds that were predicted, and the work that they come from.
+    nb::dict candidates, work;
+    const Tile tile = is_double ? tile_of<double>(target) : tile_of<float>(target);
+    for (const Candidate& each : p.candidates) {
+      candidates[each.name] = predicted(each.counts, tile);
+      nb::dict counts;
+      for (std::size_t i = 0; i < kWorks; ++i) counts[kWorkNames[i]] = each.counts.of[i];
+      work[each.name] = counts;
+    }
+    result["candidates"] = candidates;
+    result["work"] = work;
     return result;
   }
 
@@ -239,7 +257,7 @@ class Conv {
       if (!dx) return nb::none();
       const ArrayView<T> dx_out = dx.output();
       const Algorithm chosen = algorithm_of(algorithm);
-      if (max_workspace == 0 && !accumulate && !b_in && chosen != Algorithm::kWinograd &&
+      if (max_workspace == 0 && !accumulate && !b_in && chosen <= Algorithm::kDirect &&
           small_.conv_grad_input<T>(dy_in.input(), w_in.input(), dx_out, current_target()))
         return std::move(out);
       const BiasView<const T> bias =
@@ -403,6 +421,7 @@ void bind_conv(nb::module_& m) {
            nb::arg("out").none(), nb::arg("accumulate"), nb::arg("max_workspace"))
       .def("plan", &Conv::plan, nb::arg("operation"), nb::arg("is_double"), nb::arg("channels_last"),
            nb::arg("threads"), nb::arg("max_workspace"), nb::arg("algorithm"), nb::arg("is_prepared"));
+  m.def("candidates", &candidates);
   m.def("set_algorithm", &set_algorithm, nb::arg("algorithm"));
   m.def("known_conv", &known_conv, nb::arg("x").none(), nb::arg("w").none(), nb::arg("b").none(),
         nb::arg("stride").none(), nb::arg("padding").none(), nb::arg("dilation").none(),

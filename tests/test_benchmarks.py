@@ -14,10 +14,12 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import layers, limits, overhead, patches, pool, results, summary, tables, timing  # noqa: E402
+from benchmarks import calibrate, layers, limits, overhead, patches, pool, results, summary, tables, timing  # noqa: E402
 from benchmarks.peers import MODULES, numpy_views  # noqa: E402
 from benchmarks.problem import Check, make  # noqa: E402
 from benchmarks.race import calmest  # noqa: E402
+
+from windrow import _core  # noqa: E402
 
 HEAD_2D = "name,n,c,h,w,k,kh,kw,stride,pad,dilation,groups"
 HEAD_ND = "name,n,c,size,k,kernel,stride,pad,dilation,groups"
@@ -405,3 +407,49 @@ def test_unknown_choices_are_named():
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert done.stderr.strip() == f"--peers: expected some of {', '.join(MODULES)}, got nobody"
+
+
+def test_constants_that_made_the_times_are_found():
+    """And a candidate that was disturbed does not move them much."""
+    rng = np.random.default_rng(3)
+    cost = np.array([0.2, 5.0, 0.0, 1.5])
+    rows = []
+    for i in range(60):
+        work = rng.integers(1, 10**6, 4) * np.array([1000, 1, 0, 10])
+        time = 1e-9 * float(work @ cost) * (5 if i == 7 else 1)
+        rows.append(calibrate.Row(("t", "d", str(i // 2), "y", "f", "False"), "ab"[i % 2], time, work))
+    found = calibrate.fit(rows)
+    np.testing.assert_allclose(found, cost, rtol=0.02)
+
+
+def test_regret_is_the_time_of_what_is_taken_over_the_fastest():
+    cell = ("t", "float32", "file/layer", "y", "channels_first", "False")
+    names = ("window_product", "filter_product", "winograd_2x2")
+    rows = [calibrate.Row(cell, name, t, np.ones(1)) for name, t in zip(names, (3.0, 2.0, 1.0), strict=True)]
+    predicted = {(cell, name): t for name, t in zip(names, (2.0, 3.0, 1.9), strict=True)}
+    found = calibrate.quality(rows, predicted)
+    # Tiles would be 5 % faster than the direct sum by the predictions: not enough to be taken.
+    assert (found.cells, found.regret, found.worst) == (1, pytest.approx(3.0), 3.0)
+    assert found.where == "file/layer y channels_first False: window_product instead of winograd_2x2"
+
+
+def test_smoke_calibrate(tmp_path):
+    """Every constant of this target is replaced, and no other row."""
+    before = (ROOT / "core" / "plan" / "costs_table.hpp").read_text()
+    table, out = tmp_path / "table.hpp", tmp_path / "out.json"
+    table.write_text(before)
+    target = _core.targets_available()[-1]
+    said = race(
+        tmp_path, "calibrate", "--layers", "small", "--only", "cifar", "--dtype", "float32", "--rounds", "1",
+        "--target", target, "--write", str(table), "--out", str(out),
+    )  # fmt: skip
+    lines = zip(before.splitlines(), table.read_text().splitlines(), strict=True)
+    changed = {new.split("{")[0] for old, new in lines if old != new and new.startswith("constexpr")}
+    assert changed == {f"constexpr Nanoseconds {calibrate.name_of(target, 'float32')}"}
+    assert "regret" in said
+    assert results.read(out)["kind"] == "calibrate"
+
+
+def test_a_table_without_the_row_is_not_written():
+    with pytest.raises(ValueError, match=r"^--write: the table has no row kVectors8Float32$"):
+        calibrate.replaced("nothing", "kVectors8Float32", "")

@@ -115,3 +115,23 @@ def test_a_little_workspace_takes_one_phase_after_another():
     assert not plan["kernel"].startswith("phase")
     dx = wr.conv_grad_input(dy, w, x_shape, max_workspace=2**16, **options)
     assert_same(dx, wr.conv_grad_input(dy, w, x_shape, **options))
+
+
+@both_dtypes
+@pytest.mark.parametrize("stride", [40_000, 65_536])
+def test_phases_by_the_ten_thousand(dtype, stride):
+    """Windows that overlap under a long stride: a phase has two taps, found without a look at the others."""
+    rng = np.random.default_rng(5)
+    x_shape, w_shape = (1, 1, 3 * stride), (2, 1, 3 * stride // 2)
+    w = rng.integers(-4, 5, w_shape).astype(dtype)
+    dy = rng.integers(-4, 5, (1, 2, 2)).astype(dtype)
+    expected = np.zeros(3 * stride, dtype)
+    for position in range(2):
+        expected[position * stride :][: w_shape[2]] += dy[0, :, position] @ w[:, 0]
+    dx = wr.conv_grad_input(dy, w, x_shape, stride=stride)
+    np.testing.assert_array_equal(dx[0, 0], expected)
+    y = wr.avg_pool_backward(dy[:, :1], x_shape, w_shape[2], stride=stride)
+    ones = np.zeros(3 * stride)
+    for position in range(2):
+        ones[position * stride :][: w_shape[2]] += dy[0, 0, position]
+    np.testing.assert_allclose(y[0, 0], ones / w_shape[2], rtol=4 * np.finfo(dtype).eps)

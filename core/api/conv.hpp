@@ -8,7 +8,7 @@
 #include "base/parallel.hpp"
 #include "base/types.hpp"
 #include "dispatch/targets.hpp"
-#include "plan/choose_winograd.hpp"
+#include "plan/costs.hpp"
 
 namespace windrow {
 
@@ -23,8 +23,18 @@ struct Limits {
   double low = 0, high = 0;
 };
 
-// kAuto: by the shapes of one image. kWinograd: wherever there is such a form.
-enum class Algorithm { kAuto, kDirect, kWinograd };
+// kAuto: by the shapes of one image. kWinograd: wherever there is such a form. Those after it are single
+// candidates, for calibration and tests; where a product has none such, the direct sum chooses.
+enum class Algorithm {
+  kAuto,
+  kDirect,
+  kWinograd,
+  kWindowProduct,
+  kFilterProduct,
+  kStripProduct,
+  kWinograd2,
+  kWinograd4,
+};
 
 class KeptWeights;
 
@@ -85,6 +95,12 @@ template <class T>
 void conv_grad_bias(const ConvShape& shape, ArrayView<const T> dy, BiasView<T> db, const CallOptions& options,
                     const RunContext& context);
 
+// One way of computing a product over windows, by its driver's name, and the work that it has to do.
+struct Candidate {
+  const char* name;
+  Counts counts;
+};
+
 // What a pass would do, for explain.
 struct PassPlan {
   const char* algorithm;
@@ -96,7 +112,7 @@ struct PassPlan {
   Index shared_bytes;   // of the whole call
   int threads;          // that the workspace has room for, of those asked for
   Index roundings;      // the result is right within roundings * eps * the same sum of magnitudes
-  WinogradCosts costs;  // of the candidates; zeros where the direct sum is the only one
+  std::vector<Candidate> candidates;  // for one image, where a pass is a single product
 };
 enum class Pass { kForward, kGradInput, kGradWeight };
 // For arrays in C order, or channels-last ones.

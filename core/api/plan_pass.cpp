@@ -25,6 +25,29 @@ Extents channels_last_strides(Index b, const Extents& spatial) {
   return strides;
 }
 
+// What could compute the product of one image on one thread.
+template <class T>
+std::vector<Candidate> candidates_of(const ConvShape& s, WindowProduct<T> p, const CallOptions& options,
+                                     const Target& target) {
+  if (p.grid.images == 0) return {};
+  p.grid.images = 1;
+  const Tile tile = tile_of<T>(target);
+  if (has_channel_lanes(p, tile.lanes)) return {};
+  const Index most = std::numeric_limits<Index>::max();
+  const ProductSize size = size_of(p, tile, 1);
+  const DirectCandidates direct = direct_candidates(p, size, choose_blocks(size, tile, most), tile, most);
+  std::vector<Candidate> found{{"window_product", direct.panels}};
+  if (direct.filters) found.push_back({"filter_product", direct.filters_counts});
+  if (direct.strips) found.push_back({"strip_product", direct.strips_counts});
+  if (!has_winograd(s, p) || !may_take_winograd(p.grid, p.groups, p.rows, p.channels)) return found;
+  for (const Index side : {2, 4}) {
+    if (winograd_blocks(p.grid, p.groups, p.rows, p.channels, side, tile, 1))
+      found.push_back({side == 2 ? "winograd_2x2" : "winograd_4x4",
+                       count_winograd(p.grid, p.groups, p.rows, p.channels, side, tile, options.prepared)});
+  }
+  return found;
+}
+
 }  // namespace
 
 template <class T>
@@ -53,7 +76,7 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
                 .shared_bytes = 0,
                 .threads = threads,
                 .roundings = 0,
-                .costs = {}};
+                .candidates = {}};
   if (pass == Pass::kGradWeight) {
     WeightGradient<T> problem = weight_gradient<T>(
         s, {nullptr, y_strides.data()}, {nullptr, x_strides.data()}, {nullptr, w_strides.data()}, false);
@@ -79,7 +102,7 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
   const Index terms = most_terms(s, pass);
   plan.roundings = std::min(terms, Index{kChunk}) + ceil_div(terms, kChunk);
   const bool small = options.max_workspace == 0 && !options.accumulate &&
-                     options.algorithm != Algorithm::kWinograd && is_small<T>(s, pass, target);
+                     options.algorithm <= Algorithm::kDirect && is_small<T>(s, pass, target);
   const auto add_small = [&](const WindowProduct<T>& p) {
     const std::optional<SmallLayout> layout = small_layout(p.grid, p.rows, p.channels, p.groups, tile);
     plan.kernel = "small_product";
@@ -102,10 +125,10 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
     plan.threads = winograd.threads;
     plan.roundings = winograd_roundings(p.channels);
   };
+  const bool single = pass == Pass::kForward || phase_count(s) == 1;
   const auto add = [&](const WindowProduct<T>& p) {
-    if (has_winograd(s, p))
-      plan.costs = winograd_costs(p.grid, p.groups, p.rows, p.channels, tile, options.prepared);
     if (small) return add_small(p);
+    if (single) plan.candidates = candidates_of(s, p, options, target);
     const std::optional<WinogradPlan> winograd = plan_winograd(s, p, options, target, threads);
     if (winograd) return add_winograd(p, *winograd);
     const ProductSize size = size_of(p, tile, threads);

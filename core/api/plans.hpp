@@ -32,7 +32,9 @@ ProductSize size_of(const WindowProduct<T>& p, const Tile& tile, int threads) {
           .pixels = p.grid.images * p.grid.per_image(),
           .groups = p.groups,
           .table_bytes = panel_size(p.grid, tile.lanes, tile.vectors).bytes(),
+          .source_channel = p.source_channel,
           .scattered = p.rows > 1 && p.factor_row == 1 && p.factor_channel != 1,
+          .rows_follow = p.factor_row < p.factor_channel,
           .threads = threads};
 }
 
@@ -46,7 +48,55 @@ inline int threads_with_room(Index scratch, const CallOptions& options, int thre
 // Folding is a plan of its own, like that of a limited workspace, under which nothing may be written before
 // it is known to suffice.
 inline bool may_fold(const CallOptions& options) {
-  return options.max_workspace == 0 && options.algorithm != Algorithm::kWinograd;
+  return options.max_workspace == 0 && options.algorithm <= Algorithm::kDirect;
+}
+
+// The drivers that could make the direct sum of a product, and what they would do; drivers/window_product can
+// always.
+struct DirectCandidates {
+  Counts panels;
+  std::optional<FilterBlocks> filters;
+  Counts filters_counts;
+  std::optional<StripBlocks> strips;
+  Counts strips_counts;
+
+  // The fastest by its counts, or the one that is asked for.
+  enum class Driver { kPanels, kFilters, kStrips };
+  Driver chosen(Algorithm algorithm, const Tile& tile) const {
+    if (algorithm == Algorithm::kWindowProduct) return Driver::kPanels;
+    if (algorithm == Algorithm::kFilterProduct && filters) return Driver::kFilters;
+    if (algorithm == Algorithm::kStripProduct && strips) return Driver::kStrips;
+    Driver best = Driver::kPanels;
+    double least = predicted(panels, tile);
+    const auto offer = [&](bool is_there, const Counts& counts, Driver driver) {
+      const double seconds = is_there ? predicted(counts, tile) : least;
+      if (seconds < least) {
+        best = driver;
+        least = seconds;
+      }
+    };
+    offer(filters.has_value(), filters_counts, Driver::kFilters);
+    offer(strips.has_value(), strips_counts, Driver::kStrips);
+    return best;
+  }
+};
+
+template <class T>
+DirectCandidates direct_candidates(const WindowProduct<T>& p, const ProductSize& size,
+                                   const ProductBlocks& blocks, const Tile& tile, Index most_scratch) {
+  const FilterStrides strides{.target_row = p.target_row,
+                              .factor_row = p.factor_row,
+                              .factor_channel = p.factor_channel,
+                              .accumulate = p.accumulate};
+  DirectCandidates found{.panels = count_panels(p.grid, size, blocks, tile),
+                         .filters = choose_filters(p.grid, size, p.channels, strides, tile, most_scratch),
+                         .filters_counts = {},
+                         .strips = choose_strips(p.grid, size, p.channels, tile, most_scratch),
+                         .strips_counts = {}};
+  if (found.filters)
+    found.filters_counts = count_filters(p.grid, size, p.channels, strides, *found.filters, tile);
+  if (found.strips) found.strips_counts = count_strips(p.grid, size, p.channels, *found.strips, tile);
+  return found;
 }
 
 // How a product over windows will run: one of the four drivers with its blocks.
@@ -82,17 +132,15 @@ ProductPlan plan_product(const WindowProduct<T>& p, const CallOptions& options, 
       return plan;
     }
   }
-  const FilterStrides strides{.target_row = p.target_row,
-                              .factor_row = p.factor_row,
-                              .factor_channel = p.factor_channel,
-                              .accumulate = p.accumulate};
-  plan.filters = choose_filters(p.grid, size, p.channels, strides, tile, most);
-  if (plan.filters) {
+  const DirectCandidates candidates = direct_candidates(p, size, plan.blocks, tile, most);
+  const DirectCandidates::Driver driver = candidates.chosen(options.algorithm, tile);
+  if (driver == DirectCandidates::Driver::kFilters) {
+    plan.filters = candidates.filters;
     plan.scratch = filter_scratch(p.grid, p.channels, *plan.filters, tile);
-    return plan;
+  } else if (driver == DirectCandidates::Driver::kStrips) {
+    plan.strips = candidates.strips;
+    plan.scratch = strip_scratch(p.grid, p.channels, *plan.strips, tile);
   }
-  plan.strips = choose_strips(p.grid, size, p.channels, tile, most);
-  if (plan.strips) plan.scratch = strip_scratch(p.grid, p.channels, *plan.strips, tile);
   return plan;
 }
 
@@ -147,12 +195,16 @@ bool has_winograd(const ConvShape& s, const WindowProduct<T>& p) {
 template <class T>
 std::optional<WinogradPlan> plan_winograd(const ConvShape& s, const WindowProduct<T>& p,
                                           const CallOptions& options, const Target& target, int threads) {
-  if (options.algorithm == Algorithm::kDirect || !has_winograd(s, p)) return std::nullopt;
-  const bool forced = options.algorithm == Algorithm::kWinograd;
+  const Algorithm algorithm = options.algorithm;
+  const bool single = algorithm == Algorithm::kWinograd2 || algorithm == Algorithm::kWinograd4;
+  const bool forced = algorithm == Algorithm::kWinograd;
+  if (!(forced || single || algorithm == Algorithm::kAuto) || !has_winograd(s, p)) return std::nullopt;
   const Tile tile = tile_of<T>(target);
   const auto blocks =
-      forced ? force_winograd(p.grid, p.groups, p.rows, p.channels, tile, options.prepared, threads)
-             : choose_winograd(p.grid, p.groups, p.rows, p.channels, tile, options.prepared, threads);
+      single   ? winograd_blocks(p.grid, p.groups, p.rows, p.channels,
+                                 algorithm == Algorithm::kWinograd2 ? 2 : 4, tile, threads)
+      : forced ? force_winograd(p.grid, p.groups, p.rows, p.channels, tile, options.prepared, threads)
+               : choose_winograd(p.grid, p.groups, p.rows, p.channels, tile, options.prepared, threads);
   if (!blocks && forced)
     throw std::invalid_argument("algorithm: 'winograd' sums over at most " +
                                 std::to_string(most_winograd_channels(p.grid, p.rows, tile)) +

@@ -48,12 +48,13 @@ template <class T>
 struct MeanPhases {
   Pooling<T> shared;
   Extents count;
+  std::vector<PhaseTaps> taps;
 };
 
 template <class T>
 MeanPhases<T> mean_phases(const PoolShape& s, ArrayView<const T> dy, ArrayView<T> dx, T divisor) {
   const std::size_t rank = s.axes.size();
-  MeanPhases<T> phases{pooling(s, dy, dx, divisor), Extents(rank)};
+  MeanPhases<T> phases{pooling(s, dy, dx, divisor), Extents(rank), {s.axes.begin(), s.axes.end()}};
   Pooling<T>& shared = phases.shared;
   for (std::size_t i = 0; i < rank; ++i) {
     const WindowAxis& a = s.axes[i];
@@ -76,11 +77,11 @@ MeanPhases<T> mean_phases(const PoolShape& s, ArrayView<const T> dy, ArrayView<T
 }
 
 template <class T>
-Pooling<T> mean_phase(const PoolShape& s, const MeanPhases<T>& phases, const Extents& first,
-                      ArrayView<const T> dy, ArrayView<T> dx) {
+Pooling<T> mean_phase(const MeanPhases<T>& phases, const Extents& first, ArrayView<const T> dy,
+                      ArrayView<T> dx) {
   Pooling<T> p = phases.shared;
   for (std::size_t i = 0; i < first.size(); ++i) {
-    p.axes.push_back(phase_axis(s.axes[i], first[i], dy.strides[2 + i], dx.strides[2 + i]).pixels);
+    p.axes.push_back(phases.taps[i].phase(first[i], dy.strides[2 + i], dx.strides[2 + i]).pixels);
     p.target += first[i] * dx.strides[2 + i];
   }
   return p;
@@ -136,7 +137,7 @@ void sum_pool_backward(const PoolShape& s, ArrayView<const T> dy, ArrayView<T> d
   const MeanPhases<T> phases = mean_phases(s, dy, dx, divisor);
   Extents first(s.axes.size(), 0);
   for (;;) {  // once per stride phase, as the input gradient of a convolution
-    run_sum_pool(mean_phase(s, phases, first, dy, dx), context);
+    run_sum_pool(mean_phase(phases, first, dy, dx), context);
     std::size_t i = s.axes.size();
     for (;;) {
       if (i-- == 0) return;
@@ -184,7 +185,7 @@ PoolPlan plan_pool(const PoolShape& s, PoolPass pass, bool channels_last) {
     }
     case PoolPass::kSumBackward: {
       const MeanPhases<T> phases = mean_phases(s, dy, dx, T{1});
-      PoolPlan plan = plan_sum_pool(mean_phase(s, phases, Extents(s.axes.size(), 0), dy, dx));
+      PoolPlan plan = plan_sum_pool(mean_phase(phases, Extents(s.axes.size(), 0), dy, dx));
       for (const Index count : phases.count) plan.pieces *= count;
       return plan;
     }

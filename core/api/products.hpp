@@ -3,6 +3,7 @@
 #pragma once
 
 #include <algorithm>
+#include <numeric>
 #include <optional>
 #include <utility>
 #include <vector>
@@ -111,23 +112,42 @@ struct PhaseAxis {
   Extents taps;  // which taps of w
 };
 
-inline PhaseAxis phase_axis(const WindowAxis& a, Index first, Index dy_stride, Index dx_stride) {
-  PhaseAxis p;
-  p.pixels = {.count = first < a.size ? (a.size - 1 - first) / a.stride + 1 : 0,
-              .step = 1,
-              .size = a.out,
-              .source_stride = dy_stride,
-              .target_stride = dx_stride * a.stride,
-              .tap = {}};
-  // From the last tap to the first, so that the positions ascend, as they do in the forward pass.
-  for (Index t = a.kernel; t-- > 0;) {
-    const Index distance = first + a.before - t * a.dilation;
-    if (distance % a.stride != 0) continue;
-    p.pixels.tap.push_back(distance / a.stride);
-    p.taps.push_back(t);
+// The taps of each phase of an axis. They repeat with a period; below it no two taps serve the same phase.
+class PhaseTaps {
+ public:
+  explicit PhaseTaps(const WindowAxis& axis)
+      : axis_(axis), period_(axis.stride / std::gcd(axis.stride, axis.dilation)) {
+    for (Index t = 0; t < std::min(period_, axis.kernel); ++t)
+      first_.emplace_back(t * axis.dilation % axis.stride, t);
+    std::sort(first_.begin(), first_.end());
   }
-  return p;
-}
+
+  PhaseAxis phase(Index first, Index dy_stride, Index dx_stride) const {
+    const WindowAxis& a = axis_;
+    PhaseAxis p;
+    p.pixels = {.count = first < a.size ? (a.size - 1 - first) / a.stride + 1 : 0,
+                .step = 1,
+                .size = a.out,
+                .source_stride = dy_stride,
+                .target_stride = dx_stride * a.stride,
+                .tap = {}};
+    const Index place = first + a.before, phase = (place % a.stride + a.stride) % a.stride;
+    const auto found = std::lower_bound(first_.begin(), first_.end(), std::pair{phase, Index{0}});
+    if (found == first_.end() || found->first != phase) return p;
+    // From the last tap to the first, so that the positions ascend, as they do in the forward pass.
+    const Index least = found->second;
+    for (Index t = least + (a.kernel - 1 - least) / period_ * period_; t >= least; t -= period_) {
+      p.pixels.tap.push_back((place - t * a.dilation) / a.stride);
+      p.taps.push_back(t);
+    }
+    return p;
+  }
+
+ private:
+  const WindowAxis& axis_;
+  Index period_;
+  std::vector<std::pair<Index, Index>> first_;  // phase, first tap that serves it
+};
 
 // Calls body(product) once per stride phase, one at a time: there may be millions. No zero is ever stuffed
 // between the values of dy.
@@ -135,12 +155,13 @@ template <class T, class Body>
 void for_each_phase(const ConvShape& s, ArrayView<const T> dy, ArrayView<const T> w, ArrayView<T> dx,
                     bool accumulate, Body&& body, BiasView<const T> b = {}) {
   Extents first(s.axes.size(), 0);
+  const std::vector<PhaseTaps> phase_taps(s.axes.begin(), s.axes.end());
   for (;;) {
     WindowProduct<T> p;
     std::vector<Extents> factor_taps;
     T* data = dx.data;
     for (std::size_t i = 0; i < s.axes.size(); ++i) {
-      PhaseAxis axis = phase_axis(s.axes[i], first[i], dy.strides[2 + i], dx.strides[2 + i]);
+      PhaseAxis axis = phase_taps[i].phase(first[i], dy.strides[2 + i], dx.strides[2 + i]);
       data += first[i] * dx.strides[2 + i];
       for (Index& t : axis.taps) t *= w.strides[2 + i];
       factor_taps.push_back(std::move(axis.taps));
@@ -187,8 +208,9 @@ std::optional<PhaseProduct<T>> all_phases(const ConvShape& s, ArrayView<const T>
   std::vector<Extents> factor_taps(rank);
   for (std::size_t i = 0; i < rank; ++i) {
     const WindowAxis& a = s.axes[i];
+    const PhaseTaps taps(a);
     for (Index first = 0; first < std::min(a.stride, a.size); ++first)
-      axes[i].push_back(phase_axis(a, first, dy.strides[2 + i], dx.strides[2 + i]));
+      axes[i].push_back(taps.phase(first, dy.strides[2 + i], dx.strides[2 + i]));
     PixelAxis all = axes[i].front().pixels;  // the phase of the most pixels
     for (const PhaseAxis& axis : axes[i])
       for (const Index tap : axis.pixels.tap)

@@ -23,42 +23,17 @@ constexpr Index kPanelsBeforeRows = 8;
 constexpr Index kFewPieces = 4;
 constexpr Index kLeastTiles = 8;
 
-// What things take, for one vector of pixels or of source elements. Unit: one multiply-add of a vector at the
-// core's peak. They weigh the two drivers against each other. The kernels' are measured alone, with operands
-// in the first-level cache; those marked * were fitted to both drivers' times over benchmarks/shapes.
-struct Costs {
-  double multiply;     // in a tile of several rows
-  double least_tile;   // a term of a tile: the latency of the multiply-add, however small the tile
-  double stencil;      // to multiply and add one vector in a single row
-  double pack;         // * to gather one vector of a panel, from the caches and beyond
-  double table;        // * to find out where one vector of one tap comes from
-  double fill;         // to copy one vector into a strip
-  double fill_row;     // * to begin a row of a strip
-  double strip_row;    // * to begin a row of pixels
-  double strip_reads;  // * how much longer a product takes that reads a strip instead of a panel ...
-  double long_reads;   // * ... and where a tile's factors outgrow the first-level cache
-};
-
-constexpr double kFirstLevelFactors = 16 << 10;  // bytes
-
-// One row for each width of vectors: portable and NEON, x86_v3 (Zen 3), x86_v4 (Zen 4).
-constexpr Costs costs_of(const Tile& tile) {
-  switch (tile.lanes * tile.bytes) {
-    case 64:
-      return {1.0, 4, 1.3, 4, 20, 2, 6, 15, 1.0, 1.0};
-    case 32:
-      return {1.03, 8.5, 2.0, 8, 40, 6, 12, 30, 1.06, 1.1};
-    default:
-      return {1.05, 8, 2.0, 8, 40, 6, 12, 30, 1.06, 1.1};
-  }
-}
+constexpr Index kFirstLevelFactors = 16 << 10;  // bytes
 
 constexpr Index kStencilStripBytes =
     24 << 10;  // a strip that serves one row of results stays in the first-level cache
 constexpr Index kProductStripBytes = 160 << 10;  // one that serves several stays in the second
 constexpr Index kMostStripBytes = 512 << 10;     // a single row of pixels may need this much
-constexpr Index kStripColumns = 1024;            // pixels of one row in a strip
-constexpr double kStripPieceFlops = 1.5e6;       // of one piece of work: some 20 to 50 us
+// What a tile of several rows reads in one go, all terms of its factors and of its strip: beyond, it streams
+// from the second-level cache and farther, which took up to twice the predicted time.
+constexpr Index kMostTileBytes = 128 << 10;
+constexpr Index kStripColumns = 1024;       // pixels of one row in a strip
+constexpr double kStripPieceFlops = 1.5e6;  // of one piece of work: some 20 to 50 us
 
 }  // namespace
 
@@ -67,6 +42,8 @@ std::optional<StripBlocks> choose_strips(const PixelGrid& grid, const ProductSiz
   const PixelAxis& last = grid.axes.back();
   const Index all_rows = grid.axes.size() > 1 ? grid.axes[grid.axes.size() - 2].count : 1;
   if (size.pixels == 0 || size.rows == 0) return std::nullopt;
+  if (size.rows > 1 && size.terms * (tile.rows + tile.columns()) * tile.bytes > kMostTileBytes)
+    return std::nullopt;
   StripBlocks blocks{.rows = 1, .columns = std::min(last.count, kStripColumns), .units = 1};
   const auto bytes = [&] { return strip_elements(grid, channels, blocks, tile) * tile.bytes; };
   if (bytes() > kMostStripBytes || strip_scratch(grid, channels, blocks, tile) > most_scratch)
@@ -84,41 +61,57 @@ std::optional<StripBlocks> choose_strips(const PixelGrid& grid, const ProductSiz
   const double unit_flops = row_flops * static_cast<double>(blocks.rows);
   blocks.units = std::max<Index>(1, static_cast<Index>(kStripPieceFlops / std::max(1.0, unit_flops)));
 
-  const Costs cost = costs_of(tile);
-  const auto terms = static_cast<double>(size.terms);
-  const auto vectors = [&](Index count) { return static_cast<double>(ceil_div(count, tile.lanes)); };
-  // One term of `count` pixels side by side for all rows, in tiles.
-  const auto multiply = [&](Index count) {
-    const auto tiles = static_cast<double>(count / tile.columns());
-    const double rest = vectors(count % tile.columns());
-    const auto term = [&](double width) {
-      const auto full = static_cast<double>(size.rows / tile.rows);
-      const auto left = static_cast<double>(size.rows % tile.rows);
-      return full * std::max(cost.least_tile, cost.multiply * width * static_cast<double>(tile.rows)) +
-             (left > 0 ? std::max(cost.least_tile, cost.multiply * width * left) : 0.0);
-    };
-    return tiles * term(static_cast<double>(tile.vectors)) + (rest > 0 ? term(rest) : 0.0);
-  };
-  const double pack =
-      terms * multiply(size.pixels) +
-      vectors(size.pixels) * (terms * cost.pack + static_cast<double>(grid.taps()) * cost.table);
+  return blocks;
+}
 
+Counts count_strips(const PixelGrid& grid, const ProductSize& size, Index channels, const StripBlocks& blocks,
+                    const Tile& tile) {
+  const PixelAxis& last = grid.axes.back();
+  const auto vectors = [&](Index count) { return static_cast<double>(ceil_div(count, tile.lanes)); };
   const double pixel_rows = static_cast<double>(size.pixels / last.count) *
                             static_cast<double>(ceil_div(last.count, blocks.columns));
   const double units = pixel_rows / static_cast<double>(blocks.rows);
   const double strip_rows = static_cast<double>(strip_elements(grid, channels, blocks, tile)) /
                             static_cast<double>(blocks.columns + tile.columns());
-  const double fill = units * strip_rows * (vectors(blocks.columns) * cost.fill + cost.fill_row);
-  double sum = pixel_rows * static_cast<double>(ceil_div(size.rows, tile.rows)) * cost.strip_row;
+  Counts count;
+  count[last.source_stride == 1 ? Work::kFill : Work::kFillApart] =
+      units * strip_rows * vectors(blocks.columns);
+  count[Work::kFillRow] = units * strip_rows;
+  count[last.target_stride == 1 ? Work::kResult : Work::kResultApart] =
+      pixel_rows * static_cast<double>(size.rows) * vectors(blocks.columns);
+  const auto terms = static_cast<double>(size.terms);
   if (size.rows == 1) {
-    sum += pixel_rows * vectors(blocks.columns) * terms * cost.stencil;
+    count[Work::kStencil] = pixel_rows * vectors(blocks.columns) * terms;
   } else {
-    const double factors = terms * static_cast<double>(tile.rows * tile.bytes);
-    sum += pixel_rows * multiply(blocks.columns) * terms *
-           (factors > kFirstLevelFactors ? cost.long_reads : cost.strip_reads);
+    constexpr Index kLine = 64;
+    const Index factors = size.terms * (size.scattered ? kLine : tile.rows * tile.bytes);
+    const Work work = factors <= kFirstLevelFactors ? Work::kStripTile
+                      : size.rows_follow            ? Work::kFarTile
+                                                    : Work::kLongTile;
+    count[work] = pixel_rows * terms * panel_vectors(size.rows, blocks.columns, tile);
   }
-  if (fill + sum >= pack) return std::nullopt;
-  return blocks;
+  return count.times(static_cast<double>(size.groups));
+}
+
+Counts count_panels(const PixelGrid& grid, const ProductSize& size, const ProductBlocks& blocks,
+                    const Tile& tile) {
+  const auto parts = [](Index count, Index part) { return static_cast<double>(ceil_div(count, part)); };
+  const auto terms = static_cast<double>(size.terms), rows = static_cast<double>(size.rows);
+  const double panels = parts(size.pixels, tile.columns()), chunks = parts(size.terms, kChunk);
+  const double packings = parts(size.rows, blocks.rows) * parts(size.pixels, tile.lanes);
+  Counts count;
+  count[Work::kTile] = terms * panel_vectors(size.rows, size.pixels, tile);
+  count[Work::kCall] = panels * parts(size.rows, tile.rows) * chunks;
+  const PixelAxis& last = grid.axes.back();
+  count[last.step * last.source_stride == 1 ? Work::kGather : Work::kGatherApart] = packings * terms;
+  if (size.source_channel * tile.bytes >= kPageBytes)
+    count[Work::kPage] = panels * parts(size.rows, blocks.rows) * terms / static_cast<double>(grid.taps());
+  count[Work::kTable] = packings * static_cast<double>(grid.taps());
+  count[size.rows_follow ? Work::kFactorApart : Work::kFactor] =
+      parts(size.pixels, tile.columns() * blocks.panels) * rows * terms / static_cast<double>(tile.lanes);
+  count[last.target_stride == 1 ? Work::kResult : Work::kResultApart] =
+      rows * parts(size.pixels, tile.lanes) * chunks;
+  return count.times(static_cast<double>(size.groups));
 }
 
 ProductBlocks choose_blocks(const ProductSize& size, const Tile& tile, Index most_scratch) {

@@ -7,6 +7,7 @@
 #include "drivers/phases.hpp"
 #include "drivers/strip_product.hpp"
 #include "drivers/window_product.hpp"
+#include "plan/costs.hpp"
 
 namespace windrow {
 
@@ -14,9 +15,11 @@ namespace windrow {
 struct ProductSize {
   Index rows, terms, pixels;  // M, K, N of the product
   Index groups;
-  Index table_bytes;       // of the table of one panel
-  bool scattered = false;  // factors of neighbouring terms lie far apart, those of neighbouring rows do not
-  Index threads = 1;       // that share the work
+  Index table_bytes;         // of the table of one panel
+  Index source_channel;      // from channel to channel of the source
+  bool scattered = false;    // factors of neighbouring terms lie far apart, those of neighbouring rows do not
+  bool rows_follow = false;  // the factors of a term lie closer together than those of a row
+  Index threads = 1;         // that share the work
 };
 
 // Pieces of work that keep the threads busy, although they run unequally fast. A thread alone waits for
@@ -24,26 +27,32 @@ struct ProductSize {
 inline Index wanted_pieces(Index threads) { return threads == 1 ? 1 : 4 * threads; }
 
 // Blocks of drivers/window_product whose scratch is at most `most_scratch` bytes for each thread, if any are.
-// Blocks for drivers/strip_product if that is faster than packing, by a count of cycles, and fits.
+ProductBlocks choose_blocks(const ProductSize& size, const Tile& tile, Index most_scratch);
+Counts count_panels(const PixelGrid& grid, const ProductSize& size, const ProductBlocks& blocks,
+                    const Tile& tile);
+
+// Blocks for drivers/strip_product, if they fit.
 std::optional<StripBlocks> choose_strips(const PixelGrid& grid, const ProductSize& size, Index channels,
                                          const Tile& tile, Index most_scratch);
+Counts count_strips(const PixelGrid& grid, const ProductSize& size, Index channels, const StripBlocks& blocks,
+                    const Tile& tile);
 
-// What the choice of drivers/filter_product depends on besides: where result rows and factors lie.
+// What drivers/filter_product depends on besides: where result rows and factors lie.
 struct FilterStrides {
   Index target_row, factor_row, factor_channel;
   bool accumulate;
 };
 
-// Blocks for drivers/filter_product if the target's rows lie side by side and fill lanes, or pixels are few,
-// and they fit.
+// Blocks for drivers/filter_product, if there are filters enough to fill lanes and they fit. Results whose
+// filters do not lie side by side are made here and turned over.
 std::optional<FilterBlocks> choose_filters(const PixelGrid& grid, const ProductSize& size, Index channels,
                                            const FilterStrides& strides, const Tile& tile,
                                            Index most_scratch);
+Counts count_filters(const PixelGrid& grid, const ProductSize& size, Index channels,
+                     const FilterStrides& strides, const FilterBlocks& blocks, const Tile& tile);
 
 // Blocks for all phases of an input gradient together, if they fit.
 std::optional<PhaseBlocks> choose_phases(const PixelGrid& grid, const PhaseSize& size, const Tile& tile,
                                          Index most_scratch);
-
-ProductBlocks choose_blocks(const ProductSize& size, const Tile& tile, Index most_scratch);
 
 }  // namespace windrow

@@ -6,26 +6,13 @@
 namespace windrow {
 namespace {
 
-constexpr Index kPixels = 512;                       // of one piece: they share the packing of the factors
-constexpr Index kTinyImage = 64, kSmallImage = 256;  // pixels
-constexpr Index kFewTaps = 4;
+constexpr Index kPixels = 512;                 // of one piece: they share the packing of the factors
 constexpr Index kResultBytes = 192 << 10;      // results of one piece, in a second-level cache of 512 KiB up
 constexpr Index kPackedBytes = 128 << 10;      // factors of one chunk, there too
 constexpr Index kStripBytes = Index{1} << 20;  // of one piece: each chunk reads only some channels of it
 constexpr Index kMostScratch = 4 << 20;        // bytes: beyond, windows are wider than a cache
 constexpr double kPieceFlops = 128e6;          // about 1 ms on AVX-512, 10 ms on the plainest target
 constexpr double kSmallPieceFlops = 1e6;       // about 10 us on AVX-512: less is not worth a thread
-
-// Pixels of one image up to which results whose filters do not lie side by side are made here and turned
-// over. Measured on layers of ResNet-50 and MobileNet-v2 (AVX2, Zen 3). In float32, windows of few taps
-// win 1.1 to 3 times on 14x14 and 7x7. Of larger windows, the input gradient on 7x7 does (its factors are not
-// in the order of memory, and packed once here); on 14x14, and forward, they lose up to 10 %. In float64,
-// whose lanes are better filled by few pixels, the same but for forward under few taps on 14x14.
-Index most_turned_pixels(Index taps, const FilterStrides& strides, const Tile& tile) {
-  const bool rows_follow = strides.factor_row < strides.factor_channel;
-  if (taps <= kFewTaps) return rows_follow || tile.bytes == sizeof(float) ? kSmallImage : kTinyImage;
-  return rows_follow ? kTinyImage : 0;
-}
 
 }  // namespace
 
@@ -36,9 +23,7 @@ std::optional<FilterBlocks> choose_filters(const PixelGrid& unjoined, const Prod
   const PixelAxis& last = grid.axes.back();
   if (size.pixels == 0 || size.rows < tile.lanes) return std::nullopt;
   const bool turned = strides.target_row != 1;
-  if (turned && (strides.accumulate || size.rows < tile.columns() || last.count < tile.rows ||
-                 grid.per_image() > most_turned_pixels(grid.taps(), strides, tile)))
-    return std::nullopt;
+  if (turned && strides.accumulate) return std::nullopt;
   const Index all_rows = grid.axes.size() > 1 ? grid.axes[grid.axes.size() - 2].count : 1;
   const auto equal_parts = [](Index count, Index most) { return ceil_div(count, ceil_div(count, most)); };
 
@@ -69,6 +54,40 @@ std::optional<FilterBlocks> choose_filters(const PixelGrid& unjoined, const Prod
   if (filter_scratch(grid, channels, blocks, tile) > std::min(most_scratch, kMostScratch))
     return std::nullopt;
   return blocks;
+}
+
+Counts count_filters(const PixelGrid& unjoined, const ProductSize& size, Index channels,
+                     const FilterStrides& strides, const FilterBlocks& blocks, const Tile& tile) {
+  const PixelGrid grid = joined_pixels(unjoined);
+  const PixelAxis& last = grid.axes.back();
+  const auto parts = [](Index count, Index part) { return static_cast<double>(ceil_div(count, part)); };
+  const auto pixels = static_cast<double>(size.pixels), terms = static_cast<double>(size.terms);
+  const double chunks = parts(size.terms, kChunk), filter_blocks = parts(size.rows, blocks.filters);
+  const double pieces = static_cast<double>(filter_pieces(grid, size.rows, blocks));
+  // Rows of pixels are cut into tiles of nearly equal size.
+  const double lines = pixels / static_cast<double>(last.count) * parts(last.count, blocks.columns);
+  const Index columns = ceil_div(last.count, ceil_div(last.count, blocks.columns));
+  const double tiles = parts(columns, tile.rows);
+  const Index some = ceil_div(columns, ceil_div(columns, tile.rows));
+  const double term =
+      static_cast<double>(size.rows / tile.columns()) * tile_vectors(some, tile.vectors, tile) +
+      tile_vectors(some, ceil_div(size.rows % tile.columns(), tile.lanes), tile);
+  const double vector_rows = parts(size.rows, tile.lanes);
+  Counts count;
+  const Index strip = filter_strip_elements(grid, channels, blocks, tile);
+  const bool apart = strip == 0 && size.source_channel != 1;
+  count[apart ? Work::kApartTile : Work::kTile] = lines * tiles * terms * term;
+  const double calls = lines * tiles * parts(size.rows, tile.columns());
+  count[Work::kCall] = calls * chunks;
+  if (apart && size.source_channel * tile.bytes >= kPageBytes)
+    count[Work::kTilePage] = calls * static_cast<double>(channels);
+  const double filled = pieces * static_cast<double>(strip) / static_cast<double>(tile.lanes);
+  count[size.source_channel == 1 ? Work::kCopy : Work::kTurn] = filled;
+  // Factors are turned over into panels by each piece, but where those of a term are neighbours.
+  const double factors = pieces / filter_blocks * vector_rows * terms;
+  count[strides.factor_row == 1 ? Work::kCopyFactor : Work::kTurnFactor] = factors;
+  count[Work::kResult] = pixels * vector_rows * chunks;
+  return count.times(static_cast<double>(size.groups));
 }
 
 }  // namespace windrow

@@ -1,6 +1,8 @@
 #include "plan/choose_winograd.hpp"
 
 #include <algorithm>
+#include <limits>
+#include <utility>
 
 #include "plan/choose.hpp"
 
@@ -16,38 +18,65 @@ constexpr Index kSumsBytes = 160 << 10;         // and so do the sums of a block
 constexpr Index kFarSumsBytes = 1 << 20;        // for each reading of the tiles
 constexpr Index kWeightsBytes = 4 << 20;  // weights beyond this come from afar: more tiles for each reading
 
-// Cycles, read off timings of layers with 16 to 512 channels and images of 7 to 224 pixels a side, one image
-// and eight, on a Zen 3 core (AVX2, float32).
-constexpr double kTermCycles = 0.75;  // to multiply and add one vector, in products of whatever kind
-constexpr double kInputCycles = 11;   // to bring in and transform one vector of tiles, for each point
-constexpr double kOutputCycles = 10;  // and back
-constexpr double kWeightsCycles =
-    35;                             // to transform one vector of weights, for each point, and read it again
-constexpr double kKeptCycles = 12;  // to read it where it has been transformed before
-constexpr double kMargin = 0.9;     // Winograd must be this much faster to be taken
+constexpr double kMargin = 0.9;  // Winograd must be this much faster to be taken
 
 double vectors(Index count, const Tile& kernel) { return static_cast<double>(ceil_div(count, kernel.lanes)); }
 
-double tile_cost(const PixelGrid& grid, Index groups, Index rows, Index channels, Index tile,
-                 const Tile& kernel, bool kept) {
-  const Index down = ceil_div(grid.axes[0].count, tile), across = ceil_div(grid.axes[1].count, tile);
-  const auto points = static_cast<double>((tile + 2) * (tile + 2));
-  const auto k = static_cast<double>(rows), c = static_cast<double>(channels);
-  const double segments = static_cast<double>(down) * vectors(across, kernel);
-  const double product = vectors(down * across, kernel) * k * c * kTermCycles;
-  const double transforms = segments * (c * kInputCycles + k * kOutputCycles);
-  const double weights = k * vectors(channels, kernel) * (kept ? kKeptCycles : kWeightsCycles);
-  return static_cast<double>(groups) * points * (product + transforms + weights);
+PixelGrid image_of(PixelGrid grid) {
+  grid.images = 1;
+  return grid;
 }
 
 }  // namespace
 
-WinogradCosts winograd_costs(const PixelGrid& grid, Index groups, Index rows, Index channels,
-                             const Tile& kernel, bool kept) {
-  const double terms = 9 * static_cast<double>(groups * rows * channels);
-  return {.direct = vectors(grid.per_image(), kernel) * terms * kTermCycles,
-          .tile2 = tile_cost(grid, groups, rows, channels, 2, kernel, kept),
-          .tile4 = tile_cost(grid, groups, rows, channels, 4, kernel, kept)};
+Counts count_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels, Index tile,
+                      const Tile& kernel, bool kept) {
+  const Index down = ceil_div(grid.axes[0].count, tile), across = ceil_div(grid.axes[1].count, tile);
+  const auto k = static_cast<double>(rows), c = static_cast<double>(channels);
+  const double segments = static_cast<double>(down) * vectors(across, kernel);
+  Counts count;
+  count[Work::kTile] = c * panel_vectors(rows, down * across, kernel);
+  count[Work::kCall] = static_cast<double>(
+      ceil_div(rows, kernel.rows) * ceil_div(down * across, kernel.columns()) * ceil_div(channels, kChunk));
+  count[Work::kInput] = segments * c;
+  count[Work::kOutput] = segments * k;
+  const double weights = k * vectors(channels, kernel);
+  const auto blocks = winograd_blocks(image_of(grid), groups, rows, channels, tile, kernel, 1);
+  if (!kept) count[Work::kWeight] = weights;
+  if (blocks) {
+    const Index bytes = (tile + 2) * (tile + 2) * rows * channels * kernel.bytes;
+    count[bytes > kWeightsBytes ? Work::kKeptFar : Work::kKept] =
+        weights * static_cast<double>(ceil_div(down * across, blocks->tiles));
+    count[Work::kTileRead] =
+        c * vectors(down * across, kernel) * static_cast<double>(ceil_div(rows, blocks->rows));
+  }
+  return count.times(static_cast<double>(groups * (tile + 2) * (tile + 2)));
+}
+
+double predicted_direct(const PixelGrid& grid, Index groups, Index rows, Index channels, const Tile& kernel) {
+  PixelGrid image = image_of(grid);
+  Index source = 1, target = 1;
+  for (std::size_t i = image.axes.size(); i-- > 0;) {
+    PixelAxis& axis = image.axes[i];
+    axis.source_stride = std::exchange(source, source * axis.size);
+    axis.target_stride = std::exchange(target, target * axis.count);
+  }
+  const Index terms = channels * grid.taps(), most = std::numeric_limits<Index>::max();
+  const ProductSize size{.rows = rows,
+                         .terms = terms,
+                         .pixels = grid.per_image(),
+                         .groups = groups,
+                         .table_bytes = 0,
+                         .source_channel = source};
+  double least = predicted(count_panels(image, size, choose_blocks(size, kernel, most), kernel), kernel);
+  if (const auto strips = choose_strips(image, size, channels, kernel, most))
+    least = std::min(least, predicted(count_strips(image, size, channels, *strips, kernel), kernel));
+  const FilterStrides strides{
+      .target_row = target, .factor_row = terms, .factor_channel = grid.taps(), .accumulate = false};
+  if (const auto filters = choose_filters(image, size, channels, strides, kernel, most))
+    least =
+        std::min(least, predicted(count_filters(image, size, channels, strides, *filters, kernel), kernel));
+  return least;
 }
 
 std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index groups, Index rows, Index channels,
@@ -90,20 +119,29 @@ Index most_winograd_channels(const PixelGrid& grid, Index rows, const Tile& kern
 
 std::optional<WinogradBlocks> force_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels,
                                              const Tile& kernel, bool kept, Index threads) {
-  const WinogradCosts costs = winograd_costs(grid, groups, rows, channels, kernel, kept);
-  if (costs.tile4 < costs.tile2) {
+  const auto cost = [&](Index tile) {
+    return predicted(count_winograd(grid, groups, rows, channels, tile, kernel, kept), kernel);
+  };
+  if (cost(4) < cost(2)) {
     const auto blocks = winograd_blocks(grid, groups, rows, channels, 4, kernel, threads);
     if (blocks) return blocks;
   }
   return winograd_blocks(grid, groups, rows, channels, 2, kernel, threads);
 }
 
+bool may_take_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels) {
+  const double flops = 18 * static_cast<double>(groups * rows * channels * grid.per_image());
+  return channels >= kFewestChannels && flops >= kFewestFlops;
+}
+
 std::optional<WinogradBlocks> choose_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels,
                                               const Tile& kernel, bool kept, Index threads) {
-  const double flops = 18 * static_cast<double>(groups * rows * channels * grid.per_image());
-  if (channels < kFewestChannels || flops < kFewestFlops) return std::nullopt;
-  const WinogradCosts costs = winograd_costs(grid, groups, rows, channels, kernel, kept);
-  if (std::min(costs.tile2, costs.tile4) > kMargin * costs.direct) return std::nullopt;
+  if (!may_take_winograd(grid, groups, rows, channels)) return std::nullopt;
+  const auto cost = [&](Index tile) {
+    return predicted(count_winograd(grid, groups, rows, channels, tile, kernel, kept), kernel);
+  };
+  const double direct = predicted_direct(grid, groups, rows, channels, kernel);
+  if (std::min(cost(2), cost(4)) > kMargin * direct) return std::nullopt;
   return force_winograd(grid, groups, rows, channels, kernel, kept, threads);
 }
 

@@ -5,19 +5,24 @@
 #include <optional>
 
 #include "drivers/winograd.hpp"
+#include "plan/costs.hpp"
 
 namespace windrow {
 
-// Predicted cycles for one image, weights' transform included unless it is kept.
-struct WinogradCosts {
-  double direct = 0, tile2 = 0, tile4 = 0;
-};
-WinogradCosts winograd_costs(const PixelGrid& grid, Index groups, Index rows, Index channels,
-                             const Tile& kernel, bool kept);
+// What one image takes by tiles of `tile` x `tile`, weights' transform included unless it is kept.
+Counts count_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels, Index tile,
+                      const Tile& kernel, bool kept);
+
+// The least that the direct sum of one image takes where all is in C order, in seconds on one thread. The
+// algorithm decides about bits: memory formats, batches and threads have no say in it.
+double predicted_direct(const PixelGrid& grid, Index groups, Index rows, Index channels, const Tile& kernel);
 
 // The blocks for tiles of `tile` x `tile`, or nothing where one thread's share does not fit its 8 MiB.
 std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index groups, Index rows, Index channels,
                                               Index tile, const Tile& kernel, Index threads);
+
+// Whether "auto" may take tiles at all: the problem is large enough, and no promise stands against it.
+bool may_take_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels);
 
 // What "auto" takes: the fastest by the costs, if it is not the direct sum.
 std::optional<WinogradBlocks> choose_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels,

@@ -79,7 +79,10 @@ def common_float(operands: Mapping[str, Array | None]) -> np.dtype[Any]:
 
 def converts(*operands: Array) -> bool:
     """Whether conv and its gradients take these dtypes by way of another (`converted.py`)."""
-    return all(a.dtype.name in ("float16", "bfloat16", "complex64", "complex128") for a in operands)
+    # Floats first: NumPy imports modules for a name, which fails while the interpreter ends.
+    return not any(a.dtype.type in _FLOATS for a in operands) and all(
+        a.dtype.name in ("float16", "bfloat16", "complex64", "complex128") for a in operands
+    )
 
 
 def _refuse_dtype(name: str, dtype: np.dtype[Any], operands: Mapping[str, Array | None]) -> None:

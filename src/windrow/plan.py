@@ -51,9 +51,8 @@ class Plan:
             ("pieces", f"{f['pieces']} of work"),
             ("accuracy", _accuracy(f)),
         ]
-        if f["costs"]:
-            costs = ", ".join(f"{name} {cycles / 1e6:.4g}" for name, cycles in f["costs"].items())
-            rows.insert(3, ("candidates", f"{costs} million cycles predicted for one image"))
+        if f["candidates"]:
+            rows.insert(3, ("candidates", _candidates(f)))
         return "\n".join(f"{name:10} {text}" for name, text in rows)
 
 
@@ -172,6 +171,7 @@ def plan_of(
         number,
         is_prepared,
     )
+    del core["work"]  # what the predictions come from is for `benchmarks calibrate`
     size = {
         name: kind.itemsize * int(np.prod(shape, dtype=object))
         for name, shape in [("x", given), ("w", geometry.w_shape), ("y", result)]
@@ -225,6 +225,13 @@ def _blocks(facts: dict[str, Any]) -> str:
     if not facts["KC"]:
         return "strips of x in channels-last form, taps and channels side by side in the lanes"
     return f"KC {facts['KC']} terms, NC {facts['NC']} pixels, MC {facts['MC']} rows"
+
+
+def _candidates(facts: dict[str, Any]) -> str:
+    """Fastest first."""
+    times = sorted(facts["candidates"].items(), key=lambda item: item[1])
+    listed = ", ".join(f"{name} {1e3 * seconds:.3g}" for name, seconds in times)
+    return f"{listed} ms predicted for one image on one thread"
 
 
 def _accuracy(facts: dict[str, Any]) -> str:

@@ -1,0 +1,54 @@
+#include "plan/costs.hpp"
+
+#include <algorithm>
+
+#include "plan/costs_table.hpp"
+
+namespace windrow {
+namespace {
+
+const Nanoseconds& costs_of(const Tile& tile) {
+  const bool single = tile.bytes == sizeof(float);
+  switch (tile.lanes * tile.bytes) {
+    case 64:
+      return single ? kVectors64Float32 : kVectors64Float64;
+    case 32:
+      return single ? kVectors32Float32 : kVectors32Float64;
+    default:
+      return single ? kVectors16Float32 : kVectors16Float64;
+  }
+}
+
+// Multiply-adds that one core has under way at once: a tile of fewer vectors waits for its sums.
+double in_flight(const Tile& tile) { return tile.lanes * tile.bytes == 64 ? 4 : 8; }
+
+}  // namespace
+
+const std::array<const char*, kWorks> kWorkNames{
+    "tile",        "strip_tile", "long_tile",    "far_tile", "apart_tile",   "stencil",
+    "call",        "gather",     "gather_apart", "page",     "tile_page",    "table",
+    "fill",        "fill_apart", "fill_row",     "turn",     "copy",         "turn_factor",
+    "copy_factor", "factor",     "factor_apart", "result",   "result_apart", "input",
+    "output",      "weight",     "kept",         "kept_far", "tile_read"};
+
+double predicted(const Counts& counts, const Tile& tile) {
+  const Nanoseconds& cost = costs_of(tile);
+  double sum = 0;
+  for (std::size_t i = 0; i < kWorks; ++i) sum += cost[i] * counts.of[i];
+  return 1e-9 * sum;
+}
+
+double tile_vectors(Index rows, Index vectors, const Tile& tile) {
+  const auto term = [&](Index some) {
+    return some == 0 ? 0.0 : std::max(in_flight(tile), static_cast<double>(some * vectors));
+  };
+  return static_cast<double>(rows / tile.rows) * term(tile.rows) + term(rows % tile.rows);
+}
+
+double panel_vectors(Index rows, Index pixels, const Tile& tile) {
+  const Index rest = ceil_div(pixels % tile.columns(), tile.lanes);
+  const double whole = static_cast<double>(pixels / tile.columns()) * tile_vectors(rows, tile.vectors, tile);
+  return rest == 0 ? whole : whole + tile_vectors(rows, rest, tile);
+}
+
+}  // namespace windrow

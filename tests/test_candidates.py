@@ -1,0 +1,115 @@
+"""The ways in which a product over windows can be computed: same bits by each, and the choice among them."""
+
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, event, given, settings
+
+import windrow as wr
+from tests.choice import CANDIDATES, DIRECT, only
+from tests.problems import channels_last, problems, scrambled
+from windrow import reference
+
+LAYER = (2, 64, 28, 28), (96, 64, 3, 3)
+
+per_target = settings(
+    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+
+
+@per_target
+@given(
+    problem=problems(max_channels=40),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_direct_sums_have_the_same_bits(target, problem, dtype, seed):
+    """Whatever the choice takes: it may go by format, batch and threads."""
+    rng = np.random.default_rng(seed)
+    x, w = (rng.standard_normal(shape).astype(dtype) for shape in (problem.x_shape, problem.w_shape))
+    dy = rng.standard_normal(problem.y_shape).astype(dtype)
+    change = (lambda a: a, channels_last, lambda a: scrambled(rng, a))[seed % 3]
+    results = {}
+    for name in DIRECT:
+        with only(name):
+            plan = wr.explain("conv", problem.x_shape, problem.w_shape, dtype=dtype, **problem.options)
+            event(f"{name}: {plan['kernel']}")
+            y, dx = change(np.full_like(dy, np.nan)), change(np.full_like(x, np.nan))
+            wr.conv(change(x), change(w), out=y, **problem.options)
+            wr.conv_grad_input(change(dy), change(w), x.shape, out=dx, **problem.options)
+            results[name] = np.ascontiguousarray(y).tobytes(), np.ascontiguousarray(dx).tobytes()
+    assert len(set(results.values())) == 1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("memory_format", ["channels_first", "channels_last"])
+def test_each_can_be_asked_for(target, dtype, memory_format):
+    plans = {}
+    for name in CANDIDATES:
+        with only(name):
+            plans[name] = wr.explain("conv", *LAYER, dtype=dtype, padding=1, memory_format=memory_format)
+    assert {name: plan["kernel"] for name, plan in plans.items()} == {name: name for name in CANDIDATES}
+    assert all(set(plan["candidates"]) == set(CANDIDATES) for plan in plans.values())
+
+
+@pytest.mark.parametrize("name", ["winograd_2x2", "winograd_4x4"])
+def test_tiles_of_either_size_are_right(target, name):
+    rng = np.random.default_rng(4)
+    x, w = (rng.standard_normal(shape) for shape in LAYER)
+    with only(name):
+        roundings = wr.explain("conv", *LAYER, dtype=np.float64, padding=1)["roundings"]
+        y = wr.conv(x, w, padding=1)
+    # The transforms of 4 x 4 tiles enlarge magnitudes by up to 100 (docs/numerics.md).
+    bound = 100 * roundings * np.finfo(np.float64).eps * reference.conv(np.abs(x), np.abs(w), padding=1).max()
+    np.testing.assert_allclose(y, reference.conv(x, w, padding=1), rtol=0, atol=bound)
+
+
+@pytest.mark.parametrize("operation", ["conv", "conv_grad_input"])
+@pytest.mark.parametrize("memory_format", ["channels_first", "channels_last"])
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "padding"),
+    [
+        ((1, 64, 56, 56), (64, 64, 3, 3), 1),
+        ((1, 256, 14, 14), (1024, 256, 1, 1), 0),
+        ((1, 1024, 7, 7), (256, 1024, 1, 1), 0),
+        ((1, 3, 224, 224), (32, 3, 3, 3), 1),
+        ((1, 64, 16, 24, 24), (32, 64, 3, 3, 3), 1),
+    ],
+)
+def test_the_fastest_direct_sum_is_taken(operation, memory_format, x_shape, w_shape, padding):
+    plan = wr.explain(
+        operation, x_shape, w_shape, padding=padding, algorithm="direct", memory_format=memory_format,
+        threads=1,
+    )  # fmt: skip
+    direct = {name: seconds for name, seconds in plan["candidates"].items() if name in DIRECT}
+    assert plan["kernel"] == min(direct, key=direct.get)
+    assert all(1e-6 < seconds < 10 for seconds in plan["candidates"].values())
+
+
+def test_predictions_are_for_one_image():
+    """What decides about bits must not see the batch."""
+    x_shape, w_shape = LAYER
+    one, many = (wr.explain("conv", (n, *x_shape[1:]), w_shape, padding=1) for n in (1, 7))
+    assert one["candidates"] == many["candidates"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "w_shape", "options"),
+    [
+        ("conv_grad_weight", (96, 64, 3, 3), {}),
+        ("conv_grad_input", (96, 64, 3, 3), {"stride": 2}),  # a product for each phase
+        ("conv", (64, 1, 3, 3), {"groups": 64, "memory_format": "channels_last"}),
+    ],
+)
+def test_a_pass_with_one_way_lists_none(operation, w_shape, options):
+    plan = wr.explain(operation, (1, 64, 28, 28), w_shape, **options)
+    assert plan["candidates"] == {}
+    assert "candidates" not in str(plan)
+
+
+def test_the_plan_lists_the_fastest_first():
+    plan = wr.explain("conv", *LAYER, padding=1)
+    (line,) = [line for line in str(plan).splitlines() if line.startswith("candidates")]
+    names = [part.split()[0] for part in line.removeprefix("candidates").split(",")]
+    assert names == sorted(plan["candidates"], key=plan["candidates"].get)
+    assert line.endswith("ms predicted for one image on one thread")
