@@ -1,4 +1,4 @@
-"""The tables of docs/numerics.md beyond plain layers: their script on each operation, and the page as it is."""
+"""The tables of docs/numerics.md beyond plain layers: their script on each operation, and the page itself."""
 
 import re
 import sys

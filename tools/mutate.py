@@ -4,7 +4,8 @@
     python tools/mutate.py core/kernels/pad.hpp  # those of one file
 
 Everything happens in a copy of the tree. Each entry of the list names what should notice it: the seeded
-driver of the core, or files of tests. Exit code 1 if a mutation survives or is out of date.
+driver of the core, or files of tests. Where only Python files are chosen nothing is built: the extension is
+that of this environment. Exit code 1 if a mutation survives or is out of date.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mutations import MUTATIONS, SEEDED, Mutation
+from windrow import _core
 
 ROOT = Path(__file__).resolve().parent.parent
 LIMIT = 600  # seconds for a run of tests: what hangs has been noticed
@@ -47,6 +49,8 @@ class Bench:
         # The copy first, then what this Python sees; an editable install of windrow is left behind.
         paths = [self.tree / "src", *(path for path in sys.path if path.endswith("site-packages"))]
         (packages / "bench.pth").write_text("".join(f"{path}\n" for path in paths))
+        self.whole = place / Path(_core.__file__).name  # the extension without a mutation
+        self.take(Path(_core.__file__))
         # Hardly optimised, and with assertions: built in half the time, and the sums are the same.
         common = ["-DCMAKE_BUILD_TYPE=Bench", "-DCMAKE_CXX_FLAGS=-O1", "-DWINDROW_WERROR=OFF"]
         nanobind = self.output(sys.executable, "-m", "nanobind", "--cmake_dir")
@@ -59,8 +63,6 @@ class Bench:
                 "-DSKBUILD_PROJECT_VERSION=0.1.0",
             ],
         }
-        for name, settings in self.builds.items():
-            self.quietly(cmake, "-S", self.tree, "-B", self.tree / "build" / name, *settings)
 
     def output(self, *command: object) -> str:
         return subprocess.run(
@@ -76,11 +78,27 @@ class Bench:
             return False
         return done.returncode == 0
 
+    def take(self, extension: Path) -> None:
+        """Have an extension that is no mutation's, in the tree and beside it."""
+        shutil.copy(extension, self.whole)
+        shutil.copy(extension, self.tree / "src" / "windrow")
+
     def build(self, name: str) -> bool:
-        if not self.quietly(self.cmake, "--build", self.tree / "build" / name, "--parallel", 2):
+        place = self.tree / "build" / name
+        if not place.is_dir():
+            self.quietly(self.cmake, "-S", self.tree, "-B", place, *self.builds[name])
+        if not self.quietly(self.cmake, "--build", place, "--parallel", 2):
+            return False
+        for extension in place.glob("_core*.so"):
+            shutil.copy(extension, self.tree / "src" / "windrow")
+        return True
+
+    def build_whole(self, name: str) -> bool:
+        """Build what has no mutation."""
+        if not self.build(name):
             return False
         for extension in (self.tree / "build" / name).glob("_core*.so"):
-            shutil.copy(extension, self.tree / "src" / "windrow")
+            self.take(extension)
         return True
 
     def passes(self, tests: Sequence[str]) -> bool:
@@ -104,6 +122,7 @@ class Bench:
             return "SURVIVES" if self.passes(mutation.tests) else "noticed"
         finally:
             path.write_text(before)
+            shutil.copy(self.whole, self.tree / "src" / "windrow")
 
 
 def main() -> int:
@@ -117,7 +136,8 @@ def main() -> int:
     counts: Counter[str] = Counter()
     with tempfile.TemporaryDirectory() as place:
         bench = Bench(Path(place), cmake)
-        if not all(bench.build(name) for name in {needed(mutation.tests) for mutation in chosen}):
+        compiled = [mutation for mutation in chosen if not mutation.path.endswith(".py")]
+        if not all(bench.build_whole(name) for name in {needed(mutation.tests) for mutation in compiled}):
             sys.exit("mutate: the tree does not build as it is")
         for tests in sorted({m.tests for m in chosen}):
             if not bench.passes(tests):
