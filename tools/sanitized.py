@@ -52,8 +52,10 @@ def build(sanitizers: str, home: Path) -> None:
     if importlib.util.find_spec("scikit_build_core"):  # then only what has changed is built again
         install.append("--no-build-isolation")
     settings = [f"build-dir=build/{home.name}", f"cmake.define.WINDROW_SANITIZE={sanitizers}"]
-    # A build type of its own, so that nothing defines NDEBUG: assertions are on.
+    # A build type of its own, so that nothing defines NDEBUG: assertions are on. With a sanitizer's code in
+    # between, GCC 12 takes values for unset that are set: its warnings are no errors here.
     settings += ["cmake.build-type=Sanitized", "cmake.define.CMAKE_CXX_FLAGS=-O1", "install.strip=false"]
+    settings += ["cmake.define.WINDROW_WERROR=OFF"]
     subprocess.run([*install, *(f"-C{setting}" for setting in settings), ROOT], check=True)
 
 
