@@ -358,3 +358,13 @@ def test_explain_is_the_plan_of_the_input_gradient():
     assert str(wr.explain("conv_transpose", (2, 8, 7, 6), (8, 4, 3, 3))).startswith(
         "operation  conv_transpose of x"
     )
+
+
+@pytest.mark.parametrize("padding", ["same", "same_lower"])
+def test_a_padded_result_beyond_all_offsets_is_refused(padding):
+    """Under "same" the padding grows with the dilation: offsets in the core overflowed."""
+    x, w = np.ones((1, 1, 4)), np.ones((1, 1, 5))
+    with pytest.raises(
+        ValueError, match=r"^padding: expected padded sizes of at most 281474976710656, got 1844"
+    ):
+        wr.conv_transpose(x, w, stride=2, padding=padding, dilation=2**62)

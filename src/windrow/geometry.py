@@ -365,7 +365,9 @@ def _transposed(
                 f"stride: expected results of at most {MAX_PADDED} on an axis, "
                 f"got {out} on spatial axis {axis}"
             )
-        pairs.append(_sides(options.padding, axis, out, stride, span))
+        before, after = _sides(options.padding, axis, out, stride, span)
+        _check_padded(axis, out, before, after)
+        pairs.append((before, after))
         result.append(out)
     windows = Windows(
         tuple(result), options.kernel_size, options.stride, options.dilation, tuple(pairs), tuple(size)
@@ -384,12 +386,8 @@ def _windows(size: Shape, options: Options, kernel_name: str, ceil_mode: bool = 
         span = dilation * (kernel - 1) + 1
         before, after = _sides(options.padding, axis, length, stride, span)
         padded = length + before + after
+        _check_padded(axis, length, before, after)
         whole = f"size {length} + padding {before} + {after}"
-        if padded > MAX_PADDED:
-            raise ValueError(
-                f"padding: expected padded sizes of at most {MAX_PADDED}, "
-                f"got {padded} on spatial axis {axis}: {whole}"
-            )
         count = (padded - span + (stride - 1 if ceil_mode else 0)) // stride + 1
         if ceil_mode and (count - 1) * stride >= length + before:
             count -= 1  # the last one would begin in the padding after the image
@@ -415,6 +413,16 @@ def _sides(padding: Pairs | Mode, axis: int, length: int, stride: int, span: int
     total = max((-(-length // stride) - 1) * stride + span - length, 0)
     less, more = total // 2, total - total // 2
     return (more, less) if padding == "same_lower" else (less, more)
+
+
+def _check_padded(axis: int, length: int, before: int, after: int) -> None:
+    """Refuse an axis on which offsets in the core could overflow."""
+    padded = length + before + after
+    if padded > MAX_PADDED:
+        raise ValueError(
+            f"padding: expected padded sizes of at most {MAX_PADDED}, "
+            f"got {padded} on spatial axis {axis}: size {length} + padding {before} + {after}"
+        )
 
 
 def _wrong_axes(name: str, shape: Shape, rank: int, why: str) -> NoReturn:
