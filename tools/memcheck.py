@@ -40,12 +40,17 @@ def main(tests: list[str]) -> int:
     environment = {**os.environ, "PYTHONMALLOC": "malloc"}
     with tempfile.TemporaryDirectory() as place:
         report = Path(place) / "report.xml"
-        command = [valgrind, "--tool=memcheck", "--leak-check=no", "--error-limit=no"]
+        command = [valgrind, "--tool=memcheck", "--error-limit=no"]
         command += ["--num-callers=30", "--xml=yes", f"--xml-file={report}"]
         pytest = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-k", SKIPPED]
         done = subprocess.run([*command, *pytest, *tests], env=environment, check=False)
         text = re.sub(r"[^\t\n\x20-\x7e]", "?", report.read_text(errors="replace"))
-    errors = list(ElementTree.fromstring(text).iter("error"))
+    # Valgrind looks for leaks whenever it writes XML; Python keeps memory until it ends, as our threads do.
+    errors = [
+        error
+        for error in ElementTree.fromstring(text).iter("error")
+        if not (error.findtext("kind") or "").startswith("Leak_")
+    ]
     mine = [error for error in errors if ours(error)]
     for error in mine:
         print(described(error))
