@@ -28,7 +28,7 @@ FORMATS = ("channels_first", "channels_last")
 WIDTHS = {"portable": 16, "neon": 16, "x86_v3": 32, "x86_v4": 64}  # bytes of a target's vectors
 FEWEST_FLOPS, MOST_FLOPS = 1e6, 3e9  # less is over before a choice matters, more tells nothing new
 SAMPLE, SAMPLES = 3e-4, 2  # seconds of one sample, and how many of them in a row
-MARGIN = 0.9  # of the core: tiles are taken below this share of the direct sums' least time
+MARGIN = 0.8  # of the core: tiles are taken below this share of the direct sums' least time
 DIRECT = ("window_product", "filter_product", "strip_product")
 STEPS = 20_000
 
