@@ -1,5 +1,7 @@
 """The packed product where its paths part: axes taken together, factors packed, tables made in parts."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -58,18 +60,24 @@ def test_factors_are_packed_without_a_change_of_bits(target, dtype, rows, stride
     np.testing.assert_allclose(added, dx + 1, rtol=0, atol=float(np.abs(dx).max() + 2) * np.finfo(dtype).eps)
 
 
+@cache
+def many_taps(kernel):
+    """Operands and results that both dtypes hold; the specification takes seconds for them."""
+    rng = np.random.default_rng(9)
+    x_shape = (2, 3, kernel[0] + 3, kernel[1] + 4)
+    x, w = integers(rng, x_shape, np.float64), integers(rng, (40, 3, *kernel), np.float64)
+    y = reference.conv(x, w, padding=1)
+    dy = integers(rng, y.shape, np.float64)
+    return x, w, dy, y, reference.conv_grad_input(dy, w, x_shape, padding=1)
+
+
 @DTYPES
 @pytest.mark.parametrize("kernel", [(3, 401), (35, 35)])
 def test_windows_of_very_many_taps(target, dtype, kernel):
     """A table has a chunk of the taps at a time, of one row of the window."""
-    rng = np.random.default_rng(9)
-    x_shape = (2, 3, kernel[0] + 3, kernel[1] + 4)
-    x, w = integers(rng, x_shape, dtype), integers(rng, (40, 3, *kernel), dtype)
-    y = wr.conv(x, w, padding=1)
-    np.testing.assert_array_equal(y, reference.conv(x, w, padding=1))
-    dy = integers(rng, y.shape, dtype)
-    dx = wr.conv_grad_input(dy, w, x_shape, padding=1)
-    np.testing.assert_array_equal(dx, reference.conv_grad_input(dy, w, x_shape, padding=1))
+    x, w, dy, y, dx = (array.astype(dtype) for array in many_taps(kernel))
+    np.testing.assert_array_equal(wr.conv(x, w, padding=1), y)
+    np.testing.assert_array_equal(wr.conv_grad_input(dy, w, x.shape, padding=1), dx)
 
 
 @DTYPES

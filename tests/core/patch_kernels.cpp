@@ -79,7 +79,8 @@ void streamed_sums(Draw& draw, const Target& target) {
   }
   target.patches->stream_sums[kNumber](result.data(), source.data(), bytes);
   target.patches->stream_end();
-  expect(std::memcmp(result.data(), expected.data(), static_cast<std::size_t>(bytes)) == 0,
+  const auto size = static_cast<std::size_t>(bytes);  // of nothing, memcmp must not be asked
+  expect(bytes == 0 || std::memcmp(result.data(), expected.data(), size) == 0,
          "other sums, or -0 among them");
 }
 
