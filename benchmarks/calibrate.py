@@ -17,6 +17,7 @@ import numpy as np
 from windrow import _core
 from windrow.convolution import prepared
 from windrow.geometry import conv_geometry
+from windrow.plan import MEMORY_FORMATS
 
 from . import machine, timing
 from .layers import Layer
@@ -24,7 +25,6 @@ from .problem import Problem, channels_last, make
 
 CANDIDATES = _core.candidates()
 OPERATIONS = {"y": "conv", "dx": "conv_grad_input"}
-FORMATS = ("channels_first", "channels_last")
 WIDTHS = {"portable": 16, "neon": 16, "x86_v3": 32, "x86_v4": 64}  # bytes of a target's vectors
 FEWEST_FLOPS, MOST_FLOPS = 1e6, 3e9  # less is over before a choice matters, more tells nothing new
 SAMPLE, SAMPLES = 3e-4, 2  # seconds of one sample, and how many of them in a row
@@ -40,6 +40,7 @@ class Row(NamedTuple):
     name: str
     seconds: float
     work: np.ndarray
+    built: float = np.nan  # seconds, by the constants that are built in
 
 
 def targets() -> list[str]:
@@ -84,7 +85,7 @@ def _layer(layer: Layer, dtype: str, targets: Sequence[str]) -> Iterator[dict[st
     core = prepared(
         conv_geometry(layer.x_shape, layer.w_shape, layer.stride, padding, layer.dilation, layer.groups)
     )
-    for target, which, memory in product(targets, OPERATIONS, FORMATS):
+    for target, which, memory in product(targets, OPERATIONS, MEMORY_FORMATS):
         _core.set_target(target)
         for kept in (False, True) if which == "y" else (False,):
             cell = _cell(core, problem, which, memory, kept)
@@ -128,12 +129,7 @@ def _cell(core: Any, problem: Problem, which: str, memory: str, kept: bool) -> d
 
 def rows(cells: Iterable[dict[str, Any]]) -> list[Row]:
     return [
-        Row(
-            key_of(c),
-            name,
-            each["seconds"],
-            np.array(list(each["work"].values())),
-        )
+        Row(key_of(c), name, each["seconds"], np.array(list(each["work"].values())), each["predicted"])
         for c in cells
         for name, each in c["candidates"].items()
     ]

@@ -210,16 +210,13 @@ def calibrate_command(options: Namespace) -> int:
     if options.out:
         results.write(options.out, document)
     found = calibrate.rows(document["cells"])
-    built = {
-        (row.cell, row.name): each["predicted"]
-        for row, each in zip(found, (e for c in document["cells"] for e in c["candidates"].values()))
-    }
     written = options.write.read_text() if options.write else ""
     table = tables.calibration()
     for target in targets:
         for dtype in options.dtype:
             rows = [row for row in found if row.cell[:2] == (target, dtype)]
             cost = calibrate.fit(rows)
+            built = {(row.cell, row.name): row.built for row in rows}
             fitted = {(row.cell, row.name): calibrate.seconds(row, cost) for row in rows}
             for which, predicted in (("built in", built), ("fitted now", fitted)):
                 tables.add_calibration(table, target, dtype, which, calibrate.quality(rows, predicted))

@@ -25,6 +25,8 @@ Extents channels_last_strides(Index b, const Extents& spatial) {
   return strides;
 }
 
+const char* winograd_name(Index tile) { return tile == 2 ? "winograd_2x2" : "winograd_4x4"; }
+
 // What could compute the product of one image on one thread.
 template <class T>
 std::vector<Candidate> candidates_of(const ConvShape& s, WindowProduct<T> p, const CallOptions& options,
@@ -42,7 +44,7 @@ std::vector<Candidate> candidates_of(const ConvShape& s, WindowProduct<T> p, con
   if (!has_winograd(s, p) || !may_take_winograd(p.grid, p.groups, p.rows, p.channels)) return found;
   for (const Index side : {2, 4}) {
     if (winograd_blocks(p.grid, p.groups, p.rows, p.channels, side, tile, 1))
-      found.push_back({side == 2 ? "winograd_2x2" : "winograd_4x4",
+      found.push_back({winograd_name(side),
                        count_winograd(p.grid, p.groups, p.rows, p.channels, side, tile, options.prepared)});
   }
   return found;
@@ -115,7 +117,7 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
   };
   const auto add_winograd = [&](const WindowProduct<T>& p, const WinogradPlan& winograd) {
     plan.algorithm = "winograd";
-    plan.kernel = winograd.blocks.tile == 2 ? "winograd_2x2" : "winograd_4x4";
+    plan.kernel = winograd_name(winograd.blocks.tile);
     plan.block_k = p.channels;
     plan.block_pixels = winograd.blocks.tiles * winograd.blocks.tile * winograd.blocks.tile;
     plan.block_rows = winograd.blocks.rows;

@@ -51,36 +51,6 @@ inline bool may_fold(const CallOptions& options) {
   return options.max_workspace == 0 && options.algorithm <= Algorithm::kDirect;
 }
 
-// The drivers that could make the direct sum of a product, and what they would do; drivers/window_product can
-// always.
-struct DirectCandidates {
-  Counts panels;
-  std::optional<FilterBlocks> filters;
-  Counts filters_counts;
-  std::optional<StripBlocks> strips;
-  Counts strips_counts;
-
-  // The fastest by its counts, or the one that is asked for.
-  enum class Driver { kPanels, kFilters, kStrips };
-  Driver chosen(Algorithm algorithm, const Tile& tile) const {
-    if (algorithm == Algorithm::kWindowProduct) return Driver::kPanels;
-    if (algorithm == Algorithm::kFilterProduct && filters) return Driver::kFilters;
-    if (algorithm == Algorithm::kStripProduct && strips) return Driver::kStrips;
-    Driver best = Driver::kPanels;
-    double least = predicted(panels, tile);
-    const auto offer = [&](bool is_there, const Counts& counts, Driver driver) {
-      const double seconds = is_there ? predicted(counts, tile) : least;
-      if (seconds < least) {
-        best = driver;
-        least = seconds;
-      }
-    };
-    offer(filters.has_value(), filters_counts, Driver::kFilters);
-    offer(strips.has_value(), strips_counts, Driver::kStrips);
-    return best;
-  }
-};
-
 template <class T>
 DirectCandidates direct_candidates(const WindowProduct<T>& p, const ProductSize& size,
                                    const ProductBlocks& blocks, const Tile& tile, Index most_scratch) {
@@ -88,15 +58,15 @@ DirectCandidates direct_candidates(const WindowProduct<T>& p, const ProductSize&
                               .factor_row = p.factor_row,
                               .factor_channel = p.factor_channel,
                               .accumulate = p.accumulate};
-  DirectCandidates found{.panels = count_panels(p.grid, size, blocks, tile),
-                         .filters = choose_filters(p.grid, size, p.channels, strides, tile, most_scratch),
-                         .filters_counts = {},
-                         .strips = choose_strips(p.grid, size, p.channels, tile, most_scratch),
-                         .strips_counts = {}};
-  if (found.filters)
-    found.filters_counts = count_filters(p.grid, size, p.channels, strides, *found.filters, tile);
-  if (found.strips) found.strips_counts = count_strips(p.grid, size, p.channels, *found.strips, tile);
-  return found;
+  return direct_candidates(p.grid, size, p.channels, strides, blocks, tile, most_scratch);
+}
+
+// The fastest driver, or the one that is asked for.
+inline Driver chosen_driver(const DirectCandidates& candidates, Algorithm algorithm, const Tile& tile) {
+  if (algorithm == Algorithm::kWindowProduct) return Driver::kPanels;
+  if (algorithm == Algorithm::kFilterProduct && candidates.filters) return Driver::kFilters;
+  if (algorithm == Algorithm::kStripProduct && candidates.strips) return Driver::kStrips;
+  return candidates.fastest(tile).driver;
 }
 
 // How a product over windows will run: one of the four drivers with its blocks.
@@ -133,11 +103,11 @@ ProductPlan plan_product(const WindowProduct<T>& p, const CallOptions& options, 
     }
   }
   const DirectCandidates candidates = direct_candidates(p, size, plan.blocks, tile, most);
-  const DirectCandidates::Driver driver = candidates.chosen(options.algorithm, tile);
-  if (driver == DirectCandidates::Driver::kFilters) {
+  const Driver driver = chosen_driver(candidates, options.algorithm, tile);
+  if (driver == Driver::kFilters) {
     plan.filters = candidates.filters;
     plan.scratch = filter_scratch(p.grid, p.channels, *plan.filters, tile);
-  } else if (driver == DirectCandidates::Driver::kStrips) {
+  } else if (driver == Driver::kStrips) {
     plan.strips = candidates.strips;
     plan.scratch = strip_scratch(p.grid, p.channels, *plan.strips, tile);
   }

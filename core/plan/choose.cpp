@@ -67,21 +67,19 @@ std::optional<StripBlocks> choose_strips(const PixelGrid& grid, const ProductSiz
 Counts count_strips(const PixelGrid& grid, const ProductSize& size, Index channels, const StripBlocks& blocks,
                     const Tile& tile) {
   const PixelAxis& last = grid.axes.back();
-  const auto vectors = [&](Index count) { return static_cast<double>(ceil_div(count, tile.lanes)); };
-  const double pixel_rows = static_cast<double>(size.pixels / last.count) *
-                            static_cast<double>(ceil_div(last.count, blocks.columns));
+  const double vectors = parts(blocks.columns, tile.lanes);  // of a row of pixels
+  const double pixel_rows = static_cast<double>(size.pixels / last.count) * parts(last.count, blocks.columns);
   const double units = pixel_rows / static_cast<double>(blocks.rows);
   const double strip_rows = static_cast<double>(strip_elements(grid, channels, blocks, tile)) /
                             static_cast<double>(blocks.columns + tile.columns());
   Counts count;
-  count[last.source_stride == 1 ? Work::kFill : Work::kFillApart] =
-      units * strip_rows * vectors(blocks.columns);
+  count[last.source_stride == 1 ? Work::kFill : Work::kFillApart] = units * strip_rows * vectors;
   count[Work::kFillRow] = units * strip_rows;
   count[last.target_stride == 1 ? Work::kResult : Work::kResultApart] =
-      pixel_rows * static_cast<double>(size.rows) * vectors(blocks.columns);
+      pixel_rows * static_cast<double>(size.rows) * vectors;
   const auto terms = static_cast<double>(size.terms);
   if (size.rows == 1) {
-    count[Work::kStencil] = pixel_rows * vectors(blocks.columns) * terms;
+    count[Work::kStencil] = pixel_rows * vectors * terms;
   } else {
     constexpr Index kLine = 64;
     const Index factors = size.terms * (size.scattered ? kLine : tile.rows * tile.bytes);
@@ -95,7 +93,6 @@ Counts count_strips(const PixelGrid& grid, const ProductSize& size, Index channe
 
 Counts count_panels(const PixelGrid& grid, const ProductSize& size, const ProductBlocks& blocks,
                     const Tile& tile) {
-  const auto parts = [](Index count, Index part) { return static_cast<double>(ceil_div(count, part)); };
   const auto terms = static_cast<double>(size.terms), rows = static_cast<double>(size.rows);
   const double panels = parts(size.pixels, tile.columns()), chunks = parts(size.terms, kChunk);
   const double packings = parts(size.rows, blocks.rows) * parts(size.pixels, tile.lanes);
@@ -169,6 +166,31 @@ ProductBlocks choose_blocks(const ProductSize& size, const Tile& tile, Index mos
     }
   }
   return blocks();
+}
+
+DirectCandidates direct_candidates(const PixelGrid& grid, const ProductSize& size, Index channels,
+                                   const FilterStrides& strides, const ProductBlocks& blocks,
+                                   const Tile& tile, Index most_scratch) {
+  DirectCandidates found{.panels = count_panels(grid, size, blocks, tile),
+                         .filters = choose_filters(grid, size, channels, strides, tile, most_scratch),
+                         .filters_counts = {},
+                         .strips = choose_strips(grid, size, channels, tile, most_scratch),
+                         .strips_counts = {}};
+  if (found.filters)
+    found.filters_counts = count_filters(grid, size, channels, strides, *found.filters, tile);
+  if (found.strips) found.strips_counts = count_strips(grid, size, channels, *found.strips, tile);
+  return found;
+}
+
+DirectCandidates::Fastest DirectCandidates::fastest(const Tile& tile) const {
+  Fastest best{Driver::kPanels, predicted(panels, tile)};
+  const auto offer = [&](Driver driver, const Counts& counts) {
+    const double seconds = predicted(counts, tile);
+    if (seconds < best.seconds) best = {driver, seconds};
+  };
+  if (filters) offer(Driver::kFilters, filters_counts);
+  if (strips) offer(Driver::kStrips, strips_counts);
+  return best;
 }
 
 }  // namespace windrow

@@ -51,6 +51,26 @@ std::optional<FilterBlocks> choose_filters(const PixelGrid& grid, const ProductS
 Counts count_filters(const PixelGrid& grid, const ProductSize& size, Index channels,
                      const FilterStrides& strides, const FilterBlocks& blocks, const Tile& tile);
 
+// The drivers that could make the direct sum of a product, and what they would do; drivers/window_product can
+// always.
+enum class Driver { kPanels, kFilters, kStrips };
+struct DirectCandidates {
+  Counts panels;
+  std::optional<FilterBlocks> filters;
+  Counts filters_counts;
+  std::optional<StripBlocks> strips;
+  Counts strips_counts;
+
+  struct Fastest {
+    Driver driver;
+    double seconds;
+  };
+  Fastest fastest(const Tile& tile) const;
+};
+DirectCandidates direct_candidates(const PixelGrid& grid, const ProductSize& size, Index channels,
+                                   const FilterStrides& strides, const ProductBlocks& blocks,
+                                   const Tile& tile, Index most_scratch);
+
 // Blocks for all phases of an input gradient together, if they fit.
 std::optional<PhaseBlocks> choose_phases(const PixelGrid& grid, const PhaseSize& size, const Tile& tile,
                                          Index most_scratch);

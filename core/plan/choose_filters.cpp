@@ -60,7 +60,6 @@ Counts count_filters(const PixelGrid& unjoined, const ProductSize& size, Index c
                      const FilterStrides& strides, const FilterBlocks& blocks, const Tile& tile) {
   const PixelGrid grid = joined_pixels(unjoined);
   const PixelAxis& last = grid.axes.back();
-  const auto parts = [](Index count, Index part) { return static_cast<double>(ceil_div(count, part)); };
   const auto pixels = static_cast<double>(size.pixels), terms = static_cast<double>(size.terms);
   const double chunks = parts(size.terms, kChunk), filter_blocks = parts(size.rows, blocks.filters);
   const double pieces = static_cast<double>(filter_pieces(grid, size.rows, blocks));

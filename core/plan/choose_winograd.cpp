@@ -22,8 +22,6 @@ constexpr Index kWeightsBytes = 4 << 20;  // weights beyond this come from afar:
 // which they won by a tenth alone took twice as long within a network of others.
 constexpr double kMargin = 0.8;
 
-double vectors(Index count, const Tile& kernel) { return static_cast<double>(ceil_div(count, kernel.lanes)); }
-
 PixelGrid image_of(PixelGrid grid) {
   grid.images = 1;
   return grid;
@@ -35,22 +33,21 @@ Counts count_winograd(const PixelGrid& grid, Index groups, Index rows, Index cha
                       const Tile& kernel, bool kept) {
   const Index down = ceil_div(grid.axes[0].count, tile), across = ceil_div(grid.axes[1].count, tile);
   const auto k = static_cast<double>(rows), c = static_cast<double>(channels);
-  const double segments = static_cast<double>(down) * vectors(across, kernel);
+  const double segments = static_cast<double>(down) * parts(across, kernel.lanes);
   Counts count;
   count[Work::kTile] = c * panel_vectors(rows, down * across, kernel);
-  count[Work::kCall] = static_cast<double>(
-      ceil_div(rows, kernel.rows) * ceil_div(down * across, kernel.columns()) * ceil_div(channels, kChunk));
+  count[Work::kCall] =
+      parts(rows, kernel.rows) * parts(down * across, kernel.columns()) * parts(channels, kChunk);
   count[Work::kInput] = segments * c;
   count[Work::kOutput] = segments * k;
-  const double weights = k * vectors(channels, kernel);
+  const double weights = k * parts(channels, kernel.lanes);
   const auto blocks = winograd_blocks(image_of(grid), groups, rows, channels, tile, kernel, 1);
   if (!kept) count[Work::kWeight] = weights;
   if (blocks) {
     const Index bytes = (tile + 2) * (tile + 2) * rows * channels * kernel.bytes;
     count[bytes > kWeightsBytes ? Work::kKeptFar : Work::kKept] =
-        weights * static_cast<double>(ceil_div(down * across, blocks->tiles));
-    count[Work::kTileRead] =
-        c * vectors(down * across, kernel) * static_cast<double>(ceil_div(rows, blocks->rows));
+        weights * parts(down * across, blocks->tiles);
+    count[Work::kTileRead] = c * parts(down * across, kernel.lanes) * parts(rows, blocks->rows);
   }
   return count.times(static_cast<double>(groups * (tile + 2) * (tile + 2)));
 }
@@ -70,15 +67,10 @@ double predicted_direct(const PixelGrid& grid, Index groups, Index rows, Index c
                          .groups = groups,
                          .table_bytes = 0,
                          .source_channel = source};
-  double least = predicted(count_panels(image, size, choose_blocks(size, kernel, most), kernel), kernel);
-  if (const auto strips = choose_strips(image, size, channels, kernel, most))
-    least = std::min(least, predicted(count_strips(image, size, channels, *strips, kernel), kernel));
   const FilterStrides strides{
       .target_row = target, .factor_row = terms, .factor_channel = grid.taps(), .accumulate = false};
-  if (const auto filters = choose_filters(image, size, channels, strides, kernel, most))
-    least =
-        std::min(least, predicted(count_filters(image, size, channels, strides, *filters, kernel), kernel));
-  return least;
+  const ProductBlocks blocks = choose_blocks(size, kernel, most);
+  return direct_candidates(image, size, channels, strides, blocks, kernel, most).fastest(kernel).seconds;
 }
 
 std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index groups, Index rows, Index channels,
@@ -119,16 +111,36 @@ Index most_winograd_channels(const PixelGrid& grid, Index rows, const Tile& kern
   return fits;
 }
 
-std::optional<WinogradBlocks> force_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels,
-                                             const Tile& kernel, bool kept, Index threads) {
-  const auto cost = [&](Index tile) {
+namespace {
+
+// Predicted seconds by tiles of either size.
+struct TileTimes {
+  double two, four;
+};
+
+TileTimes tile_times(const PixelGrid& grid, Index groups, Index rows, Index channels, const Tile& kernel,
+                     bool kept) {
+  const auto time = [&](Index tile) {
     return predicted(count_winograd(grid, groups, rows, channels, tile, kernel, kept), kernel);
   };
-  if (cost(4) < cost(2)) {
+  return {time(2), time(4)};
+}
+
+std::optional<WinogradBlocks> faster_blocks(const TileTimes& times, const PixelGrid& grid, Index groups,
+                                            Index rows, Index channels, const Tile& kernel, Index threads) {
+  if (times.four < times.two) {
     const auto blocks = winograd_blocks(grid, groups, rows, channels, 4, kernel, threads);
     if (blocks) return blocks;
   }
   return winograd_blocks(grid, groups, rows, channels, 2, kernel, threads);
+}
+
+}  // namespace
+
+std::optional<WinogradBlocks> force_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels,
+                                             const Tile& kernel, bool kept, Index threads) {
+  const TileTimes times = tile_times(grid, groups, rows, channels, kernel, kept);
+  return faster_blocks(times, grid, groups, rows, channels, kernel, threads);
 }
 
 bool may_take_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels) {
@@ -139,12 +151,10 @@ bool may_take_winograd(const PixelGrid& grid, Index groups, Index rows, Index ch
 std::optional<WinogradBlocks> choose_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels,
                                               const Tile& kernel, bool kept, Index threads) {
   if (!may_take_winograd(grid, groups, rows, channels)) return std::nullopt;
-  const auto cost = [&](Index tile) {
-    return predicted(count_winograd(grid, groups, rows, channels, tile, kernel, kept), kernel);
-  };
+  const TileTimes times = tile_times(grid, groups, rows, channels, kernel, kept);
   const double direct = predicted_direct(grid, groups, rows, channels, kernel);
-  if (std::min(cost(2), cost(4)) > kMargin * direct) return std::nullopt;
-  return force_winograd(grid, groups, rows, channels, kernel, kept, threads);
+  if (std::min(times.two, times.four) > kMargin * direct) return std::nullopt;
+  return faster_blocks(times, grid, groups, rows, channels, kernel, threads);
 }
 
 }  // namespace windrow

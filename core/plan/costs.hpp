@@ -58,6 +58,9 @@ struct Counts {
   }
 };
 
+// How many parts of a size there are, the last one perhaps smaller: vectors of a count, blocks of rows.
+inline double parts(Index count, Index part) { return static_cast<double>(ceil_div(count, part)); }
+
 // Seconds, on one thread of a core like those that were measured.
 double predicted(const Counts& counts, const Tile& tile);
 

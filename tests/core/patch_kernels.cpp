@@ -84,62 +84,68 @@ void streamed_sums(Draw& draw, const Target& target) {
          "other sums, or -0 among them");
 }
 
+// Runs at any places of a source, in rounds that begin elsewhere.
+struct DrawnRuns {
+  static constexpr Index kRoom = 300, kStart = kRoom + kOverread;
+  Index bytes, count, repeats;
+  std::vector<std::ptrdiff_t> offsets, steps;
+  Guarded<char> source;
+
+  DrawnRuns(Draw& draw, Index bytes_of_one, Index runs, Index rounds)
+      : bytes(bytes_of_one),
+        count(runs),
+        repeats(rounds),
+        source(kStart + 2 * kRoom + bytes_of_one + kOverread, true) {
+    for (Index j = 0; j < count; ++j) offsets.push_back(draw.number(0, kRoom));
+    for (Index r = 0; r < repeats; ++r) steps.push_back(draw.number(-kRoom, kRoom));
+    fill(draw, source);
+  }
+
+  GatherRuns into(char* target) const {
+    return {.target = target,
+            .source = source.data() + kStart,
+            .offsets = offsets.data(),
+            .count = count,
+            .bytes = bytes,
+            .steps = steps.data(),
+            .repeats = repeats};
+  }
+
+  // All runs one after another.
+  std::vector<char> together() const {
+    std::vector<char> all;
+    for (const std::ptrdiff_t step : steps)
+      for (const std::ptrdiff_t offset : offsets)
+        for (Index i = 0; i < bytes; ++i) all.push_back(source[kStart + step + offset + i]);
+    return all;
+  }
+};
+
 // Rounds of runs that are apart, past the caches.
 void runs_apart(Draw& draw, const Target& target) {
   const Index bytes = draw.of({12, 20, 24, 28, 40, 56}), count = 16 * draw.number(1, 3);
-  const Index repeats = draw.number(1, 6), room = 300, start = room + kOverread;
+  const DrawnRuns drawn(draw, bytes, count, draw.number(1, 6));
   const Index round = count * bytes, apart = round + 64 * draw.number(0, 3);
-  std::vector<std::ptrdiff_t> offsets, steps;
-  for (Index j = 0; j < count; ++j) offsets.push_back(draw.number(0, room));
-  for (Index r = 0; r < repeats; ++r) steps.push_back(draw.number(-room, room));
-  Guarded<char> source(start + 2 * room + bytes + kOverread, true);
-  fill(draw, source);
-  Guarded<char> result((repeats - 1) * apart + round, false);
+  Guarded<char> result((drawn.repeats - 1) * apart + round, false);
   fill(draw, result);
   std::vector<char> expected = result.copy();
-  const GatherRuns problem{.target = result.data(),
-                           .source = source.data() + start,
-                           .offsets = offsets.data(),
-                           .count = count,
-                           .bytes = bytes,
-                           .steps = steps.data(),
-                           .repeats = repeats};
-  const bool done = target.patches->stream_apart(problem, apart);
+  const bool done = target.patches->stream_apart(drawn.into(result.data()), apart);
   target.patches->stream_end();
-  for (Index r = 0; done && r < repeats; ++r)
-    for (Index j = 0; j < count; ++j)
-      std::memcpy(
-          expected.data() + r * apart + j * bytes,
-          source.data() + start + steps[static_cast<std::size_t>(r)] + offsets[static_cast<std::size_t>(j)],
-          static_cast<std::size_t>(bytes));
+  const std::vector<char> all = drawn.together();
+  for (Index r = 0; done && r < drawn.repeats; ++r)
+    std::copy_n(all.begin() + r * round, round, expected.begin() + r * apart);
   expect(std::equal(expected.begin(), expected.end(), result.begin()), "other bytes");
 }
 
 // Runs one after another, into the cache or past it.
 void runs(Draw& draw, const Target& target) {
   const Index bytes = draw.of({1, 2, 4, 6, 8, 12, 16, 20, 24, 28, 40, 56, 64, 65, 100, 130, 200});
-  const Index count = draw.number(1, 9), repeats = draw.number(1, 9), room = 300;
-  std::vector<std::ptrdiff_t> offsets, steps;
-  for (Index j = 0; j < count; ++j) offsets.push_back(draw.number(0, room));
-  for (Index r = 0; r < repeats; ++r) steps.push_back(draw.number(-room, room));
-  const Index start = room + kOverread;
-  Guarded<char> source(start + 2 * room + bytes + kOverread, true);
-  fill(draw, source);
-  std::vector<char> expected;
-  for (const std::ptrdiff_t step : steps)
-    for (const std::ptrdiff_t offset : offsets)
-      for (Index i = 0; i < bytes; ++i) expected.push_back(source[start + step + offset + i]);
+  const Index count = draw.number(1, 9), repeats = draw.number(1, 9);
+  const DrawnRuns drawn(draw, bytes, count, repeats);
+  const std::vector<char> expected = drawn.together();
   const Index total = count * repeats * bytes;
-  GatherRuns problem{.target = nullptr,
-                     .source = source.data() + start,
-                     .offsets = offsets.data(),
-                     .count = count,
-                     .bytes = bytes,
-                     .steps = steps.data(),
-                     .repeats = repeats};
   Guarded<char> result(total, true);
-  problem.target = result.data();
-  target.patches->gather_runs(problem);
+  target.patches->gather_runs(drawn.into(result.data()));
   expect(std::equal(expected.begin(), expected.end(), result.begin()), "other bytes");
 
   // The first `filled` bytes of a line are there already; what does not fill a line at the end stays there.
@@ -148,8 +154,7 @@ void runs(Draw& draw, const Target& target) {
   fill(draw, line);
   std::vector<char> all(line.begin(), line.begin() + filled);
   all.insert(all.end(), expected.begin(), expected.end());
-  problem.target = streamed.data();
-  const Index left = target.patches->stream_runs(problem, line.data(), filled);
+  const Index left = target.patches->stream_runs(drawn.into(streamed.data()), line.data(), filled);
   target.patches->stream_end();
   expect(left == filled + total - lines, "another rest");
   expect(std::equal(streamed.begin(), streamed.end(), all.begin()), "other bytes past the cache");
