@@ -448,10 +448,7 @@ def fold(
         unfolding.col2im(block, padded.shape, windows.kernel_size, **options, out=padded)
         sums = fold_back(padded, edge)
         if reduce == "mean":
-            # NumPy's division of a complex number by a real one is not that of its parts.
-            divisor = np.maximum(covered, 1).astype(unfolding.total_dtype(dtype))
-            for parts in (sums.real, sums.imag) if dtype.kind == "c" else (sums,):
-                np.divide(parts, divisor, out=parts)
+            unfolding.divide(sums, np.maximum(covered, 1))
         with np.errstate(over="ignore"):
             x[part] = np.where(covered == 0, value, sums)
     return x if out is None else out

@@ -335,6 +335,13 @@ def total_dtype(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(np.float32) if dtype == np.float16 else dtype
 
 
+def divide(sums: Array, counts: Array) -> None:
+    """Divide sums by real numbers in place, complex ones part by part as the core does (NumPy does not)."""
+    divisor = counts.astype(total_dtype(sums.dtype))
+    for part in (sums.real, sums.imag) if sums.dtype.kind == "c" else (sums,):
+        np.divide(part, divisor, out=part)
+
+
 def window_weights(name: str, window: Any, windows: Windows, dtype: np.dtype[Any], reduce: str) -> Array:
     """The weight of every tap in float64, each one a value of the type that sums are held in."""
     if reduce in ("max", "min"):

@@ -70,36 +70,52 @@ def test_any_chunks(problem, data, integers):
             assert np.all(np.abs(dw - wanted.dw) <= bound)
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-@given(problem=problems(), data=st.data(), fill=st.sampled_from([0, -2.5, np.nan]))
-def test_patches_of_any_chunks(problem, data, fill):
-    x = problem.rng().standard_normal(problem.x_shape)
+MODES = st.sampled_from(["reflect", "edge", "wrap", "constant"])
+
+
+@settings(max_examples=100, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    problem=problems(),
+    data=st.data(),
+    fill=st.sampled_from([0, -2.5, np.nan]),
+    mode=MODES,
+    dtype=st.sampled_from([np.float16, np.float64, np.complex64]),
+)
+def test_patches_of_any_chunks(problem, data, fill, mode, dtype):
+    x = problem.rng().standard_normal((2, *problem.x_shape))
+    x = (x[0] + 1j * x[1] if dtype == np.complex64 else x[0]).astype(dtype)
     rank = x.ndim - 2
+    options = {**problem.geometry, "padding_mode": mode}
+    fill = fill if mode == "constant" else 0
     layout = " ".join(["n", "c", *(f"k{i}" for i in range(rank)), *(f"l{i}" for i in range(rank))])
     with dask.config.set(scheduler="synchronous"):
         lazy = da.from_array(x, chunks=data.draw(chunked(x.shape)))
-        cols = wd.unfold(lazy, problem.kernel, fill=fill, **problem.geometry)
-        wanted = wr.unfold(x, problem.kernel, layout=layout, fill=fill, **problem.geometry)
+        cols = wd.unfold(lazy, problem.kernel, fill=fill, **options)
+        wanted = wr.unfold(x, problem.kernel, layout=layout, fill=fill, **options)
         np.testing.assert_array_equal(cols.compute(), wanted, strict=True)
         again = da.from_array(wanted, chunks=data.draw(chunked(wanted.shape)))
         for reduce in ("sum", "mean"):
-            back = wd.fold(again, x.shape[2:], problem.kernel, reduce=reduce, **problem.geometry).compute()
-            whole = wr.col2im(
-                wanted, x.shape, problem.kernel, layout=layout, reduce=reduce, **problem.geometry
-            )
+            back = wd.fold(again, x.shape[2:], problem.kernel, reduce=reduce, **options).compute()
+            whole = wr.col2im(wanted, x.shape, problem.kernel, layout=layout, reduce=reduce, **options)
             np.testing.assert_array_equal(back, whole, strict=True)
 
 
-@settings(max_examples=80, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
 @given(
-    problem=problems(), data=st.data(), ceil_mode=st.booleans(), include=st.booleans(), special=st.booleans()
+    problem=problems(),
+    data=st.data(),
+    ceil_mode=st.booleans(),
+    include=st.booleans(),
+    special=st.booleans(),
+    mode=st.one_of(st.none(), MODES),
 )
-def test_pools_of_any_chunks(problem, data, ceil_mode, include, special):
+def test_pools_of_any_chunks(problem, data, ceil_mode, include, special, mode):
     rng = problem.rng()
     x = rng.integers(-3, 3, problem.x_shape) / 8  # with ties
     if special:
         x = rng.choice([-np.inf, -0.0, 0.0, np.nan, 1.0], problem.x_shape)
-    options = {**problem.geometry, "ceil_mode": ceil_mode}
+    border = {"padding_mode": mode, "fill": 0.25 if mode == "constant" else 0}
+    options = {**problem.geometry, "ceil_mode": ceil_mode, **border}
     means = {**options, "count_include_pad": include}
     y, indices = wr.max_pool_with_indices(x, problem.kernel, **options)
     dy = rng.standard_normal(y.shape)
@@ -158,7 +174,7 @@ def test_global_pools_of_any_chunks(problem, data):
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
-@given(problem=problems(), data=st.data(), mode=st.sampled_from(["reflect", "edge", "wrap", "constant"]))
+@given(problem=problems(), data=st.data(), mode=MODES)
 def test_borders_of_any_chunks(problem, data, mode):
     rng = problem.rng()
     options = {**_options(problem), "padding_mode": mode, "fill": 3 if mode == "constant" else 0}
@@ -267,6 +283,17 @@ def test_processes_and_larger_than_the_chunks(tmp_path):
          "cols: expected shape (1, 1, 2, 3), got (1, 1, 2, 4)"),
         (lambda: wd.conv(da.ones((1, 1, 4)), np.ones((1, 1, 2)), padding_mode="mirror"), ValueError,
          "padding_mode: expected 'constant', 'reflect', 'edge' or 'wrap', got 'mirror'"),
+        (lambda: wd.unfold(da.ones((1, 1, 4)), 2, padding_mode=None), ValueError,
+         "padding_mode: expected 'constant', 'reflect', 'edge' or 'wrap', got None"),
+        (lambda: wd.unfold(da.ones((1, 1, 4), dtype=int), 2, fill=0.5), TypeError,
+         "fill: expected a value of dtype int64, got float: 0.5"),
+        (lambda: wd.fold(da.ones((1, 1, 2, 3), dtype=int), (4,), 2, reduce="mean"), TypeError,
+         "cols: expected floats or complex for reduce='mean', got int64; cast with cols.astype(np.float64)"),
+        (lambda: wd.max_pool(da.ones((1, 1, 4)), 2, fill=3), ValueError,
+         "padding_mode: expected 'constant', 'reflect', 'edge' or 'wrap', got None"),
+        (lambda: wd.max_pool_backward(
+            da.ones((1, 1, 2)), da.full((1, 1, 2), 4), (1, 1, 4), 2).compute(), ValueError,
+         "indices: expected -1 to 3 for shape (1, 1, 4), got 4"),
         (lambda: wd.global_avg_pool_backward(da.ones((1, 1, 2)), (1, 1, 4)), ValueError,
          "dy: expected shape (1, 1, 1), got (1, 1, 2)"),
     ],

@@ -9,9 +9,18 @@ import dask.array as da
 import numpy as np
 
 from ..arrays import Array
-from ..borders import Border
+from ..borders import Border, border_of, is_plain
+from ..geometry import Windows
 from .graph import Graph
 from .ranges import Range, ranges_of
+
+
+def border_seen(windows: Windows, padding_mode: Any, fill: Any, dtype: np.dtype[Any]) -> Border | None:
+    """The border of pixels, if padding is not just zeros and a window sees any of it."""
+    if is_plain(padding_mode, fill):
+        return None
+    border = border_of(windows, padding_mode, fill, dtype)
+    return border if windows.positions else None
 
 
 def extended(x: Any, border: Border) -> Any:

@@ -11,9 +11,8 @@ import numpy as np
 from .. import convolution
 from ..arguments import shape_argument
 from ..arrays import Array
-from ..borders import Border, border_of, is_plain
-from ..geometry import Windows, check_shape, conv_geometry
-from .borders import extended, folded_back
+from ..geometry import check_shape, conv_geometry
+from .borders import border_seen, extended, folded_back
 from .graph import TREE, Graph, dask_array, whole
 from .ranges import (
     Chunks,
@@ -48,7 +47,7 @@ def conv(
     """
     x, w = dask_array("x", x), whole("w", w)
     geometry = conv_geometry(x.shape, w.shape, stride, padding, dilation, groups)
-    border = _border(geometry.windows, padding_mode, fill, x.dtype)
+    border = border_seen(geometry.windows, padding_mode, fill, x.dtype)
     if border is not None:
         x = extended(x, border)
         geometry = conv_geometry(x.shape, w.shape, stride, 0, dilation, groups)
@@ -81,7 +80,7 @@ def conv_grad_input(
     shape = shape_argument("x_shape", x_shape)
     geometry = conv_geometry(shape, w.shape, stride, padding, dilation, groups, x_name="x_shape")
     check_shape("dy", dy.shape, geometry.y_shape)
-    border = _border(geometry.windows, padding_mode, fill, dy.dtype)
+    border = border_seen(geometry.windows, padding_mode, fill, dy.dtype)
     if border is not None:
         bare: dict[str, Any] = {"stride": stride, "dilation": dilation, "groups": groups}
         size = (*shape[:2], *border.padded)
@@ -147,7 +146,7 @@ def conv_grad_weight(
     shape = shape_argument("w_shape", w_shape)
     geometry = conv_geometry(x.shape, shape, stride, padding, dilation, groups, w_name="w_shape")
     check_shape("dy", dy.shape, geometry.y_shape)
-    border = _border(geometry.windows, padding_mode, fill, x.dtype)
+    border = border_seen(geometry.windows, padding_mode, fill, x.dtype)
     if border is not None:
         x = extended(x, border)
         geometry = conv_geometry(x.shape, shape, stride, 0, dilation, groups, w_name="w_shape")
@@ -193,14 +192,6 @@ def conv_backward(
     dx = conv_grad_input(dy, w, x.shape, **options)
     dw = conv_grad_weight(dy, x, w.shape, **options)
     return convolution.ConvGradients(dx, dw, dy.sum(axis=(0, *range(2, dy.ndim)), split_every=TREE))
-
-
-def _border(windows: Windows, padding_mode: str, fill: Any, dtype: np.dtype[Any]) -> Border | None:
-    """The border of pixels, if there is one that a window sees."""
-    if is_plain(padding_mode, fill):
-        return None
-    border = border_of(windows, padding_mode, fill, dtype)
-    return border if windows.positions else None
 
 
 # What a task does, given its parts of the sources

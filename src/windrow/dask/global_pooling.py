@@ -13,7 +13,7 @@ from ..arguments import shape_argument
 from ..arrays import Array
 from ..geometry import check_shape
 from .graph import dask_array
-from .pooling import moved
+from .pooling import moved, put_inside
 from .ranges import Chunks
 
 
@@ -124,13 +124,4 @@ def _first(which: int, values: Array, places: Array) -> Array:
 
 
 def _put(size: Chunks, dy: Array, indices: Array, block_info: Any) -> Array:
-    """A block of dx, to which a dy goes if its pixel lies there."""
-    ranges = block_info[None]["array-location"][2:]
-    places = np.unravel_index(np.maximum(indices, 0), size)
-    own = [place - low for place, (low, _) in zip(places, ranges)]
-    shape = tuple(high - low for low, high in ranges)
-    inside = indices >= 0
-    for place, length in zip(own, shape):
-        inside &= (place >= 0) & (place < length)
-    local = np.where(inside, np.ravel_multi_index(own, shape, mode="clip"), -1)
-    return pooling.max_pool_backward(dy, local, (*dy.shape[:2], *shape))
+    return put_inside(dy, indices, size, block_info[None]["array-location"][2:])

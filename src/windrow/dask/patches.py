@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 
 from .. import unfolding
-from ..arrays import Array
-from ..geometry import check_shape, fold_windows, patch_geometry
+from ..arrays import Array, check_fold_dtype, fill_value
+from ..borders import Border, fold_back
+from ..geometry import Windows, check_shape, fold_windows, patch_geometry
+from ..pooling import outer
+from .borders import border_seen, extended, folded_back
 from .graph import Graph, dask_array
 from .ranges import (
     Chunks,
@@ -26,7 +29,14 @@ from .ranges import (
 
 
 def unfold(
-    x: Any, kernel_size: Any, *, stride: Any = 1, padding: Any = 0, dilation: Any = 1, fill: Any = 0
+    x: Any,
+    kernel_size: Any,
+    *,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    padding_mode: str = "constant",
+    fill: Any = 0,
 ) -> Any:
     """`windrow.unfold` of a Dask array to (N, C, kernel..., positions...), chunked as x is.
 
@@ -34,6 +44,13 @@ def unfold(
     """
     x = dask_array("x", x)
     geometry = patch_geometry(x.shape, kernel_size, stride, padding, dilation)
+    if padding_mode == "constant":
+        fill = fill_value("fill", fill, x.dtype)
+    else:
+        border = border_seen(geometry.windows, padding_mode, fill, x.dtype)
+        if border is not None:
+            x = extended(x, border)
+            geometry = patch_geometry(x.shape, kernel_size, stride, 0, dilation)
     win = geometry.windows
     cuts = [output_ranges(win, axis, chunks) for axis, chunks in enumerate(x.chunks[2:])]
     sees = [[seen_by(win, axis, cut) for cut in ranges] for axis, ranges in enumerate(cuts)]
@@ -57,14 +74,19 @@ def fold(
     stride: Any = 1,
     padding: Any = 0,
     dilation: Any = 1,
+    padding_mode: str = "constant",
     reduce: str = "sum",
 ) -> Any:
     """`windrow.fold` of Dask columns (N, C, kernel..., positions...) by "sum" or "mean"."""
     cols = dask_array("cols", cols)
     if reduce not in ("sum", "mean"):
         raise ValueError(f"reduce: expected 'sum' or 'mean', got {reduce!r}")
+    check_fold_dtype("cols", cols, reduce)
     win = fold_windows(output_size, kernel_size, stride, padding, dilation)
     check_shape("cols", cols.shape, (*cols.shape[:2], *win.kernel_size, *win.output_size))
+    border = border_seen(win, padding_mode, 0, cols.dtype)
+    if border is not None:
+        return _fold_bordered(cols, win, border, reduce)
     cols = cols.rechunk(dict.fromkeys(range(2, 2 + win.rank), -1))
     cuts = [input_ranges(win, axis, chunks) for axis, chunks in enumerate(cols.chunks[2 + win.rank :])]
     graph = Graph("fold", cols, win, reduce)
@@ -86,10 +108,30 @@ def fold(
             counts = (
                 [coverage(win, axis, cut) for axis, cut in enumerate(inside)] if reduce == "mean" else None
             )
-            function = partial(_fold, win.kernel_size, options, taken, counts)
+            function = partial(_fold, cols.dtype, win.kernel_size, options, taken, counts)
             kernel = tuple((0, k) for k in win.kernel_size)
             graph.add((n, c, *at), function, [(cols, (images, channels, *kernel, *there))])
     return graph.array((*cols.chunks[:2], *(sizes_of(ranges) for ranges in cuts)), cols.dtype)
+
+
+def _fold_bordered(cols: Any, win: Windows, border: Border, reduce: str) -> Any:
+    """The border's sums are folded back, in the type that sums are held in, then divided for a mean."""
+    dtype = cols.dtype
+    wide = cols.astype(np.float32) if dtype == np.float16 else cols
+    bare: dict[str, Any] = {"stride": win.stride, "dilation": win.dilation}
+    x = folded_back(fold(wide, border.padded, win.kernel_size, **bare), border)
+    if reduce == "mean":
+        seen = win._replace(size=border.padded, padding=((0, 0),) * win.rank)
+        counts = [
+            fold_back(coverage(seen, axis, (0, size))[None, None], Border((own,), (pair,), border.mode, 0))
+            for axis, (size, own, pair) in enumerate(zip(border.padded, border.size, border.padding))
+        ]
+        graph = Graph("fold_divided", x, win, border.mode)
+        for at, region in grid([ranges_of(chunks) for chunks in x.chunks]):
+            some = [count[0, 0, slice(*cut)] for count, cut in zip(counts, region[2:])]
+            graph.add(at, partial(_divided, some), [(x, region)])
+        x = graph.array(x.chunks, x.dtype)
+    return x.astype(dtype)
 
 
 # What a task does, given its parts of the sources
@@ -105,10 +147,17 @@ def _unfold(kernel: Chunks, options: dict[str, Any], x: Array) -> Array:
 
 
 def _fold(
-    kernel: Chunks, options: dict[str, Any], taken: list[Range], counts: list[Array] | None, cols: Array
+    dtype: np.dtype[Any],
+    kernel: Chunks,
+    options: dict[str, Any],
+    taken: list[Range],
+    counts: list[Array] | None,
+    cols: Array,
 ) -> Array:
     """Fold all that the windows at hand cover, and take the range that is wanted of it, with zeros around."""
     rank = len(kernel)
+    if counts is not None and dtype == np.float16:
+        cols = cols.astype(np.float32)  # to be rounded when it is divided, and not before
     result = np.zeros((*cols.shape[:2], *(high - low for low, high in taken)), cols.dtype)
     if 0 not in cols.shape:
         steps = zip(kernel, options["stride"], options["dilation"], cols.shape[2 + rank :])
@@ -121,8 +170,11 @@ def _fold(
         target = tuple(slice(at, at + count) for at, count in zip(first, part.shape[2:]))
         result[(slice(None), slice(None), *target)] = part
     if counts is not None:
-        covered = np.ones((), cols.dtype)
-        for count in counts:
-            covered = covered[..., None] * count
-        result /= np.maximum(covered, 1)
+        unfolding.divide(result, outer(counts))
+    return result.astype(dtype, copy=False)
+
+
+def _divided(counts: list[Array], sums: Array) -> Array:
+    result = np.array(sums)
+    unfolding.divide(result, outer(counts))
     return result

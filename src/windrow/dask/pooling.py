@@ -11,11 +11,14 @@ import numpy as np
 from .. import lp_pooling, pooling
 from ..arguments import shape_argument
 from ..arrays import Array
+from ..borders import Border, border_of
 from ..geometry import PoolGeometry, Windows, check_shape, pool_geometry
+from .borders import extended, folded_back
 from .graph import Graph, dask_array
 from .ranges import (
     Chunks,
     Range,
+    between,
     grid,
     input_ranges,
     inside,
@@ -37,10 +40,14 @@ def max_pool(
     padding: Any = 0,
     dilation: Any = 1,
     ceil_mode: bool = False,
+    padding_mode: str | None = None,
+    fill: Any = 0,
 ) -> Any:
     """`windrow.max_pool` of a Dask array, chunked as x is."""
     x = dask_array("x", x)
-    geometry = pool_geometry(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
+    options = (kernel_size, stride, padding, dilation, ceil_mode)
+    geometry, border = _geometry(x.shape, options, padding_mode, fill, x.dtype)
+    x = _with(x, border)
     return _pooled("max_pool", x, geometry, lambda *_: _max_pool, x.dtype)
 
 
@@ -52,18 +59,22 @@ def max_pool_with_indices(
     padding: Any = 0,
     dilation: Any = 1,
     ceil_mode: bool = False,
+    padding_mode: str | None = None,
+    fill: Any = 0,
 ) -> pooling.MaxPooled:
     """`windrow.max_pool_with_indices` of a Dask array: numbers of pixels in the whole image."""
     x = dask_array("x", x)
-    geometry = pool_geometry(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
+    options = (kernel_size, stride, padding, dilation, ceil_mode)
+    geometry, border = _geometry(x.shape, options, padding_mode, fill, x.dtype)
+    x = _with(x, border)
     size = geometry.windows.size
 
     def task(_: Sequence[Range], pixels: Sequence[Range]) -> Task:
-        return partial(_max_indices, size, pixels)
+        return partial(_max_indices, size, border, pixels)
 
     return pooling.MaxPooled(
         _pooled("max_pool", x, geometry, lambda *_: _max_pool, x.dtype),
-        _pooled("max_pool_indices", x, geometry, task, np.dtype(np.int64)),
+        _pooled("max_pool_indices", x, geometry, task, np.dtype(np.int64), border),
     )
 
 
@@ -76,10 +87,14 @@ def avg_pool(
     dilation: Any = 1,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
+    padding_mode: str | None = None,
+    fill: Any = 0,
 ) -> Any:
     """`windrow.avg_pool` of a Dask array, chunked as x is."""
     x = dask_array("x", x)
-    geometry = pool_geometry(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
+    options = (kernel_size, stride, padding, dilation, ceil_mode)
+    geometry, border = _geometry(x.shape, options, padding_mode, fill, x.dtype)
+    x = _with(x, border)
     counts = pooling.tap_counts(geometry.windows, count_include_pad)
 
     def task(outputs: Sequence[Range], _: Sequence[Range]) -> Task:
@@ -97,10 +112,14 @@ def lp_pool(
     padding: Any = 0,
     dilation: Any = 1,
     ceil_mode: bool = False,
+    padding_mode: str | None = None,
+    fill: Any = 0,
 ) -> Any:
     """`windrow.lp_pool` of a Dask array, chunked as x is."""
     x = dask_array("x", x)
-    geometry = pool_geometry(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
+    options = (kernel_size, stride, padding, dilation, ceil_mode)
+    geometry, border = _geometry(x.shape, options, padding_mode, fill, x.dtype)
+    x = _with(x, border)
     return _pooled("lp_pool", x, geometry, lambda *_: partial(_lp_pool, p), x.dtype, p)
 
 
@@ -114,11 +133,16 @@ def lp_pool_backward(
     padding: Any = 0,
     dilation: Any = 1,
     ceil_mode: bool = False,
+    padding_mode: str | None = None,
+    fill: Any = 0,
 ) -> Any:
     """`windrow.lp_pool_backward` of Dask arrays dy and x; dx is cut where dy is, at l * stride."""
     dy, x = dask_array("dy", dy), dask_array("x", x)
-    geometry = pool_geometry(x.shape, kernel_size, stride, padding, dilation, ceil_mode)
-    return _spread("lp_pool_backward", [dy], geometry, lambda *_: partial(_lp_pool_backward, p), p, seen=x)
+    options = (kernel_size, stride, padding, dilation, ceil_mode)
+    geometry, border = _geometry(x.shape, options, padding_mode, fill, x.dtype)
+    task = partial(_lp_pool_backward, p)
+    dx = _spread("lp_pool_backward", dy, geometry, lambda *_: task, p, seen=_with(x, border))
+    return dx if border is None else folded_back(dx, border)
 
 
 def max_pool_backward(
@@ -131,6 +155,8 @@ def max_pool_backward(
     padding: Any = 0,
     dilation: Any = 1,
     ceil_mode: bool = False,
+    padding_mode: str | None = None,
+    fill: Any = 0,
 ) -> Any:
     """`windrow.max_pool_backward` of Dask arrays dy and indices; dx is cut where dy is, at l * stride.
 
@@ -138,14 +164,24 @@ def max_pool_backward(
     """
     dy, indices = dask_array("dy", dy), dask_array("indices", indices)
     shape = shape_argument("x_shape", x_shape)
-    geometry = pool_geometry(shape, kernel_size, stride, padding, dilation, ceil_mode, x_name="x_shape")
+    options = (kernel_size, stride, padding, dilation, ceil_mode)
+    geometry, border = _geometry(shape, options, padding_mode, fill, dy.dtype, "x_shape")
+    check_shape("dy", dy.shape, geometry.y_shape)
     check_shape("indices", indices.shape, geometry.y_shape)
-    size = geometry.windows.size
-
-    def task(_: Sequence[Range], pixels: Sequence[Range]) -> Task:
-        return partial(_max_pool_backward, size, pixels)
-
-    return _spread("max_pool_backward", [dy, indices], geometry, task)
+    win, size = geometry.windows, shape[2:]
+    cuts = [
+        between((end * step for _, end in ranges_of(chunks)[:-1]), length)
+        for chunks, step, length in zip(dy.chunks[2:], win.stride, size)
+    ]
+    graph = Graph("max_pool_backward", dy, indices, geometry, border)
+    batches, channels = ranges_of(dy.chunks[0]), ranges_of(dy.chunks[1])
+    for (n, images), (c, some) in product(enumerate(batches), enumerate(channels)):
+        for at, own in grid(cuts):
+            outputs = [_leading_to(win, axis, border, cut) for axis, cut in enumerate(own)]
+            function = partial(_max_pool_backward, size, own, tuple(len(ranges) for ranges in outputs))
+            parts = [(a, (images, some, *part)) for part in product(*outputs) for a in (dy, indices)]
+            graph.add((n, c, *at), function, parts)
+    return graph.array((*dy.chunks[:2], *(sizes_of(ranges) for ranges in cuts)), dy.dtype)
 
 
 def avg_pool_backward(
@@ -158,17 +194,62 @@ def avg_pool_backward(
     dilation: Any = 1,
     ceil_mode: bool = False,
     count_include_pad: bool = True,
+    padding_mode: str | None = None,
+    fill: Any = 0,
 ) -> Any:
     """`windrow.avg_pool_backward` of a Dask array dy; dx is cut where dy is, at l * stride."""
     dy = dask_array("dy", dy)
     shape = shape_argument("x_shape", x_shape)
-    geometry = pool_geometry(shape, kernel_size, stride, padding, dilation, ceil_mode, x_name="x_shape")
+    options = (kernel_size, stride, padding, dilation, ceil_mode)
+    geometry, border = _geometry(shape, options, padding_mode, fill, dy.dtype, "x_shape")
     counts = pooling.tap_counts(geometry.windows, count_include_pad)
 
     def task(outputs: Sequence[Range], _: Sequence[Range]) -> Task:
         return partial(_avg_pool_backward, *_divisors(counts, outputs))
 
-    return _spread("avg_pool_backward", [dy], geometry, task, count_include_pad)
+    dx = _spread("avg_pool_backward", dy, geometry, task, count_include_pad)
+    return dx if border is None else folded_back(dx, border)
+
+
+def _geometry(
+    x_shape: Sequence[int],
+    options: Options,
+    padding_mode: str | None,
+    fill: Any,
+    dtype: np.dtype[Any],
+    x_name: str = "x",
+) -> tuple[PoolGeometry, Border | None]:
+    """A pooling's geometry, without padding on images with their border where padding is made of pixels."""
+    geometry = pool_geometry(x_shape, *options, x_name=x_name)
+    if padding_mode is None and type(fill) is int and fill == 0:
+        return geometry, None
+    border = border_of(geometry.windows, padding_mode, fill, dtype)
+    if not geometry.windows.positions:
+        return geometry, None
+    kernel_size, stride, _, dilation, ceil_mode = options
+    size = (*x_shape[:2], *border.padded)
+    return pool_geometry(size, kernel_size, stride, 0, dilation, ceil_mode), border
+
+
+def _with(x: Any, border: Border | None) -> Any:
+    return x if border is None else extended(x, border)
+
+
+def _leading_to(win: Windows, axis: int, border: Border | None, own: Range) -> list[Range]:
+    """Ranges of outputs, apart and in order, whose windows see some pixels or a place that repeats them."""
+    places = [own]
+    if border is not None:
+        at = np.flatnonzero((border.tables[axis] >= own[0]) & (border.tables[axis] < own[1]))
+        runs = np.split(at, np.flatnonzero(np.diff(at) > 1) + 1)
+        places = [(int(run[0]), int(run[-1]) + 1) for run in runs if len(run)]
+    count, found = win.output_size[axis], [(0, 0)]
+    for run in places:
+        low, high = (min(max(end, 0), count) for end in reaching(win, axis, run))
+        if low <= found[-1][1]:
+            found[-1] = (found[-1][0], max(found[-1][1], high))
+        else:
+            found.append((low, high))
+    return [run for run in found if run[0] < run[1]] or [(0, 0)]
 
 
 def _divisors(counts: Sequence[Array], outputs: Sequence[Range]) -> tuple[float, list[Array] | None]:
@@ -206,7 +287,7 @@ def _pooled(
 
 def _spread(
     name: str,
-    sources: Sequence[Any],
+    dy: Any,
     geometry: PoolGeometry,
     task: Callable[[Sequence[Range], Sequence[Range]], Task],
     *more: Any,
@@ -214,13 +295,12 @@ def _spread(
 ) -> Any:
     """Blocks of dx, cut from what all windows that reach them give to the pixels that those see.
 
-    Of `sources` a block takes these windows, of `seen` the pixels.
+    Of dy a block takes these windows, of `seen` the pixels.
     """
-    dy = sources[0]
     check_shape("dy", dy.shape, geometry.y_shape)
     win = geometry.windows
     cuts = [input_ranges(win, axis, chunks) for axis, chunks in enumerate(dy.chunks[2:])]
-    graph = Graph(name, *sources, *([] if seen is None else [seen]), geometry, *more)
+    graph = Graph(name, dy, *([] if seen is None else [seen]), geometry, *more)
     batches, channels = ranges_of(dy.chunks[0]), ranges_of(dy.chunks[1])
     for (n, images), (c, some) in product(enumerate(batches), enumerate(channels)):
         for at, inputs in grid(cuts):
@@ -231,7 +311,7 @@ def _spread(
             )
             pixels, options = _block(win, outputs)
             function = partial(_cut_from, task(outputs, pixels), inputs, pixels, options)
-            parts = [(array, (images, some, *outputs)) for array in sources]
+            parts = [(dy, (images, some, *outputs))]
             if seen is not None:
                 parts.append((seen, (images, some, *pixels)))
             graph.add((n, c, *at), function, parts)
@@ -260,9 +340,12 @@ def _lp_pool(p: float, options: Options, x: Array) -> Array:
     return lp_pooling.lp_pool(x, p=p, **_named(options))
 
 
-def _max_indices(size: Chunks, pixels: Sequence[Range], options: Options, x: Array) -> Array:
+def _max_indices(
+    size: Chunks, border: Border | None, pixels: Sequence[Range], options: Options, x: Array
+) -> Array:
     indices = pooling.max_pool_with_indices(x, **_named(options)).indices
-    return moved(indices, x.shape[2:], size, [low for low, _ in pixels])
+    indices = moved(indices, x.shape[2:], size, [low for low, _ in pixels])
+    return indices if border is None else _repeated(indices, border)
 
 
 def _avg_pool(divisor: float, counts: list[Array] | None, options: Options, x: Array) -> Array:
@@ -274,11 +357,45 @@ def _lp_pool_backward(p: float, _: Chunks, options: Options, dy: Array, x: Array
     return lp_pooling.lp_pool_backward(dy, x, p=p, **_named(options))
 
 
-def _max_pool_backward(
-    size: Chunks, pixels: Sequence[Range], shape: Chunks, _: Options, dy: Array, indices: Array
-) -> Array:
-    own = moved(indices, size, shape[2:], [-low for low, _ in pixels])
-    return pooling.max_pool_backward(dy, own, shape)
+def _max_pool_backward(size: Chunks, own: Sequence[Range], counts: Chunks, *parts: Array) -> Array:
+    """A block of dx from dy and indices of the windows that may lead to it: pairs of parts, row-major."""
+    dy, indices = (_joined(parts[which::2], counts) for which in (0, 1))
+    return put_inside(dy, indices, size, own)
+
+
+def _joined(parts: Sequence[Array], counts: Chunks) -> Array:
+    """One array of parts in row-major order, so many of them along each spatial axis."""
+    for axis, count in reversed(list(enumerate(counts, start=2))):
+        parts = [np.concatenate(parts[i : i + count], axis) for i in range(0, len(parts), count)]
+    return parts[0]
+
+
+def put_inside(dy: Array, indices: Array, size: Chunks, own: Sequence[Range]) -> Array:
+    """A block of dx: those dy whose index, a row-major number in the image, leads to a pixel of the block."""
+    pooling._refuse_indices(indices, (*dy.shape[:2], *size))
+    shape = (*dy.shape[:2], *sizes_of(own))
+    inside = indices >= 0
+    if not inside.any():
+        return np.zeros(shape, dy.dtype)
+    places = np.unravel_index(np.where(inside, indices, 0), size)
+    for place, (low, high) in zip(places, own):
+        inside &= (place >= low) & (place < high)
+    local = np.ravel_multi_index(
+        [place - low for place, (low, _) in zip(places, own)], shape[2:], mode="clip"
+    )
+    return pooling.max_pool_backward(dy, np.where(inside, local, -1), shape)
+
+
+def _repeated(indices: Array, border: Border) -> Array:
+    """The pixels that stand at some places of the image with its border, -1 for none."""
+    none = indices < 0
+    if none.all():
+        return indices
+    padded = np.unravel_index(np.where(none, 0, indices), border.padded)
+    places = [table[place] for table, place in zip(border.tables, padded)]
+    for place in places:
+        none |= place < 0
+    return np.where(none, -1, np.ravel_multi_index(places, border.size, mode="clip"))
 
 
 def _avg_pool_backward(
