@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+import targets
 from mutations import MUTATIONS, SEEDED, Mutation
 from windrow import _core
 
@@ -53,6 +54,7 @@ class Bench:
         self.take(Path(_core.__file__))
         # Hardly optimised, and with assertions: built in half the time, and the sums are the same.
         common = ["-DCMAKE_BUILD_TYPE=Bench", "-DCMAKE_CXX_FLAGS=-O1", "-DWINDROW_WERROR=OFF"]
+        common += [f"-D{setting}" for setting in targets.settings()]
         nanobind = self.output(sys.executable, "-m", "nanobind", "--cmake_dir")
         self.builds = {
             "seeded": [*common, "-DWINDROW_SEEDED=ON"],

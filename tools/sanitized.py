@@ -16,6 +16,8 @@ import sys
 import venv
 from pathlib import Path
 
+import targets
+
 ROOT = Path(__file__).resolve().parent.parent
 RUNTIMES = {"address": "libasan.so", "thread": "libtsan.so"}
 # By sanitizer; tests tell by what is set which one they run under.
@@ -56,6 +58,7 @@ def build(sanitizers: str, home: Path) -> None:
     # between, GCC 12 takes values for unset that are set: its warnings are no errors here.
     settings += ["cmake.build-type=Sanitized", "cmake.define.CMAKE_CXX_FLAGS=-O1", "install.strip=false"]
     settings += ["cmake.define.WINDROW_WERROR=OFF"]
+    settings += [f"cmake.define.{setting}" for setting in targets.settings()]
     subprocess.run([*install, *(f"-C{setting}" for setting in settings), ROOT], check=True)
 
 

@@ -15,6 +15,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import targets
+
 ROOT = Path(__file__).resolve().parent.parent
 CROSS = "aarch64-linux-gnu"
 
@@ -37,6 +39,7 @@ def main() -> int:
     options = parser.parse_args()
     name = options.sanitize.split(",", maxsplit=1)[0] or "plain"
     settings = ["-DWINDROW_SEEDED=ON", f"-DWINDROW_SANITIZE={options.sanitize}"]
+    settings += [f"-D{setting}" for setting in targets.settings()]
     run: list[str] = []
     if options.aarch64:
         name += "-aarch64"

@@ -15,7 +15,9 @@ namespace windrow {
 WINDROW_DECLARE(portable)
 #if defined(__x86_64__)
 WINDROW_DECLARE(x86_v3)
+#ifdef WINDROW_X86_V4
 WINDROW_DECLARE(x86_v4)
+#endif
 #elif defined(__aarch64__)
 WINDROW_DECLARE(neon)
 #endif
@@ -30,8 +32,10 @@ constexpr Target kTargets[] = {
 #if defined(__x86_64__)
     {"x86_v3", [] { return __builtin_cpu_supports("x86-64-v3") != 0; }, &x86_v3::float32, &x86_v3::float64,
      &x86_v3::patches},
+#ifdef WINDROW_X86_V4
     {"x86_v4", [] { return __builtin_cpu_supports("x86-64-v4") != 0; }, &x86_v4::float32, &x86_v4::float64,
      &x86_v4::patches},
+#endif
 #elif defined(__aarch64__)
     {"neon", always, &neon::float32, &neon::float64, &neon::patches},
 #endif
