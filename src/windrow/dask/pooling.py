@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import lp_pooling, pooling
-from ..arguments import shape_argument
+from ..arguments import Shape, shape_argument
 from ..arrays import Array
 from ..borders import Border, border_of
 from ..geometry import PoolGeometry, Windows, check_shape, pool_geometry
@@ -212,9 +212,9 @@ def avg_pool_backward(
 
 
 def _geometry(
-    x_shape: Sequence[int],
+    x_shape: Shape,
     options: Options,
-    padding_mode: str | None,
+    padding_mode: Any,
     fill: Any,
     dtype: np.dtype[Any],
     x_name: str = "x",
