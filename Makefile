@@ -51,9 +51,9 @@ aarch64: $(VENV)/.build
 # The tests and the fuzzer with every access to memory checked, and the tests of threads with every race. Generated
 # examples take several times as long there: a test has fewer of them, and the fuzzer draws others. Aside is what
 # computes in NumPy alone, reads pages and sources, runs programs, or drives other frameworks, and so comes to the core
-# in no way of its own; and operands of 8 GiB, of which a sanitizer would note every byte.
+# in no way of its own; operands of 8 GiB, of which a sanitizer would note every byte; and what weighs memory.
 ASIDE := tests/gradcheck tests/reference $(wildcard tests/test_benchmarks*.py tests/test_doc*.py tests/test_error_*.py) \
-    $(patsubst %,tests/test_%.py,autodiff check_includes deblur denoise drawing examples import kernel_objects large \
+    $(patsubst %,tests/test_%.py,autodiff check_includes deblur denoise drawing examples import kernel_objects large memory \
     notebook site stubs torch) $(patsubst %,tests/adapters/test_%.py,dask keras torch)
 asan: export WINDROW_EXAMPLES ?= 15
 asan: $(VENV)/.test

@@ -134,3 +134,18 @@ def test_a_convolution_along_more_than_2_31_elements(far):
     assert found.tolist() == [0, 2**31 // 16]
     assert y[0, 0, found].tolist() == [1.0, 2.0 + 30.0]
     np.testing.assert_array_equal(dw, [[[1.0 + 2.0 * 32.0, 3.0 * 32.0, 0.0, 0.0, 0.0]]])
+
+
+@needs_memory
+def test_an_input_gradient_of_more_than_2_31_elements():
+    """Every element of dx is written, most of them by phases that no window sees."""
+    shape, w = (1, 1, FAR), np.array([[[1.0, 10.0, 100.0, 1000.0, 10000.0]]], np.float32)
+    options = {"stride": 16, "padding": ((0, 15),)}
+    dy = np.zeros((1, 1, (FAR + 15 - 5) // 16 + 1), np.float32)
+    windows = [0, 2**31 // 16 - 1, 2**31 // 16, dy.size - 1]
+    dy[0, 0, windows] = [1.0, 2.0, 3.0, 4.0]
+    dx = wr.conv_grad_input(dy, w, shape, **options)[0, 0]
+    assert dx.size == FAR
+    assert np.count_nonzero(dx) == 5 * len(windows)
+    for window, value in zip(windows, (1.0, 2.0, 3.0, 4.0)):
+        np.testing.assert_array_equal(dx[16 * window :][:5], value * w[0, 0])

@@ -148,6 +148,7 @@ print([library["filepath"] == os.path.realpath(_core.__file__) for library in th
 FOLD_INTERRUPTED = """
 import os, signal, sys, threading, time
 import numpy as np, windrow as wr
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
 wr.set_num_threads(2)
 cols = np.broadcast_to(np.float32(1), (48, 8 * 21**2, 236**2))  # over five seconds a call
 def send(sent):

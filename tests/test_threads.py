@@ -313,6 +313,7 @@ def test_the_process_ends_while_threads_compute(seconds):
 INTERRUPT = """
 import os, signal, sys, threading, time
 import numpy as np, windrow as wr
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which a shell's background jobs ignore
 wr.set_num_threads(THREADS)
 def wide(*shape):
     return np.broadcast_to(np.float32(1), shape)  # calls of twenty seconds and more that need little memory
