@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import multiprocessing
+import os
 import sys
 
 import numpy as np
@@ -174,6 +175,36 @@ def test_ctrl_c_in_fold():
     waited, works = programs.output(FOLD_INTERRUPTED).split()
     assert float(waited) < programs.PROMPT
     assert works == "True"
+
+
+FORKED_BY_A_THREAD = """
+import os, signal, sys, threading, time
+import numpy as np, windrow as wr
+signal.signal(signal.SIGINT, signal.default_int_handler)
+cols = np.broadcast_to(np.float32(1), (48, 8 * 21**2, 236**2))  # over five seconds a call
+def fork():
+    child = os.fork()
+    if child == 0:  # where this thread is the main one
+        try:
+            wr.fold(cols, (256, 256), 21)
+        except KeyboardInterrupt:
+            os._exit(42)
+        os._exit(1)
+    time.sleep(0.5)
+    os.kill(child, signal.SIGINT)
+    sent = time.monotonic()
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), time.monotonic() - sent)
+thread = threading.Thread(target=fork)
+thread.start()
+thread.join()
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+def test_ctrl_c_in_the_child_of_a_thread():
+    status, waited = programs.output(FORKED_BY_A_THREAD).split()
+    assert status == "42"
+    assert float(waited) < programs.PROMPT
 
 
 @pytest.mark.skipif(not hasattr(sys, "_is_gil_enabled"), reason="this Python cannot run without its lock")

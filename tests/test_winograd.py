@@ -193,6 +193,20 @@ def test_overflow_on_the_way_back_is_healed(target, dtype):
         assert_within(y / part, exact, bound)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_overflow_in_the_sum_over_channels_is_healed(target, dtype):
+    """Half of the channels take back what the others add: less than the largest number, but not in a tile."""
+    rng = np.random.default_rng(5)
+    w = np.zeros((7, 32, 3, 3), dtype)
+    w[:, :16, 1, 1], w[:, 16:, 1, 1] = 1, -1
+    x = np.repeat(rng.choice([-1, 1], (1, 1, 24, 24)).astype(dtype), 32, axis=1)
+    options = {"padding": ((1, 1), (1, 1)), "groups": 1}
+    bound = y_bound(x, w, np.zeros(7, dtype), options)
+    part = np.ldexp(dtype(1), np.finfo(dtype).maxexp - 5)
+    y = wr.conv(x * part, w, algorithm="winograd", **options)
+    assert_within(y / part, np.zeros_like(y), bound)
+
+
 @pytest.mark.parametrize(
     ("w_shape", "options"),
     [
