@@ -219,10 +219,16 @@ def test_unfold_of_other_dtypes(dtype):
 
 
 def test_float16_is_summed_in_float32_and_rounded_once():
-    cols = np.full((1, 3, 3), 2049 / 2, np.float16)  # not a float16 itself: 1024.5 is one
-    x = wr.fold(cols, (3,), 3, padding=1, padding_mode="edge")
-    exact = wr.fold(cols.astype(np.float64), (3,), 3, padding=1, padding_mode="edge")
+    whole = np.random.default_rng(0).integers(1, 2048, (8, 5, 9))  # their sums are exact in float32
+    cols = whole.astype(np.float16)
+    x = wr.fold(cols, (9,), 5, padding=2, padding_mode="edge")
+    exact = wr.fold(cols.astype(np.float64), (9,), 5, padding=2, padding_mode="edge")
     np.testing.assert_array_equal(x, exact.astype(np.float16))
+
+
+def test_pixels_that_no_window_covers():
+    x = wr.fold(np.ones((1, 1, 3)), (7,), 1, stride=3, padding=1, padding_mode="edge", uncovered=7)
+    np.testing.assert_array_equal(x, [[[1, 7, 1, 7, 7, 1, 7]]])
 
 
 @pytest.mark.parametrize(

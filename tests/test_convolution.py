@@ -233,7 +233,12 @@ def test_same_bits_for_any_threads_under_a_limit(target, problem, dtype, seed):
         np.testing.assert_array_equal(bits(one), bits(four))
 
 
-@pytest.mark.parametrize("fmt", [np.ascontiguousarray, channels_last])
+def columns_first(array):
+    """Channels innermost, but columns outside of rows: neither memory format."""
+    return channels_last(array.swapaxes(2, 3)).swapaxes(2, 3)
+
+
+@pytest.mark.parametrize("fmt", [np.ascontiguousarray, channels_last, columns_first])
 def test_memory_format_follows_the_input(fmt):
     x = fmt(np.ones((2, 3, 5, 6), np.float32))
     w = np.ones((4, 3, 3, 3), np.float32)

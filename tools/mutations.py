@@ -352,7 +352,6 @@ MUTATIONS = [
             "place = np.minimum(place, 2 * (size - 1) - place)",
             "place = np.minimum(place, 2 * size - 1 - place)",
         ),
-        ('elif mode == "edge" or size == 1:', 'elif mode == "edge":'),
         ("for place in (*range(before), *range(end, len(table))):", "for place in range(before):"),
         ("region[(*lead, side)] = border.fill", "region[(*lead, side)] = 0"),
         ("step = min(max(1, BLOCK_BYTES // each), images)", "step = images"),

@@ -94,7 +94,7 @@ def _table(size: int, pair: tuple[int, int], mode: str) -> Array:
     place = np.arange(-before, size + after)
     if mode == "constant":
         place[(place < 0) | (place >= size)] = -1
-    elif mode == "edge" or size == 1:
+    elif mode == "edge":
         place = np.clip(place, 0, size - 1)
     elif mode == "wrap":
         place %= max(1, size)
