@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "base/workspace.hpp"
+#include "drivers/ahead.hpp"
 #include "pack/pixel_strips.hpp"
 
 namespace windrow {
@@ -81,7 +82,7 @@ class Driver {
       // Factors are fetched while others are multiplied: the next panel's where each filter's lie on pages of
       // their own, the next chunk's where those of a term are neighbours.
       const Index k2 = std::min(k1 + kChunk, terms_), end = filter0 + filters;
-      Lines ahead;
+      LinesAhead<T> ahead;
       if (!channels_follow_) {
         const T* first = factor + filter0 * p_.factor_row;
         rows_follow_ ? copy_rows(k0, k1, filters, first, row, packed) : pack(k0, k1, filters, first, packed);
@@ -183,36 +184,14 @@ class Driver {
     }
   }
 
-  // Cache lines to be fetched, `some` at a time: runs of some lines each, at a constant distance.
-  struct Lines {
-    const T* run = nullptr;
-    Index step = 0, runs = 0, lines = 0;
-    Index line = 0;  // of this run
-    Index some = 0;
-
-    void share(Index times) { some = ceil_div(runs * lines, times); }
-    void fetch() {
-      for (Index i = 0; i < some && runs > 0; ++i) {
-        __builtin_prefetch(run + line * kLine, 0, 2);
-        if (++line < lines) continue;
-        line = 0;
-        run += step;
-        --runs;
-      }
-    }
-  };
-
   // Where the factors of some terms lie: a run for each filter, or for each channel.
-  Lines factor_lines(Index k0, Index k1, Index filters, const T* factor) const {
+  LinesAhead<T> factor_lines(Index k0, Index k1, Index filters, const T* factor) const {
     if (k0 == k1) return {};
-    if (channels_follow_)
-      return {.run = factor + k0, .step = p_.factor_row, .runs = filters, .lines = ceil_div(k1 - k0, kLine)};
+    if (channels_follow_) return {factor + k0, p_.factor_row, filters, ceil_div(k1 - k0, kLine)};
     if (p_.factor_row < 1 || p_.factor_row > taps_) return {};
     const Index channel = k0 / taps_;
-    return {.run = factor + channel * p_.factor_channel,
-            .step = p_.factor_channel,
-            .runs = ceil_div(k1, taps_) - channel,
-            .lines = ceil_div(filters * p_.factor_row, kLine)};
+    return {factor + channel * p_.factor_channel, p_.factor_channel, ceil_div(k1, taps_) - channel,
+            ceil_div(filters * p_.factor_row, kLine)};
   }
 
   Index tiles_of_unit() const { return blocks_.rows * ceil_div(blocks_.columns, kernels_.rows); }
@@ -234,7 +213,7 @@ class Driver {
   }
 
   void run_block(Product<T> product, const Panel& panel, const PixelBlock& block, const T* first, T* target,
-                 T*& buffer, Lines& ahead) const {
+                 T*& buffer, LinesAhead<T>& ahead) const {
     const int vectors = static_cast<int>(ceil_div(panel.count, kernels_.lanes));
     const bool in_place = !blocks_.turned && panel.count % kernels_.lanes == 0;
     const bool copied = !blocks_.turned && !in_place;  // filters that fill no vector are summed in a buffer

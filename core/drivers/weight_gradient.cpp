@@ -1,155 +1,16 @@
 #include "drivers/weight_gradient.hpp"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/workspace.hpp"
+#include "drivers/ahead.hpp"
+#include "drivers/weight_cut.hpp"
 
 namespace windrow {
 namespace {
 
-// These constants cut the sum over pixels, so they belong to the numerics plan: changing one changes bits of
-// dw.
-constexpr Index kStripElements =
-    128 << 10;                        // of x in channels-last form: stays in a core's second-level cache
-constexpr Index kStripChannels = 64;  // channels of a strip
-constexpr Index kPartialElements = 512 << 10;     // sums that one piece of work holds
-constexpr Index kPartialBytes = Index{32} << 20;  // partial sums of one call
-constexpr Index kMostRowLanes = 256;              // taps times channels that are put side by side
-constexpr double kRowGain = 1.15;   // how much fuller the vectors must become to pay for that copy
-constexpr Index kSlotPieces = 8;    // pieces of work that are wanted, with slots if need be
-constexpr Index kSlotPixels = 512;  // of a slot at least: adding the slots then costs little
-
-Index product_of(const Extents& v) {
-  Index p = 1;
-  for (const Index x : v) p *= x;
-  return p;
-}
-
-// How the problem is cut: boxes of output pixels whose input (with its halo) makes one strip, boxes of taps.
-struct Cut {
-  Extents pixels, taps;            // extents of a full box
-  Index images;                    // whose boxes are summed over as one; 1 where a box is not all of an image
-  Extents pixel_boxes, tap_boxes;  // how many along each axis
-  Index strip_positions;           // input positions of the largest strip
-  Index channels, channel_blocks;
-  Index rows, row_blocks;
-  Index row_sums;     // of one row, each run of lanes in whole vectors
-  bool rows_of_taps;  // the strip is copied once more, all taps of a pixel side by side
-  Index slots;        // the pixel boxes of all images in order, cut into this many sums of their own
-};
-
-// How much of everything one piece of work may hold, in elements.
-struct Room {
-  Index strip = kStripElements, channels = kStripChannels, pixels = kStripPixels, sums = kPartialElements;
-  bool slots = true;
-};
-
-Index strip_positions(const std::vector<WindowAxis>& axes, const Extents& pixels, const Extents& taps) {
-  Index count = 1;
-  for (std::size_t i = 0; i < axes.size(); ++i)
-    count *= (pixels[i] - 1) * axes[i].stride + (taps[i] - 1) * axes[i].dilation + 1;
-  return count;
-}
-
-// Taps whose channels lie side by side in a strip: those of the last axis, where they read neighbouring
-// positions.
-Index run_taps(const std::vector<WindowAxis>& axes, const Extents& taps) {
-  return axes.back().dilation == 1 ? taps.back() : 1;
-}
-
-// Boxes of one image or of several, in order: what a kernel call sums over.
-template <class T>
-Index units_of(const WeightGradient<T>& p, const Cut& c) {
-  return ceil_div(p.images, c.images) * product_of(c.pixel_boxes);
-}
-
-template <class T>
-Cut cut(const WeightGradient<T>& p, const Room& room, Index lanes) {
-  const std::size_t rank = p.axes.size();
-  Cut c{};
-  c.channels = std::max<Index>(1, std::min(p.channels, room.channels));
-  c.channel_blocks = ceil_div(p.channels, c.channels);
-  const Index limit = room.strip / c.channels;
-
-  c.pixels.assign(rank, 1);
-  for (const WindowAxis& axis : p.axes) c.taps.push_back(axis.kernel);
-  for (std::size_t i = 0; i < rank; ++i) {
-    while (c.taps[i] > 1 && strip_positions(p.axes, c.pixels, c.taps) > limit)
-      c.taps[i] = ceil_div(c.taps[i], 2);
-  }
-  for (std::size_t i = rank; i-- > 0;) {
-    const auto fits = [&](Index extent) {
-      Extents wider = c.pixels;
-      wider[i] = extent;
-      return product_of(wider) <= room.pixels && strip_positions(p.axes, wider, c.taps) <= limit;
-    };
-    Index most = 1, too_many = p.axes[i].out + 1;
-    while (too_many - most > 1) {
-      const Index middle = most + (too_many - most) / 2;
-      (fits(middle) ? most : too_many) = middle;
-    }
-    if (most == 0 || p.axes[i].out == 0) break;
-    c.pixels[i] = ceil_div(p.axes[i].out, ceil_div(p.axes[i].out, most));
-    if (c.pixels[i] < p.axes[i].out) break;
-  }
-  for (std::size_t i = 0; i < rank; ++i) {
-    c.pixel_boxes.push_back(ceil_div(p.axes[i].out, c.pixels[i]));
-    c.tap_boxes.push_back(ceil_div(p.axes[i].kernel, c.taps[i]));
-  }
-  c.strip_positions = strip_positions(p.axes, c.pixels, c.taps);
-  const Index box = std::max<Index>(1, product_of(c.pixels));
-  c.images = product_of(c.pixel_boxes) == 1 ? std::min(room.pixels / box, limit / c.strip_positions) : 1;
-  c.images = std::clamp<Index>(c.images, 1, std::max<Index>(1, p.images));
-
-  const Index entries = product_of(c.taps) * c.channels;
-  const Index run = run_taps(p.axes, c.taps) * c.channels;
-  const Index vectors = entries / run * ceil_div(run, lanes);
-  const Index fewest = ceil_div(entries, lanes);
-  c.rows_of_taps =
-      entries <= kMostRowLanes && static_cast<double>(vectors) > kRowGain * static_cast<double>(fewest);
-  c.row_sums = (c.rows_of_taps ? fewest : vectors) * lanes;
-  c.rows = std::clamp<Index>(room.sums / c.row_sums, 1, std::max<Index>(1, p.rows));
-  c.row_blocks = ceil_div(p.rows, c.rows);
-
-  const Index units = units_of(p, c);
-  const Index pieces = p.groups * product_of(c.tap_boxes) * c.channel_blocks * c.row_blocks;
-  const Index all_sums = p.groups * p.rows * p.channels;
-  Index all_taps = 1;
-  for (const WindowAxis& axis : p.axes) all_taps *= axis.kernel;
-  const Index slot_bytes = std::max<Index>(1, all_sums * all_taps * Index{sizeof(T)});
-  c.slots = pieces == 0 ? 1 : ceil_div(kSlotPieces, pieces);
-  c.slots = std::min({c.slots, kPartialBytes / slot_bytes, units * box * c.images / kSlotPixels});
-  c.slots = room.slots ? std::max<Index>(c.slots, 1) : 1;
-  return c;
-}
-
-template <class T>
-Index scratch_bytes(const Cut& c, const Target& target) {
-  const Tile tile = tile_of<T>(target);
-  const Index pixels = product_of(c.pixels) * c.images;
-  const Index rows = c.rows_of_taps ? pixels * product_of(c.taps) * c.channels : 0;
-  const Index strip = c.strip_positions * c.images * c.channels + rows + 2 * tile.columns();
-  const Index sums = c.rows * c.row_sums;
-  return (strip + sums) * tile.bytes + pixels * Index{sizeof(Step)};
-}
-
-// The usual cut, or under a limit a finer one, down to single channels, pixels and rows.
-template <class T>
-Cut cut_to_fit(const WeightGradient<T>& p, const Target& target) {
-  Room room;
-  room.slots = p.most_scratch == 0;
-  const Index lanes = target.kernels<T>().lanes;
-  Cut c = cut(p, room, lanes);
-  while (p.most_scratch != 0 && scratch_bytes<T>(c, target) > p.most_scratch) {
-    if (room.strip == 1 && room.sums == 1) break;
-    room.strip = std::max<Index>(1, room.strip / 2);
-    room.sums = std::max<Index>(1, room.sums / 2);
-    room.pixels = std::max<Index>(1, std::min(room.pixels, room.sums));
-    room.channels = std::max<Index>(1, std::min(room.channels, room.strip / 16));
-    c = cut(p, room, lanes);
-  }
-  return c;
-}
+constexpr Index kCallsAhead = 8;  // of the kernel, for a box whose successor is to be fetched meanwhile
 
 template <class T>
 class Driver {
@@ -197,6 +58,8 @@ class Driver {
   }
 
  private:
+  static constexpr Index kLine = 64 / sizeof(T);
+
   Index nr() const { return Index{kernels_.lanes} * kernels_.vectors; }
   Index strip_elements() const { return cut_.strip_positions * cut_.images * cut_.channels + nr(); }
 
@@ -266,35 +129,98 @@ class Driver {
     auto* steps = scratch.take<Step>(most_pixels);
     T* rows = cut_.rows_of_taps ? scratch.take<T>(most_pixels * part.lane_run + nr()) : nullptr;
 
+    const Index calls = part.lane_runs * ceil_div(part.rows, kernels_.rows) * ceil_div(part.lane_run, nr());
     const Index unit0 = units_ * slot / cut_.slots;
     const Index unit1 = units_ * (slot + 1) / cut_.slots;
+    PixelBox box;
+    if (unit0 < unit1) box = box_of(part, unit0);
     for (Index unit = unit0; unit < unit1; ++unit) {
       checkpoint();
-      Extents low(rank_), extent(rank_), strip_low(rank_), strip_extent(rank_);
-      Index rest = unit % boxes_;
-      for (std::size_t i = rank_; i-- > 0;) {
-        const WindowAxis& axis = p_.axes[i];
-        low[i] = rest % cut_.pixel_boxes[i] * cut_.pixels[i];
-        rest /= cut_.pixel_boxes[i];
-        extent[i] = std::min(cut_.pixels[i], axis.out - low[i]);
-        strip_low[i] = low[i] * axis.stride + part.tap[i] * axis.dilation - axis.before;
-        strip_extent[i] = (extent[i] - 1) * axis.stride + (part.taps[i] - 1) * axis.dilation + 1;
+      const Index strip_image = product_of(box.seen) * part.channels;
+      for (Index i = 0; i < box.images; ++i)
+        fill_strip(part, box.image + i, box.first_seen, box.seen, strip + i * strip_image);
+      const Index pixels = pixel_steps(part, box.first, box.extent, box.seen, box.images, steps);
+      if (rows) fill_rows(part, strip, box.seen, steps, pixels, rows);
+      PixelBox next;
+      Ahead ahead;
+      if (unit + 1 < unit1) {
+        next = box_of(part, unit + 1);
+        if (calls >= kCallsAhead) ahead = lines_of(part, next, calls);
       }
-      const Index image0 = unit / boxes_ * cut_.images;
-      const Index images = std::min(cut_.images, p_.images - image0);
-      const Index strip_image = product_of(strip_extent) * part.channels;
-      for (Index i = 0; i < images; ++i)
-        fill_strip(part, image0 + i, strip_low, strip_extent, strip + i * strip_image);
-      const Index pixels = pixel_steps(part, low, extent, strip_extent, images, steps);
-      if (rows) fill_rows(part, strip, strip_extent, steps, pixels, rows);
-      add_box(part, p_.dy + image0 * p_.dy_image, pixels, steps, rows ? rows : strip, strip_extent,
-              unit > unit0, sums);
+      add_box(part, p_.dy + box.image * p_.dy_image, pixels, steps, rows ? rows : strip, box.seen,
+              unit > unit0, sums, ahead);
+      box = std::move(next);
     }
     if (unit0 == unit1) {
       for (Index m = 0; m < part.rows; ++m)
         std::fill_n(sums.data + m * sums.row, in_place ? part.channels : width, T{0});
     }
     if (!in_place) write(part, sums.data, partial);
+  }
+
+  // Boxes of output pixels that are summed over together, and the input positions that they see.
+  struct PixelBox {
+    Index image = 0, images = 0;
+    Extents first, extent, first_seen, seen;
+  };
+
+  PixelBox box_of(const Part& part, Index unit) const {
+    const Index image = unit / boxes_ * cut_.images;
+    PixelBox box{.image = image,
+                 .images = std::min(cut_.images, p_.images - image),
+                 .first = Extents(rank_),
+                 .extent = Extents(rank_),
+                 .first_seen = Extents(rank_),
+                 .seen = Extents(rank_)};
+    Index rest = unit % boxes_;
+    for (std::size_t i = rank_; i-- > 0;) {
+      const WindowAxis& axis = p_.axes[i];
+      box.first[i] = rest % cut_.pixel_boxes[i] * cut_.pixels[i];
+      rest /= cut_.pixel_boxes[i];
+      box.extent[i] = std::min(cut_.pixels[i], axis.out - box.first[i]);
+      box.first_seen[i] = box.first[i] * axis.stride + part.tap[i] * axis.dilation - axis.before;
+      box.seen[i] = (box.extent[i] - 1) * axis.stride + (part.taps[i] - 1) * axis.dilation + 1;
+    }
+    return box;
+  }
+
+  // What a box reads of x and of dy: fetched while the one before it is multiplied, since its runs are too
+  // short for the processor to read ahead in them.
+  struct Ahead {
+    LinesAhead<T> x, dy;
+  };
+
+  Ahead lines_of(const Part& part, const PixelBox& box, Index calls) const {
+    const T* x = p_.x + box.image * p_.x_image + (part.group * p_.channels + part.channel) * p_.x_channel;
+    const T* dy = p_.dy + box.image * p_.dy_image + (part.group * p_.rows + part.row) * p_.dy_channel;
+    Ahead ahead{
+        .x = lines_of(x, p_.x_stride, &WindowAxis::size, box.first_seen, box.seen, p_.x_channel,
+                      part.channels),
+        .dy = lines_of(dy, p_.dy_stride, &WindowAxis::out, box.first, box.extent, p_.dy_channel, part.rows)};
+    ahead.x.share(calls);
+    ahead.dy.share(calls);
+    return ahead;
+  }
+
+  // Those of one image, of arrays whose rows lie without gaps; none where rows lie along more than one axis.
+  LinesAhead<T> lines_of(const T* image, const Extents& stride, Index WindowAxis::* size,
+                         const Extents& first, const Extents& extent, Index plane, Index planes) const {
+    if (stride.back() != 1) return {};
+    Extents low(rank_), count(rank_);
+    for (std::size_t i = 0; i < rank_; ++i) {
+      low[i] = std::clamp<Index>(-first[i], 0, extent[i]);
+      count[i] = std::clamp<Index>(p_.axes[i].*size - first[i], low[i], extent[i]) - low[i];
+      if (count[i] == 0) return {};
+      image += (first[i] + low[i]) * stride[i];
+    }
+    Index row = count.back();
+    std::size_t outer = rank_ - 1;
+    while (outer > 0 && stride[outer - 1] == row) row *= count[--outer];
+    for (std::size_t i = 0; i + 1 < outer; ++i)
+      if (count[i] != 1) return {};
+    const Index lines = ceil_div(row, kLine) + 1;  // a run may begin within a line
+    if (outer == 0) return {image, plane, planes, lines};
+    return {image, plane, planes, lines, stride[outer - 1], count[outer - 1]};
   }
 
   // Copies the part of x that the box's windows see, zeros where that is outside, as [position][channel].
@@ -387,13 +313,15 @@ class Driver {
   }
 
   void add_box(const Part& part, const T* dy, Index pixels, const Step* steps, const T* strip,
-               const Extents& strip_extent, bool accumulate, const Sums& sums) const {
+               const Extents& strip_extent, bool accumulate, const Sums& sums, Ahead& ahead) const {
     for (Index run = 0; run < part.lane_runs; ++run) {
       const T* run_strip = strip + tap_position(part, run * part.run_taps, strip_extent) * part.channels;
       for (Index m = 0; m < part.rows; m += kernels_.rows) {
         const int rows = static_cast<int>(std::min<Index>(kernels_.rows, part.rows - m));
         for (Index lane = 0; lane < part.lane_run; lane += nr()) {
           const Index lanes = std::min(nr(), part.lane_run - lane);
+          ahead.x.fetch();
+          ahead.dy.fetch();
           kernels_.product({.a = dy + (part.group * p_.rows + part.row + m) * p_.dy_channel,
                             .a_row = p_.dy_channel,
                             .b = run_strip + lane,
@@ -498,7 +426,7 @@ class Driver {
 
   const WeightGradient<T>& p_;
   const KernelTable<T>& kernels_;
-  const Cut cut_;
+  const WeightCut cut_;
   const std::size_t rank_;
   const Index boxes_, units_, tap_boxes_;
   Index all_taps_;
