@@ -10,7 +10,6 @@ namespace {
 
 constexpr Index kPieceValues = Index{1} << 15;
 constexpr Index kAheadBytes = 4096;
-constexpr Index kTogether = 128;  // values whose indices are looked at before they are moved
 
 // A part of an image: channels side by side, the same for all of its values. Zeros are written when values
 // first come near them, so that they are still in the cache then.
@@ -33,17 +32,6 @@ struct Plane {
   }
 };
 
-template <ScatterKind kKind, class T>
-void put(T& value, T& place) {
-  if constexpr (kKind == ScatterKind::kAdd) {
-    place += value;
-  } else if constexpr (kKind == ScatterKind::kPut) {
-    place = value;
-  } else {
-    value = place;
-  }
-}
-
 // One value; false where the index is none.
 template <ScatterKind kKind, class T>
 bool move_one(T* value, std::int64_t index, Plane<T>& plane, Index step, Index channel) {
@@ -54,28 +42,15 @@ bool move_one(T* value, std::int64_t index, Plane<T>& plane, Index step, Index c
     }
     plane.zero_beyond(index);
   }
-  put<kKind>(*value, plane.at[index * step + channel]);
-  return true;
-}
-
-// Some values next to one another, of one channel or, with a channel_step of 1, each of the next one. If all
-// have an index in the image, their pixels are zeroed together, and nothing but an address depends on an
-// index.
-template <ScatterKind kKind, class T>
-bool move_some(T* value, Index value_step, const std::int64_t* index, Index index_step, Index count,
-               Plane<T>& plane, Index step, Index channel_step) {
-  std::uint64_t last = 0;  // an index below 0 is a large one here
-  for (Index i = 0; i < count; ++i) last = std::max(last, static_cast<std::uint64_t>(index[i * index_step]));
-  bool good = true;
-  if (last >= static_cast<std::uint64_t>(plane.size)) {
-    for (Index i = 0; i < count; ++i)
-      good &= move_one<kKind>(value + i * value_step, index[i * index_step], plane, step, i * channel_step);
-    return good;
+  T& place = plane.at[index * step + channel];
+  if constexpr (kKind == ScatterKind::kAdd) {
+    place += *value;
+  } else if constexpr (kKind == ScatterKind::kPut) {
+    place = *value;
+  } else {
+    *value = place;
   }
-  if (static_cast<Index>(last) >= plane.zeroed) plane.zero_beyond(static_cast<Index>(last));
-  for (Index i = 0; i < count; ++i)
-    put<kKind>(value[i * value_step], plane.at[index[i * index_step] * step + i * channel_step]);
-  return good;
+  return true;
 }
 
 template <class T>
@@ -142,9 +117,10 @@ bool scatter_part(const Scatter<T>& p, Index image, Index first, Index end) {
   if (p.image_channel == 1) {
     Plane<T> plane{to + first, p.image_step, p.size, end - first, zeroed};
     for (Index l = 0; l < p.positions; ++l)
-      good &= move_some<kKind>(values + l * p.value_step + first * p.value_channel, p.value_channel,
-                               indices + l * p.index_step + first * p.index_channel, p.index_channel,
-                               end - first, plane, p.image_step, 1);
+      for (Index c = first; c < end; ++c)
+        good &=
+            move_one<kKind>(values + l * p.value_step + c * p.value_channel,
+                            indices[l * p.index_step + c * p.index_channel], plane, p.image_step, c - first);
     if (plane.zeroed < p.size) plane.zero_until(p.size);
     return good;
   }
@@ -153,11 +129,11 @@ bool scatter_part(const Scatter<T>& p, Index image, Index first, Index end) {
     Plane<T> plane{to + c * p.image_channel, p.image_step, p.size, 1, zeroed};
     T* own = values + c * p.value_channel;
     const std::int64_t* places = indices + c * p.index_channel;
-    for (Index l = 0; l < p.positions; l += kTogether) {
-      const Index some = std::min(kTogether, p.positions - l);
-      good &= dense ? move_some<kKind>(own + l, 1, places + l, 1, some, plane, 1, 0)
-                    : move_some<kKind>(own + l * p.value_step, p.value_step, places + l * p.index_step,
-                                       p.index_step, some, plane, p.image_step, 0);
+    if (dense) {
+      for (Index l = 0; l < p.positions; ++l) good &= move_one<kKind>(own + l, places[l], plane, 1, 0);
+    } else {
+      for (Index l = 0; l < p.positions; ++l)
+        good &= move_one<kKind>(own + l * p.value_step, places[l * p.index_step], plane, p.image_step, 0);
     }
     if (plane.zeroed < p.size) plane.zero_until(p.size);
   }
