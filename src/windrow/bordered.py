@@ -27,6 +27,7 @@ from .borders import Border, blocks, border_of, fold_back, padded_blocks
 from .geometry import (
     ConvGeometry,
     PatchGeometry,
+    PoolGeometry,
     Windows,
     check_shape,
     conv_geometry,
@@ -287,10 +288,10 @@ def _put(target: Array, value: Array, accumulate: Any) -> None:
 
 
 class _Pool(NamedTuple):
-    """A pooling's border, the shape of its result, and its options without padding."""
+    """A pooling's border, its geometry on images with that, and its options without padding."""
 
     border: Border
-    y_shape: Shape
+    geometry: PoolGeometry
     options: dict[str, Any]
 
 
@@ -306,7 +307,7 @@ def _pool_problem(
     geometry = pool_geometry(
         (*x_shape[:2], *edge.padded), kernel, stride, plain["padding"], dilation, ceil_mode
     )
-    return _Pool(edge, geometry.y_shape, plain)
+    return _Pool(edge, geometry, plain)
 
 
 def pool(operation: Any, x: Any, options: dict[str, Any], mode: Mode, out: Array | None) -> Array:
@@ -315,9 +316,9 @@ def pool(operation: Any, x: Any, options: dict[str, Any], mode: Mode, out: Array
     dtype = common_float({"x": x})
     problem = _pool_problem(x.shape, options, mode, dtype)
     if out is None:
-        y = empty_images("y", problem.y_shape, dtype, channels_last=is_channels_last(x))
+        y = empty_images("y", problem.geometry.y_shape, dtype, channels_last=is_channels_last(x))
     else:
-        y = check_out(out, problem.y_shape, dtype, {"x": x})
+        y = check_out(out, problem.geometry.y_shape, dtype, {"x": x})
     for part, padded in padded_blocks(x, problem.border):
         operation(padded, **problem.options, out=y[part])
     return y if out is None else out
@@ -329,8 +330,8 @@ def max_pool_with_indices(x: Any, options: dict[str, Any], mode: Mode) -> poolin
     dtype = common_float({"x": x})
     problem = _pool_problem(x.shape, options, mode, dtype)
     last = is_channels_last(x)
-    y = empty_images("y", problem.y_shape, dtype, channels_last=last)
-    indices = empty_images("indices", problem.y_shape, np.dtype(np.int64), channels_last=last)
+    y = empty_images("y", problem.geometry.y_shape, dtype, channels_last=last)
+    indices = empty_images("indices", problem.geometry.y_shape, np.dtype(np.int64), channels_last=last)
     origins = np.append(problem.border.origins, -1)  # the last one is that of no pixel
     for part, padded in padded_blocks(x, problem.border):
         y[part], places = pooling.max_pool_with_indices(padded, **problem.options)
@@ -345,7 +346,7 @@ def avg_pool_backward(
     dy = as_operand("dy", dy)
     dtype = common_float({"dy": dy})
     problem = _pool_problem(x_shape, options, mode, dtype, x_name="x_shape")
-    check_shape("dy", dy.shape, problem.y_shape)
+    check_shape("dy", dy.shape, problem.geometry.y_shape)
     if out is None:
         dx = empty_images("dx", x_shape, dtype, channels_last=is_channels_last(dy))
     else:
@@ -362,7 +363,7 @@ def lp_pool_backward(dy: Any, x: Any, options: dict[str, Any], mode: Mode, out: 
     dy, x = as_operand("dy", dy), as_operand("x", x)
     dtype = common_float({"dy": dy, "x": x})
     problem = _pool_problem(x.shape, options, mode, dtype)
-    check_shape("dy", dy.shape, problem.y_shape)
+    check_shape("dy", dy.shape, problem.geometry.y_shape)
     if out is None:
         dx = empty_images("dx", x.shape, dtype, channels_last=is_channels_last(dy))
     else:

@@ -85,12 +85,18 @@ def fold(
     win = fold_windows(output_size, kernel_size, stride, padding, dilation)
     check_shape("cols", cols.shape, (*cols.shape[:2], *win.kernel_size, *win.output_size))
     border = border_seen(win, padding_mode, 0, cols.dtype)
+    if cols.dtype == np.float16 and (reduce == "mean" or border is not None):
+        # Summed in float32 as always, and rounded when all is done.
+        options: dict[str, Any] = {"stride": stride, "padding": padding, "dilation": dilation}
+        single = cols.astype(np.float32)
+        wide = fold(single, output_size, kernel_size, **options, padding_mode=padding_mode, reduce=reduce)
+        return wide.astype(cols.dtype)
     if border is not None:
         return _fold_bordered(cols, win, border, reduce)
     cols = cols.rechunk(dict.fromkeys(range(2, 2 + win.rank), -1))
     cuts = [input_ranges(win, axis, chunks) for axis, chunks in enumerate(cols.chunks[2 + win.rank :])]
     graph = Graph("fold", cols, win, reduce)
-    options = {"stride": win.stride, "dilation": win.dilation}
+    steps = {"stride": win.stride, "dilation": win.dilation}
     for (n, images), (c, channels) in product(
         enumerate(ranges_of(cols.chunks[0])), enumerate(ranges_of(cols.chunks[1]))
     ):
@@ -108,18 +114,16 @@ def fold(
             counts = (
                 [coverage(win, axis, cut) for axis, cut in enumerate(inside)] if reduce == "mean" else None
             )
-            function = partial(_fold, cols.dtype, win.kernel_size, options, taken, counts)
+            function = partial(_fold, win.kernel_size, steps, taken, counts)
             kernel = tuple((0, k) for k in win.kernel_size)
             graph.add((n, c, *at), function, [(cols, (images, channels, *kernel, *there))])
     return graph.array((*cols.chunks[:2], *(sizes_of(ranges) for ranges in cuts)), cols.dtype)
 
 
 def _fold_bordered(cols: Any, win: Windows, border: Border, reduce: str) -> Any:
-    """The border's sums are folded back, in the type that sums are held in, then divided for a mean."""
-    dtype = cols.dtype
-    wide = cols.astype(np.float32) if dtype == np.float16 else cols
+    """The border's sums are folded back, then divided for a mean."""
     bare: dict[str, Any] = {"stride": win.stride, "dilation": win.dilation}
-    x = folded_back(fold(wide, border.padded, win.kernel_size, **bare), border)
+    x = folded_back(fold(cols, border.padded, win.kernel_size, **bare), border)
     if reduce == "mean":
         seen = win._replace(size=border.padded, padding=((0, 0),) * win.rank)
         counts = [
@@ -131,7 +135,7 @@ def _fold_bordered(cols: Any, win: Windows, border: Border, reduce: str) -> Any:
             some = [count[0, 0, slice(*cut)] for count, cut in zip(counts, region[2:])]
             graph.add(at, partial(_divided, some), [(x, region)])
         x = graph.array(x.chunks, x.dtype)
-    return x.astype(dtype)
+    return x
 
 
 # What a task does, given its parts of the sources
@@ -147,17 +151,10 @@ def _unfold(kernel: Chunks, options: dict[str, Any], x: Array) -> Array:
 
 
 def _fold(
-    dtype: np.dtype[Any],
-    kernel: Chunks,
-    options: dict[str, Any],
-    taken: list[Range],
-    counts: list[Array] | None,
-    cols: Array,
+    kernel: Chunks, options: dict[str, Any], taken: list[Range], counts: list[Array] | None, cols: Array
 ) -> Array:
     """Fold all that the windows at hand cover, and take the range that is wanted of it, with zeros around."""
     rank = len(kernel)
-    if counts is not None and dtype == np.float16:
-        cols = cols.astype(np.float32)  # to be rounded when it is divided, and not before
     result = np.zeros((*cols.shape[:2], *(high - low for low, high in taken)), cols.dtype)
     if 0 not in cols.shape:
         steps = zip(kernel, options["stride"], options["dilation"], cols.shape[2 + rank :])
@@ -171,7 +168,7 @@ def _fold(
         result[(slice(None), slice(None), *target)] = part
     if counts is not None:
         unfolding.divide(result, outer(counts))
-    return result.astype(dtype, copy=False)
+    return result
 
 
 def _divided(counts: list[Array], sums: Array) -> Array:

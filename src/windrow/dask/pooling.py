@@ -8,10 +8,10 @@ from typing import Any
 
 import numpy as np
 
-from .. import lp_pooling, pooling
+from .. import bordered, lp_pooling, pooling
 from ..arguments import Shape, shape_argument
 from ..arrays import Array
-from ..borders import Border, border_of
+from ..borders import Border
 from ..geometry import PoolGeometry, Windows, check_shape, pool_geometry
 from .borders import extended, folded_back
 from .graph import Graph, dask_array
@@ -220,15 +220,11 @@ def _geometry(
     x_name: str = "x",
 ) -> tuple[PoolGeometry, Border | None]:
     """A pooling's geometry, without padding on images with their border where padding is made of pixels."""
-    geometry = pool_geometry(x_shape, *options, x_name=x_name)
     if padding_mode is None and type(fill) is int and fill == 0:
-        return geometry, None
-    border = border_of(geometry.windows, padding_mode, fill, dtype)
-    if not geometry.windows.positions:
-        return geometry, None
-    kernel_size, stride, _, dilation, ceil_mode = options
-    size = (*x_shape[:2], *border.padded)
-    return pool_geometry(size, kernel_size, stride, 0, dilation, ceil_mode), border
+        return pool_geometry(x_shape, *options, x_name=x_name), None
+    mode = bordered.Mode(padding_mode, fill)
+    problem = bordered._pool_problem(x_shape, _named(options), mode, dtype, x_name)
+    return problem.geometry, problem.border if problem.geometry.windows.positions else None
 
 
 def _with(x: Any, border: Border | None) -> Any:
@@ -345,7 +341,9 @@ def _max_indices(
 ) -> Array:
     indices = pooling.max_pool_with_indices(x, **_named(options)).indices
     indices = moved(indices, x.shape[2:], size, [low for low, _ in pixels])
-    return indices if border is None else _repeated(indices, border)
+    if border is None:
+        return indices
+    return _renumbered(indices, border.padded, border.size, [table.take for table in border.tables])
 
 
 def _avg_pool(divisor: float, counts: list[Array] | None, options: Options, x: Array) -> Array:
@@ -374,28 +372,7 @@ def put_inside(dy: Array, indices: Array, size: Chunks, own: Sequence[Range]) ->
     """A block of dx: those dy whose index, a row-major number in the image, leads to a pixel of the block."""
     pooling._refuse_indices(indices, (*dy.shape[:2], *size))
     shape = (*dy.shape[:2], *sizes_of(own))
-    inside = indices >= 0
-    if not inside.any():
-        return np.zeros(shape, dy.dtype)
-    places = np.unravel_index(np.where(inside, indices, 0), size)
-    for place, (low, high) in zip(places, own):
-        inside &= (place >= low) & (place < high)
-    local = np.ravel_multi_index(
-        [place - low for place, (low, _) in zip(places, own)], shape[2:], mode="clip"
-    )
-    return pooling.max_pool_backward(dy, np.where(inside, local, -1), shape)
-
-
-def _repeated(indices: Array, border: Border) -> Array:
-    """The pixels that stand at some places of the image with its border, -1 for none."""
-    none = indices < 0
-    if none.all():
-        return indices
-    padded = np.unravel_index(np.where(none, 0, indices), border.padded)
-    places = [table[place] for table, place in zip(border.tables, padded)]
-    for place in places:
-        none |= place < 0
-    return np.where(none, -1, np.ravel_multi_index(places, border.size, mode="clip"))
+    return pooling.max_pool_backward(dy, moved(indices, size, shape[2:], [-low for low, _ in own]), shape)
 
 
 def _avg_pool_backward(
@@ -406,13 +383,23 @@ def _avg_pool_backward(
 
 
 def moved(indices: Array, size: Chunks, to_size: Chunks, by: Sequence[int]) -> Array:
-    """Row-major numbers of pixels in another image, whose origin lies elsewhere; -1 stays."""
+    """Row-major numbers of pixels in another image, whose origin lies elsewhere; -1 where that has none."""
+    return _renumbered(indices, size, to_size, [partial(np.add, step) for step in by])
+
+
+def _renumbered(
+    indices: Array, size: Chunks, to_size: Chunks, along: Sequence[Callable[[Array], Array]]
+) -> Array:
+    """Numbers in another image, given where places go along each axis; -1 for none, and for those outside."""
     none = indices < 0
     if none.all():
         return indices
-    places = np.unravel_index(np.where(none, 0, indices), size)
-    moved = np.ravel_multi_index([place + step for place, step in zip(places, by)], to_size, mode="clip")
-    return np.where(none, -1, moved)
+    places = [
+        to(place) for to, place in zip(along, np.unravel_index(np.where(none, 0, indices), size), strict=True)
+    ]
+    for place, length in zip(places, to_size):
+        none |= (place < 0) | (place >= length)
+    return np.where(none, -1, np.ravel_multi_index(places, to_size, mode="clip"))
 
 
 def _cut_from(
