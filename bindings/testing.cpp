@@ -7,6 +7,7 @@
 #include <string>
 
 #include "arrays.hpp"
+#include "base/border.hpp"
 #include "base/workspace.hpp"
 #include "dispatch/targets.hpp"
 #include "modules.hpp"
@@ -45,6 +46,12 @@ double fma_peak(const std::string& dtype, double seconds) {
 void bind_testing(nb::module_& m) {
   m.def("fma_peak", &fma_peak, nb::arg("dtype"), nb::arg("seconds"));
   m.def("refuse_scratch", &refuse_scratch, nb::arg("after"));
+  m.def(
+      "border_position",
+      [](int border, Index position, Index size) {
+        return border_position(static_cast<Border>(border), position, size);
+      },
+      nb::arg("border"), nb::arg("position"), nb::arg("size"));
   bind_kernels(m);
 }
 

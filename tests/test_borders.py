@@ -13,7 +13,7 @@ from tests import pooling_problems
 from tests.errors import raises
 from tests.pooling_problems import bits, dtypes, images, layouts, many, seeds
 from tests.problems import channels_last, problems
-from windrow import borders, layers, reference
+from windrow import _core, borders, layers, reference
 from windrow.arrays import is_channels_last
 from windrow.geometry import conv_geometry
 
@@ -53,6 +53,16 @@ def test_borders_are_those_of_numpy(size, sides, mode):
     np.testing.assert_array_equal(reference.extend(x, pads, mode, 7), expected)
     cols = wr.unfold(x, 1, padding=pads, **border_options(mode, 7))
     np.testing.assert_array_equal(cols.reshape(expected.shape), expected)
+
+
+@given(size=st.integers(1, 6), sides=st.tuples(st.integers(0, 40), st.integers(0, 40)), mode=modes)
+def test_the_core_and_the_tables_have_the_borders_of_numpy(size, sides, mode):
+    expected = np.pad(
+        np.arange(size), sides, mode=mode, **({"constant_values": -1} if mode == "constant" else {})
+    )
+    place = partial(_core._testing.border_position, borders.MODES.index(mode))
+    assert [place(i, size) for i in range(-sides[0], size + sides[1])] == expected.tolist()
+    assert borders._table(size, sides, mode).tolist() == expected.tolist()
 
 
 @many
