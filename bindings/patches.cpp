@@ -98,9 +98,9 @@ class Patches {
   };
 
   // `axes`: for each axis of the columns its elementary axes (n, c, taps, positions by number), slowest
-  // first.
+  // first. `border`: what unfold sees beyond the image, one of Border.
   Patches(Index n, Index c, nb::handle size, nb::handle kernel_size, nb::handle stride, nb::handle dilation,
-          nb::handle before, nb::handle output_size, nb::handle axes) {
+          nb::handle before, nb::handle output_size, nb::handle axes, int border) {
     const Extents sizes = extents(size), kernels = extents(kernel_size), strides = extents(stride),
                   dilations = extents(dilation), befores = extents(before), outs = extents(output_size);
     shape_.n = n;
@@ -112,7 +112,8 @@ class Patches {
                                           .kernel = kernels[i],
                                           .stride = strides[i],
                                           .dilation = dilations[i],
-                                          .before = befores[i]}));
+                                          .before = befores[i],
+                                          .border = static_cast<Border>(border)}));
       x_shape_.push_back(sizes[i]);
     }
     Extents counts{n, c};
@@ -266,9 +267,11 @@ bool takes_columns(nb::handle out, nb::handle input) {
 }
 
 nb::object known_unfold(nb::handle x, nb::handle kernel_size, nb::handle stride, nb::handle padding,
-                        nb::handle dilation, nb::handle layout, nb::handle fill, nb::object out) {
+                        nb::handle dilation, nb::handle layout, nb::handle padding_mode, nb::handle fill,
+                        nb::object out) {
   if (!is_zero(fill)) return nb::none();
-  const nb::object problem = known_problem("unfold", x, kernel_size, stride, padding, dilation, layout);
+  const nb::object problem =
+      known_problem("unfold", x, kernel_size, stride, padding, dilation, layout, padding_mode);
   if (!problem.is_valid() || !takes_columns(out, x)) return nb::none();
   return nb::inst_ptr<Patches>(problem)->unfold(x, std::move(out), nb::none());
 }
@@ -313,9 +316,9 @@ void bind_patches(nb::module_& m) {
   m.def("exact", &exact, nb::arg("values"));
   nb::class_<Patches>(m, "Patches")
       .def(nb::init<Index, Index, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle,
-                    nb::handle>(),
+                    nb::handle, int>(),
            nb::arg("n"), nb::arg("c"), nb::arg("size"), nb::arg("kernel_size"), nb::arg("stride"),
-           nb::arg("dilation"), nb::arg("before"), nb::arg("output_size"), nb::arg("axes"))
+           nb::arg("dilation"), nb::arg("before"), nb::arg("output_size"), nb::arg("axes"), nb::arg("border"))
       .def("unfold", &Patches::unfold, nb::arg("x"), nb::arg("out").none(), nb::arg("fill").none())
       .def("fold", &Patches::fold, nb::arg("cols"), nb::arg("out").none(), nb::arg("reduction"),
            nb::arg("weights").none(), nb::arg("divisor").none(), nb::arg("divide"),
@@ -335,7 +338,8 @@ void bind_patches(nb::module_& m) {
       .def("remember", &remember);
   m.def("known_unfold", &known_unfold, nb::arg("x").none(), nb::arg("kernel_size").none(),
         nb::arg("stride").none(), nb::arg("padding").none(), nb::arg("dilation").none(),
-        nb::arg("layout").none(), nb::arg("fill").none(), nb::arg("out").none());
+        nb::arg("layout").none(), nb::arg("padding_mode").none(), nb::arg("fill").none(),
+        nb::arg("out").none());
   const auto define_fold = [&](const char* name, const char* size, auto* function) {
     m.def(name, function, nb::arg("cols").none(), nb::arg(size).none(), nb::arg("kernel_size").none(),
           nb::arg("stride").none(), nb::arg("padding").none(), nb::arg("dilation").none(),

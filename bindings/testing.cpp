@@ -47,11 +47,12 @@ void bind_testing(nb::module_& m) {
   m.def("fma_peak", &fma_peak, nb::arg("dtype"), nb::arg("seconds"));
   m.def("refuse_scratch", &refuse_scratch, nb::arg("after"));
   m.def(
-      "border_position",
-      [](int border, Index position, Index size) {
-        return border_position(static_cast<Border>(border), position, size);
+      "border_run",
+      [](int border, Index position, Index pace, Index most, Index size) {
+        const BorderRun run = border_run(static_cast<Border>(border), position, pace, most, size);
+        return nb::make_tuple(run.count, run.pixel, run.step);
       },
-      nb::arg("border"), nb::arg("position"), nb::arg("size"));
+      nb::arg("border"), nb::arg("position"), nb::arg("pace"), nb::arg("most"), nb::arg("size"));
   bind_kernels(m);
 }
 

@@ -55,14 +55,47 @@ def test_borders_are_those_of_numpy(size, sides, mode):
     np.testing.assert_array_equal(cols.reshape(expected.shape), expected)
 
 
-@given(size=st.integers(1, 6), sides=st.tuples(st.integers(0, 40), st.integers(0, 40)), mode=modes)
-def test_the_core_and_the_tables_have_the_borders_of_numpy(size, sides, mode):
-    expected = np.pad(
-        np.arange(size), sides, mode=mode, **({"constant_values": -1} if mode == "constant" else {})
-    )
-    place = partial(_core._testing.border_position, borders.MODES.index(mode))
-    assert [place(i, size) for i in range(-sides[0], size + sides[1])] == expected.tolist()
+@given(
+    size=st.integers(1, 6),
+    sides=st.tuples(st.integers(0, 40), st.integers(0, 40)),
+    mode=modes,
+    pace=st.integers(1, 7),
+    data=st.data(),
+)
+def test_the_core_and_the_tables_have_the_borders_of_numpy(size, sides, mode, pace, data):
+    expected = np.pad(np.arange(size), sides, mode, **({"constant_values": -1} if mode == "constant" else {}))
     assert borders._table(size, sides, mode).tolist() == expected.tolist()
+    # The core has them in runs, as long as they can be: of positions one pace apart.
+    first = data.draw(st.integers(0, len(expected) - 1))
+    wanted, got, ends = expected[first::pace].tolist(), [], []
+    while len(got) < len(wanted):
+        at, left = first - sides[0] + len(got) * pace, len(wanted) - len(got)
+        count, pixel, step = _core._testing.border_run(borders.MODES.index(mode), at, pace, left, size)
+        assert 1 <= count <= left
+        got += [pixel + i * step for i in range(count)]
+        ends.append(len(got))
+    assert got == wanted
+    assert len(ends) <= 2 + len(expected) // max(1, size - 1)
+
+
+@pytest.mark.parametrize("mode", ["reflect", "edge", "wrap", "constant"])
+@pytest.mark.parametrize(
+    ("size", "kernel", "stride", "dilation", "pads"),
+    [
+        ((3, 5), (3, 4), (2, 1), (400, 500), ((390, 420), (800, 710))),  # few taps far apart
+        ((3, 5), (23, 29), (150, 170), (41, 43), ((400, 600), (900, 500))),  # more taps than windows
+        ((2000,), (3,), (1,), (300_000,), ((300_500, 300_500),)),
+    ],
+)
+@pytest.mark.parametrize("layout", ["n (c k) l", "(n l) (c k)"])
+def test_unfold_of_windows_too_wide_to_pack(mode, size, kernel, stride, dilation, pads, layout):
+    options = {"stride": stride, "dilation": dilation, "layout": layout}
+    x = np.arange(6 * np.prod(size)).reshape(2, 3, *size).astype(np.float32)[:1, :, ::-1]
+    expected = wr.unfold(extended(x, pads, mode, 7), kernel, **options)
+    for threads in (1, 3):
+        with wr.num_threads(threads):
+            cols = wr.unfold(x, kernel, padding=pads, **options, **border_options(mode, 7))
+        np.testing.assert_array_equal(cols, expected)
 
 
 @many

@@ -12,7 +12,7 @@ import windrow as wr
 from tests.strategies import problems
 from tests.test_layout import specs
 from tests.tolerances import fold_error_bound
-from windrow import reference
+from windrow import borders, reference
 
 per_target = settings(max_examples=20, suppress_health_check=[HealthCheck.function_scoped_fixture])
 EVERY = [
@@ -84,14 +84,20 @@ def strided(rng, array):
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
 @per_target
-@given(case=cases(), dtype=st.sampled_from(EVERY), fill=st.booleans())
-def test_unfold_moves_every_element_unchanged(target, threads, case, dtype, fill):
+@given(case=cases(), dtype=st.sampled_from(EVERY), fill=st.booleans(), mode=st.sampled_from(borders.MODES))
+def test_unfold_moves_every_element_unchanged(target, threads, case, dtype, fill, mode):
     problem, spec = case
+    fill &= mode == "constant"
+    options = {"layout": spec, "padding_mode": mode, **problem.geometry}
     rng = problem.rng()
     x = random_bytes(rng, problem.x_shape, dtype)
     # The reference counts elements; the elements themselves are compared as bytes.
     numbers = np.arange(1, x.size + 1, dtype=np.int64).reshape(x.shape)
-    places = reference.unfold(numbers, problem.kernel, layout=spec, form="sliding", **problem.geometry)
+    pads = reference.windows(problem.size, problem.kernel, **problem.geometry).pads
+    wide = reference.extend(numbers, pads, mode, 0)
+    places = reference.unfold(
+        wide, problem.kernel, layout=spec, form="sliding", **{**problem.geometry, "padding": 0}
+    )
     value = np.zeros((), dtype)
     if fill:
         value = (
@@ -100,16 +106,14 @@ def test_unfold_moves_every_element_unchanged(target, threads, case, dtype, fill
     elements = np.concatenate([value.reshape(1), x.reshape(-1)]).astype(x.dtype)
     expected = elements[places]
     with wr.num_threads(threads):
-        cols = wr.unfold(x, problem.kernel, layout=spec, fill=value[()] if fill else 0, **problem.geometry)
+        cols = wr.unfold(x, problem.kernel, fill=value[()] if fill else 0, **options)
         assert cols.dtype == x.dtype
         assert cols.dtype.byteorder == x.dtype.byteorder
         assert cols.flags.c_contiguous
         assert cols.shape == expected.shape
         assert raw(cols) == raw(expected)
         x2, out = awkward(rng, x), awkward(rng, np.zeros(cols.shape, x.dtype))
-        result = wr.unfold(
-            x2, problem.kernel, layout=spec, fill=value[()] if fill else 0, out=out, **problem.geometry
-        )
+        result = wr.unfold(x2, problem.kernel, fill=value[()] if fill else 0, out=out, **options)
         assert result is out
         assert raw(out) == raw(expected)
 

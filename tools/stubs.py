@@ -42,6 +42,7 @@ PARAMETERS = {
     "padding": "int | str | Sequence[int] | Sequence[tuple[int, int]]",
     "groups": "int",
     "layout": "str",
+    "padding_mode": "str",
     "reduce": "str",
     "window": "Any",
     "accumulate": "bool",

@@ -1,23 +1,26 @@
-// What stands beyond the edges of an image.
+// Pixels beyond the edges of an image in runs.
 #pragma once
 
 #include "base/types.hpp"
 
 namespace windrow {
 
-// The modes of numpy.pad of these names, of which all but the first repeat pixels; numbered as in borders.py.
-enum class Border { kConstant, kReflect, kEdge, kWrap };
+// Positions one pace apart whose values are pixels one `step` apart, from `pixel` on; or a constant: -1 and
+// 0.
+struct BorderRun {
+  Index count, pixel, step;
+};
 
-// The pixel of an axis of `size` pixels that stands at a position, which may lie many times the size outside;
-// -1 where a constant does, and on an axis without pixels. Inside the image nothing is divided.
-constexpr Index border_position(Border border, Index position, Index size) {
-  if (0 <= position && position < size) return position;
-  if (border == Border::kConstant || size <= 0) return -1;
-  if (border == Border::kEdge) return position < 0 ? 0 : size - 1;
-  // A reflection goes there and back again without repeating the ends.
-  const Index period = border == Border::kReflect && size > 1 ? 2 * (size - 1) : size;
-  const Index place = (position % period + period) % period;
-  return place < size ? place : period - place;
+// The longest run that begins at a position, of `most` at most.
+constexpr BorderRun border_run(Border border, Index position, Index pace, Index most, Index size) {
+  const Index pixel = repeated_position(position, size, border);
+  const bool inside = 0 <= position && position < size;
+  if (!inside && (border == Border::kZeros || border == Border::kEdge || size <= 1))
+    return {position < 0 ? std::min(most, ceil_div(-position, pace)) : most, pixel, 0};
+  const bool back = !inside && border == Border::kReflect &&
+                    repeated_position(position, 2 * (size - 1), Border::kWrap) != pixel;
+  if (back) return {std::min(most, pixel / pace + 1), pixel, -pace};
+  return {std::min(most, ceil_div(size - pixel, pace)), pixel, pace};
 }
 
 }  // namespace windrow

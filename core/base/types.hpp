@@ -76,15 +76,34 @@ inline bool advance(Extents& index, const Extents& extent) {
   return false;
 }
 
+// What stands beyond the ends of an axis, as numpy.pad makes it: zeros, the pixels mirrored without their
+// edge, the edge, or the pixels from the other end on.
+enum class Border { kZeros, kReflect, kEdge, kWrap };
+
+// The position in [0, size) whose value stands at `position`, or -1 where that is zero: however far outside,
+// and in a single pixel's mirror that pixel.
+constexpr Index repeated_position(Index position, Index size, Border border) {
+  if (0 <= position && position < size) return position;
+  if (border == Border::kZeros || size == 0) return -1;
+  if (border == Border::kEdge) return position < 0 ? 0 : size - 1;
+  const Index last = 2 * (size - 1);  // of the mirror's period, there and back again, its first place
+  const Index period = border == Border::kWrap ? size : std::max<Index>(1, last);
+  const Index place = (position % period + period) % period;
+  return border == Border::kWrap ? place : std::min(place, last - place);
+}
+
 // How windows lie along one spatial axis: output position p, tap t reads input position
-// p * stride + t * dilation - before, and zero where that is outside [0, size).
+// p * stride + t * dilation - before, and what the border says where that is outside [0, size).
 struct WindowAxis {
   Index size = 1;    // input positions
   Index out = 1;     // output positions
   Index kernel = 1;  // taps
   Index stride = 1;
   Index dilation = 1;
-  Index before = 0;  // zeros before the first input position
+  Index before = 0;  // places before the first input position
+  Border border = Border::kZeros;
+
+  Index at(Index position) const { return repeated_position(position, size, border); }
 };
 
 // The same windows with steps cut to what they reach: steps that are never taken may be of any length, and

@@ -15,21 +15,28 @@ struct Range {
   Index size() const { return high - low; }
 };
 
+// Coordinates along an axis of a box, and where they lie in the image: the first one at `image`, in bytes.
+struct Span {
+  Range range;
+  Index image, step;
+};
+using Spans = std::array<Span, 2 + kMaxSpatial>;
+
 // Calls body(box of axes (count, packed stride, image stride), packed offset, image offset) for boxes that
-// make up the range: one, or with phases the whole rounds of phases and what is left at each end.
+// make up the spans: one, or with phases the whole rounds of phases and what is left at each end.
 template <class Body>
-void for_each_part(const PackedImage& p, const std::array<Range, 2 + kMaxSpatial>& range,
-                   const Index* image_strides, Body&& body) {
+void for_each_part(const PackedImage& p, const Spans& spans, Body&& body) {
   Box box;
   Index packed = 0, image = 0;
   for (int a = 0; a < p.axes; ++a) {
-    image += (p.start[at(a)] + range[at(a)].low) * image_strides[a];
+    const Span& span = spans[at(a)];
+    image += span.image;
     if (a == p.inner) continue;
-    packed += range[at(a)].low * p.stride[at(a)];
-    box.add(range[at(a)].size(), p.stride[at(a)], image_strides[a]);
+    packed += span.range.low * p.stride[at(a)];
+    box.add(span.range.size(), p.stride[at(a)], span.step);
   }
-  const Index step = image_strides[p.inner];
-  const Range inner = range[at(p.inner)];
+  const Index step = spans[at(p.inner)].step;
+  const Range inner = spans[at(p.inner)].range;
   if (p.phases == 1) {
     box.add(inner.size(), p.item, step);
     body(box, packed + inner.low * p.item, image);
@@ -95,22 +102,44 @@ Index PackedImage::offset(int axis, Index u) const {
 
 void pack(const PatchKernels& kernels, const PackedImage& box, const ImageVector& size, const char* image,
           const Index* image_strides, char* scratch) {
-  std::array<Range, 2 + kMaxSpatial> inside;
+  // Along every axis from the first coordinate inside the image around to that before it: where a border
+  // repeats pixels, the part inside has brought them into the caches.
+  Spans spans;
+  ImageVector first;
+  std::array<bool, 2 + kMaxSpatial> pixels;
+  const auto place = [&](int a, Index low) {
+    const Index end = low < first[at(a)] ? first[at(a)] : box.count[at(a)];
+    const BorderRun run = border_run(box.border, box.start[at(a)] + low, 1, end - low, size[at(a)]);
+    spans[at(a)] = {{low, low + run.count}, run.pixel * image_strides[a], run.step * image_strides[a]};
+    pixels[at(a)] = run.pixel >= 0;
+  };
   for (int a = 0; a < box.axes; ++a) {
-    const Index start = box.start[at(a)];
-    inside[at(a)] = {std::max<Index>(0, -start), std::min(box.count[at(a)], size[at(a)] - start)};
-    if (inside[at(a)].size() <= 0) return;
+    const Index inside = std::max<Index>(0, -box.start[at(a)]);
+    first[at(a)] = inside < box.count[at(a)] ? inside : 0;
+    place(a, first[at(a)]);
   }
-  for_each_part(box, inside, image_strides, [&](const Box& part, Index packed, Index offset) {
-    copy_box(kernels, box.item, scratch + packed, image + offset, part);
-  });
+  for (;;) {
+    if (std::all_of(pixels.begin(), pixels.begin() + box.axes, [](bool there) { return there; })) {
+      for_each_part(box, spans, [&](const Box& part, Index packed, Index offset) {
+        copy_box(kernels, box.item, scratch + packed, image + offset, part);
+      });
+    }
+    int a = box.axes - 1;
+    for (; a >= 0; --a) {
+      const Index high = spans[at(a)].range.high, next = high < box.count[at(a)] ? high : 0;
+      place(a, next);
+      if (next != first[at(a)]) break;
+    }
+    if (a < 0) return;
+  }
 }
 
 void unpack(const PatchKernels& kernels, const PackedImage& box, const char* scratch, char* image,
             const Index* image_strides) {
-  std::array<Range, 2 + kMaxSpatial> all;
-  for (int a = 0; a < box.axes; ++a) all[at(a)] = {0, box.count[at(a)]};
-  for_each_part(box, all, image_strides, [&](Box part, Index packed, Index offset) {
+  Spans spans;
+  for (int a = 0; a < box.axes; ++a)
+    spans[at(a)] = {{0, box.count[at(a)]}, box.start[at(a)] * image_strides[a], image_strides[a]};
+  for_each_part(box, spans, [&](Box part, Index packed, Index offset) {
     for (int i = 0; i < part.size(); ++i) std::swap(part[i].target, part[i].source);
     copy_box(kernels, box.item, image + offset, scratch + packed, part);
   });

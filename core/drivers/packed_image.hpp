@@ -6,6 +6,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/border.hpp"
 #include "base/checked.hpp"
 #include "base/parallel.hpp"
 #include "drivers/box.hpp"
@@ -46,6 +47,7 @@ struct PackedImage {
   int inner = 0;                     // the innermost axis
   Index phases = 1, shift = 0, phase_stride = 0;
   bool spread = false;  // strides may be longer than what they stride over
+  Border border = Border::kZeros;
   Index item = 1, bytes = 0;
 
   // Sets strides and bytes for axes from outermost to innermost.
@@ -60,9 +62,11 @@ void sort_axes(int* axes, int count, Before before) {
     for (int j = i; j > 0 && before(axes[j], axes[j - 1]); --j) std::swap(axes[j - 1], axes[j]);
 }
 
-// Moves the pixels of the box that lie inside the image, of shape `size`, to scratch memory or back.
+// Copies the pixels of the box from an image of shape `size` to scratch memory, also those that a border
+// repeats; what a constant border takes up is left as it is.
 void pack(const PatchKernels& kernels, const PackedImage& box, const ImageVector& size, const char* image,
           const Index* image_strides, char* scratch);
+// Copies a box inside the image back.
 void unpack(const PatchKernels& kernels, const PackedImage& box, const char* scratch, char* image,
             const Index* image_strides);
 

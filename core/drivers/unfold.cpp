@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cassert>
 #include <cstdlib>
+#include <span>
 #include <vector>
 
 #include "base/workspace.hpp"
@@ -133,7 +134,7 @@ class Unfolder {
     box.phases = phases_;
     box.spread =
         kAlignment % static_cast<std::size_t>(p_.item) == 0;  // the fill value goes over the gaps too
-    bool padded = false;
+    bool constant = false;
     for (int a = 0; a < box.axes; ++a) {
       box.start[at(a)] = first[at(a)];
       box.count[at(a)] = count[at(a)];
@@ -141,12 +142,14 @@ class Unfolder {
       const WindowAxis& axis = shape_.axes[at(a - 2)];
       box.start[at(a)] = first[at(a)] * axis.stride - axis.before;
       box.count[at(a)] = extent(axis, count[at(a)]);
-      padded = padded || box.start[at(a)] < 0 || box.start[at(a)] + box.count[at(a)] > axis.size;
+      box.border = axis.border;
+      constant |= axis.border == Border::kZeros &&
+                  (box.start[at(a)] < 0 || box.start[at(a)] + box.count[at(a)] > axis.size);
     }
     box.arrange(order_.data(), p_.item);
     Scratch scratch;
     char* packed = scratch.take<char>(kOverread + box.bytes + kOverread) + kOverread;
-    if (padded) fill_run(packed, p_.fill, p_.item, box.bytes);
+    if (constant) fill_run(packed, p_.fill, p_.item, box.bytes);
     pack(kernels_, box, size_, p_.x, p_.x_strides, packed);
     write(box, first, count, packed, scratch, stream);
   }
@@ -266,7 +269,7 @@ class Unfolder {
 };
 
 // Windows so wide that one of them, with the pixels between its taps, is too much to pack: on each axis the
-// taps, or the positions where those are fewer, are taken one by one, and the other's valid range is one box.
+// taps, or the positions where those are fewer, are taken one by one, and the others in runs of pixels.
 class SparseUnfolder {
  public:
   SparseUnfolder(const Unfold& problem, const Target& target)
@@ -280,9 +283,11 @@ class SparseUnfolder {
   }
 
  private:
+  // The elements of an axis that is not taken one by one.
   struct Side {
-    Index count, low, high;  // elements of the axis that is not taken one by one; those inside the image
-    Index target, source;    // strides
+    Index count, origin, pace;   // positions in the image: the first, and from one to the next
+    Index size, target, source;  // of the image; strides
+    Border border;
   };
 
   void run_step(Index step, Index plane) const {
@@ -290,55 +295,36 @@ class SparseUnfolder {
     std::array<Side, kMaxSpatial> sides;
     char* cols = p_.cols + plane / shape_.c * p_.cols_strides[0] + plane % shape_.c * p_.cols_strides[1];
     const char* x = p_.x + plane / shape_.c * p_.x_strides[0] + plane % shape_.c * p_.x_strides[1];
-    bool inside = true;
     for (int i = rank; i-- > 0;) {
       const WindowAxis& axis = shape_.axes[at(i)];
       const bool by_taps = axis.kernel <= axis.out;
-      const Index few = std::min(axis.kernel, axis.out), many = std::max(axis.kernel, axis.out);
-      const Index one = step % few;
+      const Index few = std::min(axis.kernel, axis.out), one = step % few;
       step /= few;
-      const Index origin = one * (by_taps ? axis.dilation : axis.stride) - axis.before;
-      const Index pace = by_taps ? axis.stride : axis.dilation;
-      Side& side = sides[at(i)];
-      side.count = many;
-      side.low = std::clamp<Index>(origin < 0 ? ceil_div(-origin, pace) : 0, 0, many);
-      side.high = origin >= axis.size ? side.low : std::min(many, (axis.size - 1 - origin) / pace + 1);
-      side.high = std::max(side.high, side.low);
-      side.target = p_.cols_strides[by_taps ? shape_.position(i) : shape_.tap(i)];
-      side.source = pace * p_.x_strides[2 + i];
+      sides[at(i)] = {.count = std::max(axis.kernel, axis.out),
+                      .origin = one * (by_taps ? axis.dilation : axis.stride) - axis.before,
+                      .pace = by_taps ? axis.stride : axis.dilation,
+                      .size = axis.size,
+                      .target = p_.cols_strides[by_taps ? shape_.position(i) : shape_.tap(i)],
+                      .source = p_.x_strides[2 + i],
+                      .border = axis.border};
       cols += one * p_.cols_strides[by_taps ? shape_.tap(i) : shape_.position(i)];
-      x += (origin + side.low * pace) * p_.x_strides[2 + i];
-      inside = inside && side.low < side.high;
     }
-    if (inside) copy_inside(sides.data(), rank, cols, x);
-    fill_outside(sides.data(), rank, cols, inside);
+    copy_runs(std::span(sides).first(at(rank)), cols, x, {});
   }
 
-  void copy_inside(const Side* sides, int rank, char* cols, const char* x) const {
-    Box box;
-    for (int i = 0; i < rank; ++i) {
-      cols += sides[i].low * sides[i].target;
-      box.add(sides[i].high - sides[i].low, sides[i].target, sides[i].source);
-    }
-    copy_box(kernels_, p_.item, cols, x, box);
-  }
-
-  // Around the box inside: below and above it on each axis, inside it on the axes before, all on those after.
-  void fill_outside(const Side* sides, int rank, char* cols, bool inside) const {
-    for (int i = 0; i < (inside ? rank : 1); ++i) {
-      const Side& side = sides[i];
-      const Index below = inside ? side.low : side.count, above = inside ? side.high : side.count;
-      for (const auto& [from, to] : {std::pair<Index, Index>{0, below}, {above, side.count}}) {
-        Box box;
-        Index offset = from * side.target;
-        for (int j = 0; j < rank; ++j) {
-          const Side& other = sides[j];
-          if (j < i) offset += other.low * other.target;
-          const Index count = j < i ? other.high - other.low : j == i ? to - from : other.count;
-          box.add(count, other.target, 0);
-        }
-        fill_box(kernels_, p_.item, cols + offset, p_.fill, box);
-      }
+  // All combinations of the sides' runs, inside a box of the axes before; x is null where one is a constant.
+  void copy_runs(std::span<const Side> sides, char* cols, const char* x, const Box& box) const {
+    if (sides.empty() && x) return copy_box(kernels_, p_.item, cols, x, box);
+    if (sides.empty()) return fill_box(kernels_, p_.item, cols, p_.fill, box);
+    const Side& side = sides.front();
+    for (Index i = 0; i < side.count;) {
+      const BorderRun run =
+          border_run(side.border, side.origin + i * side.pace, side.pace, side.count - i, side.size);
+      Box part = box;
+      part.add(run.count, side.target, run.step * side.source);
+      copy_runs(sides.subspan(1), cols + i * side.target,
+                x && run.pixel >= 0 ? x + run.pixel * side.source : nullptr, part);
+      i += run.count;
     }
   }
 

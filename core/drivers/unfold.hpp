@@ -7,8 +7,9 @@
 
 namespace windrow {
 
-// cols[n, c, k, l] = x[n, c, l * stride + k * dilation - before], `fill` outside the image. Strides in bytes;
-// those of the columns are one per elementary axis (n, c, taps, positions). Any elements of `item` bytes.
+// cols[n, c, k, l] = x[n, c, l * stride + k * dilation - before], outside the image what the border says,
+// whose constant is `fill`. Strides in bytes; those of the columns are one per elementary axis (n, c, taps,
+// positions). Any elements of `item` bytes.
 struct Unfold {
   const PatchShape& shape;
   Index item;

@@ -31,10 +31,9 @@ from .geometry import (
     Windows,
     check_shape,
     conv_geometry,
-    patch_geometry,
     pool_geometry,
 )
-from .layout import Layout, column_shape, elementary_axes, parse_layout
+from .layout import Layout, elementary_axes
 
 
 class Mode(NamedTuple):
@@ -392,21 +391,6 @@ def _apart(cols: Array, layout: Layout, geometry: PatchGeometry) -> tuple[Array,
 
 def _images(array: Array, axis: int, part: slice) -> Array:
     return array[(slice(None),) * axis + (part,)]
-
-
-def unfold(x: Any, options: dict[str, Any], layout: str, mode: Mode, out: Array | None) -> Array:
-    """`windrow.unfold` with a border of pixels."""
-    x = as_operand("x", x)
-    geometry = patch_geometry(x.shape, **options)
-    parsed = parse_layout(layout, geometry.windows.rank)
-    edge = mode.border(geometry.windows, x.dtype)
-    shape = column_shape(parsed, geometry)
-    cols = empty("cols", shape, x.dtype) if out is None else check_out(out, shape, x.dtype, {"x": x})
-    apart, axis, names = _apart(cols, parsed, geometry)
-    plain = _without_padding(options, geometry.windows)
-    for part, padded in padded_blocks(x, edge):
-        unfolding.unfold(padded, **plain, layout=names, out=_images(apart, axis, part))
-    return cols if out is None else out
 
 
 def fold(

@@ -25,6 +25,7 @@ from .arrays import (
     fill_value,
     native,
 )
+from .borders import MODES, border_of
 from .geometry import CACHED, PatchGeometry, Windows, fold_geometry, fold_windows, patch_geometry
 from .layout import Layout, check_columns, column_shape, elementary_axes, infer_images, parse_layout
 
@@ -67,7 +68,7 @@ def unfold(
         CS231n, ``"(n l) (c k)"`` the rows of a matrix product, ``"n l c kh kw"`` a stack of patches.
     padding_mode : {"constant", "reflect", "edge", "wrap"}
         What stands in the padding: `fill`, the image mirrored without repeating its edge, its edge, or the
-        image's other side, as in `numpy.pad`. All but "constant" pad a few images at a time.
+        image's other side, as in `numpy.pad`.
     fill : scalar
         The value of padding under "constant", of x's dtype; 0 is the zero of every dtype.
     out : array, optional
@@ -107,24 +108,17 @@ def unfold(
     im2col is due to Chellapilla, Puri and Simard, "High Performance Convolutional Neural Networks for
     Document Processing" (2006).
     """
-    if not (type(padding_mode) is str and padding_mode == "constant"):
-        from . import bordered  # noqa: PLC0415 - it needs this module
-
-        options = {
-            "kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation,
-        }  # fmt: skip
-        return bordered.unfold(x, options, layout, bordered.Mode(padding_mode, fill), out)
-    cols = known_unfold(x, kernel_size, stride, padding, dilation, layout, fill, out)
+    cols = known_unfold(x, kernel_size, stride, padding, dilation, layout, padding_mode, fill, out)
     if cols is not None:
         return cols
     x = as_operand("x", x)
     geometry = patch_geometry(x.shape, kernel_size, stride, padding, dilation)
     parsed = parse_layout(layout, geometry.windows.rank)
-    value = fill_value("fill", fill, x.dtype)
+    edge = border_of(geometry.windows, padding_mode, fill, x.dtype)
     shape = column_shape(parsed, geometry)
     result = empty("cols", shape, x.dtype) if out is None else check_out(out, shape, x.dtype, {"x": x})
-    key = ("unfold", x.shape, kernel_size, stride, padding, dilation, layout)
-    _done(_problem(key, geometry, parsed).unfold(x, result, value))
+    key = ("unfold", x.shape, kernel_size, stride, padding, dilation, layout, padding_mode)
+    _done(_problem(key, geometry, parsed, edge.mode).unfold(x, result, edge.fill))
     return result if out is None else out
 
 
@@ -233,10 +227,9 @@ def im2col(
     array([[0, 4, 2, 6],
            [1, 5, 3, 7]])
     """
-    if type(padding_mode) is str and padding_mode == "constant":
-        cols = known_unfold(x, kernel_size, stride, padding, dilation, layout, fill, out)
-        if cols is not None:
-            return cols
+    cols = known_unfold(x, kernel_size, stride, padding, dilation, layout, padding_mode, fill, out)
+    if cols is not None:
+        return cols
     return unfold(
         x, kernel_size, stride=stride, padding=padding, dilation=dilation, layout=layout,
         padding_mode=padding_mode, fill=fill, out=out,
@@ -440,21 +433,24 @@ def _summed_weights(windows: Windows, weights: Array, dtype: np.dtype[Any]) -> A
 # From arguments to prepared problems
 
 
-def _problem(key: tuple[Any, ...], geometry: PatchGeometry, layout: Layout) -> _core.Patches:
+def _problem(
+    key: tuple[Any, ...], geometry: PatchGeometry, layout: Layout, padding_mode: str = "constant"
+) -> _core.Patches:
     """The prepared problem, remembered under the raw arguments where those may be a key."""
-    problem = _prepared(geometry, layout)
+    problem = _prepared(geometry, layout, padding_mode)
     problem.remember(*key)
     return problem
 
 
 @lru_cache(CACHED)
-def _prepared(geometry: PatchGeometry, layout: Layout) -> _core.Patches:
+def _prepared(geometry: PatchGeometry, layout: Layout, padding_mode: str = "constant") -> _core.Patches:
     windows = geometry.windows
     number = {name: i for i, name in enumerate(elementary_axes(windows.rank))}
     return _core.Patches(
         geometry.n, geometry.c, windows.size, windows.kernel_size, windows.stride, windows.dilation,
         [pair[0] for pair in windows.padding], windows.output_size,
         [[number[name] for name in group] for group in layout.axes],
+        MODES.index(padding_mode),
     )  # fmt: skip
 
 
