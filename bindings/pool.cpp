@@ -74,9 +74,10 @@ void run_maybe_released(Index elements, Body&& body) {
 // Every method returns None, and has done nothing, where an array is not plain.
 class Pool {
  public:
+  // `border`: one of Border; what is not zeros has `beyond` pixels at the end of each axis.
   Pool(Index n, Index c, nb::handle size, nb::handle kernel_size, nb::handle stride, nb::handle dilation,
-       nb::handle before, nb::handle output_size)
-      : shape_{.n = n, .c = c, .axes = {}}, x_shape_{n, c}, y_shape_{n, c} {
+       nb::handle before, nb::handle output_size, int border, nb::handle beyond)
+      : shape_{.n = n, .c = c, .axes = {}, .beyond = extents(beyond)}, x_shape_{n, c}, y_shape_{n, c} {
     const Extents sizes = extents(size), kernels = extents(kernel_size), strides = extents(stride),
                   dilations = extents(dilation), befores = extents(before), outs = extents(output_size);
     for (std::size_t i = 0; i < sizes.size(); ++i) {
@@ -85,7 +86,8 @@ class Pool {
                                           .kernel = kernels[i],
                                           .stride = strides[i],
                                           .dilation = dilations[i],
-                                          .before = befores[i]}));
+                                          .before = befores[i],
+                                          .border = static_cast<Border>(border)}));
       x_shape_.push_back(sizes[i]);
       y_shape_.push_back(outs[i]);
     }
@@ -284,9 +286,11 @@ nb::object scatter_to_new(nb::handle values, nb::handle indices, nb::handle shap
 
 void bind_pool(nb::module_& m) {
   nb::class_<Pool>(m, "Pool")
-      .def(nb::init<Index, Index, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle>(),
+      .def(nb::init<Index, Index, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle, int,
+                    nb::handle>(),
            nb::arg("n"), nb::arg("c"), nb::arg("size"), nb::arg("kernel_size"), nb::arg("stride"),
-           nb::arg("dilation"), nb::arg("before"), nb::arg("output_size"))
+           nb::arg("dilation"), nb::arg("before"), nb::arg("output_size"), nb::arg("border"),
+           nb::arg("beyond"))
       .def("max", &Pool::max, nb::arg("x").none(), nb::arg("out").none(), nb::arg("indices").none(),
            nb::arg("magnitude") = false)
       .def("max_with_indices", &Pool::max_with_indices, nb::arg("x").none())

@@ -6,7 +6,7 @@ from functools import partial
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 
 import windrow as wr
 from tests import pooling_problems
@@ -220,6 +220,32 @@ def test_pools_and_their_gradients_are_the_reference(problem, dtype, seed, mode,
     folded = wr.lp_pool_backward(dy, wide, kernel, **plain)
     dx = wr.lp_pool_backward(dy, x, kernel, **options)
     assert_folded(dx, folded, pads, mode)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(problem=pool_problems, dtype=dtypes, seed=seeds, mode=st.sampled_from(["reflect", "edge", "wrap"]))
+def test_pools_read_in_place_have_the_bits_of_those_of_the_padded_image(target, problem, dtype, seed, mode):
+    """NaN, Inf and -0 among the pixels, any layout and number of threads."""
+    x_shape, kernel, given_options = problem
+    pads, plain = pooled(problem, mode)
+    x = images(x_shape, dtype, seed, special=True)
+    wide = reference.extend(x, pads, mode, 0)
+    numbers = np.arange(np.prod(x_shape[2:], dtype=int)).reshape(1, 1, *x_shape[2:])
+    origins = reference.extend(numbers, pads, mode, 0).reshape(-1)
+    y, places = reference.max_pool_with_indices(wide, kernel, **plain)
+    others = [partial(pool, kernel_size=kernel) for pool in (wr.avg_pool, wr.lp_pool)]
+    others.append(partial(wr.lp_pool, kernel_size=kernel, p=np.inf))
+    expected = [bits(pool(wide, **plain)) for pool in others]
+    options = {**given_options, "padding_mode": mode}
+    for change in (np.ascontiguousarray, *layouts(np.random.default_rng(seed))):
+        for threads in (1, 3):
+            with wr.num_threads(threads):
+                got, indices = wr.max_pool_with_indices(change(x), kernel, **options)
+                np.testing.assert_array_equal(bits(got), bits(y))
+                np.testing.assert_array_equal(indices, origins[places])
+                np.testing.assert_array_equal(bits(wr.max_pool(change(x), kernel, **options)), bits(y))
+                for pool, wanted in zip(others, expected, strict=True):
+                    np.testing.assert_array_equal(bits(pool(change(x), **options)), wanted)
 
 
 specs = st.sampled_from(["n (c k) l", "(c k) (l n)", "(n l) (c k)", "n l (k c)"])

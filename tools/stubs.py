@@ -32,7 +32,7 @@ _testing: ModuleType  # kernels by name, for the project's own tests
 '''
 
 ARRAYS = ("x", "w", "b", "dy", "cols", "fill", "weights", "divisor", "uncovered", "indices", "image")
-SIZES = ("size", "kernel_size", "stride", "dilation", "before", "output_size", "order", "shape")
+SIZES = ("size", "kernel_size", "stride", "dilation", "before", "beyond", "output_size", "order", "shape")
 SHAPES = ("x_shape", "w_shape")
 
 PARAMETERS = {

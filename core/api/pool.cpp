@@ -28,6 +28,8 @@ Pooling<T> pooling(const PoolShape& s, ArrayView<const T> source, ArrayView<T> t
 template <class T>
 Pooling<T> forward(const PoolShape& s, ArrayView<const T> x, ArrayView<T> y, T divisor) {
   Pooling<T> p = pooling(s, x, y, divisor);
+  p.border = s.axes[0].border;
+  p.beyond = s.beyond;
   for (std::size_t i = 0; i < s.axes.size(); ++i) {
     const WindowAxis& a = s.axes[i];
     PixelAxis axis{.count = a.out,

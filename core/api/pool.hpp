@@ -6,9 +6,12 @@
 
 namespace windrow {
 
+// Axes have one border, which is pixels like all others if it is not zeros: it reaches `beyond` the end of
+// each axis, where a last window may reach farther.
 struct PoolShape {
   Index n = 0, c = 0;
   std::vector<WindowAxis> axes;
+  Extents beyond = {};
 };
 
 struct IndexView {

@@ -21,25 +21,44 @@ using lines::Vector;
 
 constexpr Index kPieceTaps = Index{1} << 17;  // values read in a piece of work: some 50 us
 
-// Consecutive pixels of an axis that see the same taps, [tap0, tap1), inside the source.
+// Consecutive pixels of an axis that see the same taps, [tap0, tap1), inside the source; or one pixel that
+// sees what a border repeats.
 struct Run {
   Index first, count, tap0, tap1;
+  bool inside;
 };
 
-std::vector<Run> runs_of(const PixelAxis& axis, Index first, Index end) {
+template <class T>
+std::vector<Run> runs_of(const Pooling<T>& p, std::size_t i, Index first, Index end) {
+  const PixelAxis& axis = p.axes[i];
+  const bool bordered = p.border != Border::kZeros;
+  const Index low = bordered ? axis.tap.front() : 0, high = axis.size + (bordered ? p.beyond[i] : 0);
   std::vector<Run> runs;
   const Index* begin = axis.tap.begin();
-  for (Index p = first; p < end; ++p) {
-    const Index at = p * axis.step;
-    const Index tap0 = std::lower_bound(begin, axis.tap.end(), -at) - begin;
-    const Index tap1 = std::max(tap0, std::lower_bound(begin, axis.tap.end(), axis.size - at) - begin);
-    if (!runs.empty() && runs.back().tap0 == tap0 && runs.back().tap1 == tap1) {
+  for (Index pixel = first; pixel < end; ++pixel) {
+    const Index at = pixel * axis.step;
+    const Index tap0 = std::lower_bound(begin, axis.tap.end(), low - at) - begin;
+    const Index tap1 = std::max(tap0, std::lower_bound(begin, axis.tap.end(), high - at) - begin);
+    const bool inside = tap0 == tap1 || (at + begin[tap0] >= 0 && at + begin[tap1 - 1] < axis.size);
+    if (inside && !runs.empty() && runs.back().inside && runs.back().tap0 == tap0 &&
+        runs.back().tap1 == tap1) {
       ++runs.back().count;
     } else {
-      runs.push_back({p, 1, tap0, tap1});
+      runs.push_back({pixel, 1, tap0, tap1, inside});
     }
   }
   return runs;
+}
+
+// Where the first pixel of a run along axis i has its taps in the source.
+template <class T>
+Extents positions_of(const Pooling<T>& p, std::size_t i, const Run& run) {
+  const PixelAxis& axis = p.axes[i];
+  Extents positions;
+  for (Index k = run.tap0; k < run.tap1; ++k)
+    positions.push_back(repeated_position(run.first * axis.step + axis.tap[static_cast<std::size_t>(k)],
+                                          axis.size, p.border));
+  return positions;
 }
 
 // The dimension that lanes lie along: one whose values lie side by side in the source, or every other one of
@@ -76,7 +95,8 @@ void pool_box(const Pooling<T>& p, const Taps& taps, std::vector<Dimension>& box
     if ((a.count > 1) != (b.count > 1)) return b.count > 1;
     return std::abs(a.source) > std::abs(b.source);
   });
-  const bool narrow = taps.place.empty() || taps.place.back() <= Index{std::numeric_limits<Lane>::max()};
+  const bool narrow = taps.place.empty() || *std::max_element(taps.place.begin(), taps.place.end()) <=
+                                                Index{std::numeric_limits<Lane>::max()};
   int exponent;
   const bool exact = std::frexp(p.divisor, &exponent) == T{0.5};
   const Line<kTerm, T> line{taps, box.back(), p.divisor, exact ? T{1} / p.divisor : T{0}, p.norm, narrow};
@@ -143,24 +163,17 @@ void pool_box(const Pooling<T>& p, const Taps& taps, std::vector<Dimension>& box
   }
 }
 
-// Taps of a box: all combinations of those of its runs, row-major.
-template <class T>
-Taps taps_of(const Pooling<T>& p, const std::vector<Run>& runs, const Extents& place_stride) {
-  Taps taps{.offset = {0}, .place = {0}};
-  for (std::size_t i = 0; i < runs.size(); ++i) {
-    Extents offset, place;
-    for (std::size_t t = 0; t < taps.offset.size(); ++t) {
-      for (Index k = runs[i].tap0; k < runs[i].tap1; ++k) {
-        const Index step = p.axes[i].tap[static_cast<std::size_t>(k)] -
-                           p.axes[i].tap[static_cast<std::size_t>(runs[i].tap0)];
-        offset.push_back(taps.offset[t] + step * p.axes[i].source_stride);
-        place.push_back(taps.place[t] + step * place_stride[i]);
-      }
+// Adds an axis to the taps of a box: all combinations, row-major. From where it says, no place is before.
+void add_axis(Taps& taps, const Extents& positions, Index from, Index source_stride, Index place_stride) {
+  Extents offset, place;
+  for (std::size_t t = 0; t < taps.offset.size(); ++t) {
+    for (const Index position : positions) {
+      offset.push_back(taps.offset[t] + (position - from) * source_stride);
+      place.push_back(taps.place[t] + (position - from) * place_stride);
     }
-    taps.offset = std::move(offset);
-    taps.place = std::move(place);
   }
-  return taps;
+  taps.offset = std::move(offset);
+  taps.place = std::move(place);
 }
 
 // The windows at [first, end) along the first axis, of some images and channels.
@@ -170,9 +183,8 @@ void pool_part(const Pooling<T>& p, Index image, Index images, Index channel, In
   const std::size_t rank = p.axes.size();
   std::vector<std::vector<Run>> along(rank);
   for (std::size_t i = 0; i < rank; ++i)
-    along[i] = i == 0 ? runs_of(p.axes[i], first, end) : runs_of(p.axes[i], 0, p.axes[i].count);
+    along[i] = i == 0 ? runs_of(p, i, first, end) : runs_of(p, i, 0, p.axes[i].count);
   std::vector<std::size_t> which(rank, 0);
-  std::vector<Run> runs(rank);
   std::vector<Dimension> box;
   for (;;) {
     const T* source = p.source + image * p.source_image + channel * p.source_channel;
@@ -182,13 +194,14 @@ void pool_part(const Pooling<T>& p, Index image, Index images, Index channel, In
     Index place = 0;
     box.assign({{images, p.source_image, p.target_image, p.index_image, 0},
                 {channels, p.source_channel, p.target_channel, p.index_channel, 0}});
+    Taps taps{.offset = {0}, .place = {0}};
     for (std::size_t i = 0; i < rank; ++i) {
       const PixelAxis& axis = p.axes[i];
-      runs[i] = along[i][which[i]];
-      const Run& run = runs[i];
+      const Run& run = along[i][which[i]];
       const Index index_stride = index ? p.index_stride[i] : 0;
-      const Index at =
-          run.first * axis.step + (run.tap0 < run.tap1 ? axis.tap[static_cast<std::size_t>(run.tap0)] : 0);
+      const Extents positions = positions_of(p, i, run);
+      const Index at = positions.empty() ? 0 : *std::min_element(positions.begin(), positions.end());
+      add_axis(taps, positions, at, axis.source_stride, place_stride[i]);
       source += at * axis.source_stride;
       place += at * place_stride[i];
       target += run.first * axis.target_stride;
@@ -196,7 +209,7 @@ void pool_part(const Pooling<T>& p, Index image, Index images, Index channel, In
       box.push_back({run.count, axis.step * axis.source_stride, axis.target_stride, index_stride,
                      axis.step * place_stride[i]});
     }
-    pool_box<kKind, kTerm>(p, taps_of(p, runs, place_stride), box, source, target, index, place);
+    pool_box<kKind, kTerm>(p, taps, box, source, target, index, place);
     std::size_t i = rank;
     for (;;) {
       if (i-- == 0) return;
@@ -267,7 +280,7 @@ PoolPlan plan_pool(const Pooling<T>& p, const char* kernel, bool with_indices) {
   Taps taps{.offset = {0}, .place = {0}};
   for (std::size_t i = 0; i < p.axes.size(); ++i) {
     const PixelAxis& axis = p.axes[i];
-    const std::vector<Run> runs = runs_of(axis, 0, axis.count);
+    const std::vector<Run> runs = runs_of(p, i, 0, axis.count);
     const Run most = *std::max_element(runs.begin(), runs.end(),
                                        [](const Run& a, const Run& b) { return a.count < b.count; });
     plan.share *= static_cast<double>(most.count) / static_cast<double>(axis.count);

@@ -23,7 +23,7 @@ from .arrays import (
     fill_value,
     is_channels_last,
 )
-from .borders import Border, blocks, border_of, fold_back, padded_blocks
+from .borders import Border, blocks, border_of, fold_back, padded_blocks, pool_border
 from .geometry import (
     ConvGeometry,
     PatchGeometry,
@@ -31,7 +31,6 @@ from .geometry import (
     Windows,
     check_shape,
     conv_geometry,
-    pool_geometry,
 )
 from .layout import Layout, elementary_axes
 
@@ -298,19 +297,12 @@ def _pool_problem(
     x_shape: Shape, options: dict[str, Any], mode: Mode, dtype: np.dtype[Any], x_name: str = "x"
 ) -> _Pool:
     names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
-    kernel, stride, padding, dilation, ceil_mode = (options[name] for name in names)
-    windows = pool_geometry(x_shape, kernel, stride, padding, dilation, ceil_mode, x_name=x_name).windows
-    edge = mode.border(windows, dtype)
-    plain = _without_padding(options, windows)
-    # On the padded image, since its border is pixels: the last window of ceil_mode may begin there.
-    geometry = pool_geometry(
-        (*x_shape[:2], *edge.padded), kernel, stride, plain["padding"], dilation, ceil_mode
-    )
-    return _Pool(edge, geometry, plain)
+    edge, geometry = pool_border(x_shape, tuple(options[name] for name in names), *mode, dtype, x_name)
+    return _Pool(edge, geometry, _without_padding(options, geometry.windows))
 
 
 def pool(operation: Any, x: Any, options: dict[str, Any], mode: Mode, out: Array | None) -> Array:
-    """`max_pool`, `avg_pool` or `lp_pool` with a border of pixels."""
+    """`max_pool`, `avg_pool` or `lp_pool` with a border of a constant; all others are read in place."""
     x = as_operand("x", x)
     dtype = common_float({"x": x})
     problem = _pool_problem(x.shape, options, mode, dtype)
@@ -324,7 +316,7 @@ def pool(operation: Any, x: Any, options: dict[str, Any], mode: Mode, out: Array
 
 
 def max_pool_with_indices(x: Any, options: dict[str, Any], mode: Mode) -> pooling.MaxPooled:
-    """`windrow.max_pool_with_indices` with a border of pixels; indices are those of the pixels repeated."""
+    """`windrow.max_pool_with_indices` with a border of a constant, whose index is -1."""
     x = as_operand("x", x)
     dtype = common_float({"x": x})
     problem = _pool_problem(x.shape, options, mode, dtype)

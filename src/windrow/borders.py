@@ -14,7 +14,7 @@ import numpy as np
 
 from .arguments import Pairs, Shape, show
 from .arrays import Array, empty_images, fill_value, is_channels_last
-from .geometry import CACHED, Windows
+from .geometry import CACHED, PoolGeometry, Windows, pool_geometry
 
 MODES = ("constant", "reflect", "edge", "wrap")
 BLOCK_BYTES = 4 << 20  # of padded images held at a time; of one image where that is larger
@@ -57,6 +57,12 @@ def is_plain(padding_mode: Any, fill: Any) -> bool:
     )
 
 
+def is_read_in_place(padding_mode: Any, fill: Any) -> bool:
+    """Whether the core reads all that a pooling's padding stands for where it is: pixels, or none at all."""
+    repeats = type(padding_mode) is str and padding_mode in ("reflect", "edge", "wrap")
+    return (padding_mode is None or repeats) and type(fill) is int and fill == 0
+
+
 def check_mode(padding_mode: Any, fill: Any) -> None:
     """Refuse a mode that there is not, and a fill that it has no use for."""
     if not isinstance(padding_mode, str) or padding_mode not in MODES:
@@ -86,6 +92,22 @@ def border_of(windows: Windows, padding_mode: str, fill: Any, dtype: np.dtype[An
     """
     padding = windows.padding if windows.positions else ((0, 0),) * windows.rank
     return border(windows.size, padding, padding_mode, fill, dtype)
+
+
+def pool_border(
+    x_shape: Shape, options: tuple[Any, ...], padding_mode: str, fill: Any, dtype: np.dtype[Any], x_name: str
+) -> tuple[Border, PoolGeometry]:
+    """The border that a pooling's windows see, and their geometry on images with that.
+
+    The border is pixels: there the last window of ceil_mode may begin.
+    """
+    kernel_size, stride, padding, dilation, ceil_mode = options
+    windows = pool_geometry(x_shape, *options, x_name=x_name).windows
+    edge = border_of(windows, padding_mode, fill, dtype)
+    if windows.positions:
+        padding = 0
+    padded = (*x_shape[:2], *edge.padded)
+    return edge, pool_geometry(padded, kernel_size, stride, padding, dilation, ceil_mode)
 
 
 @lru_cache(CACHED)

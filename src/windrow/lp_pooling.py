@@ -7,6 +7,7 @@ import numpy as np
 
 from .arguments import show
 from .arrays import Array, as_operand, check_out, common_float, empty, native
+from .borders import is_read_in_place
 from .convolution import _into
 from .geometry import Windows, check_shape
 from .pooling import _ADD, _prepared, _spread, max_unpool_backward
@@ -62,7 +63,7 @@ def lp_pool(
     >>> wr.lp_pool(x, 2, 1), wr.lp_pool(x, 2, np.inf)
     (array([[[ 7., 17.]]]), array([[[ 4., 12.]]]))
     """
-    if padding_mode is not None or type(fill) is not int or fill:
+    if not is_read_in_place(padding_mode, fill):
         from . import bordered  # noqa: PLC0415 - it needs this module
 
         pooled = {
@@ -73,7 +74,9 @@ def lp_pool(
     x = as_operand("x", x)
     dtype = common_float({"x": x})
     norm = _norm(p, dtype)
-    geometry, core = _prepared(x.shape, (kernel_size, stride, padding, dilation, ceil_mode), "x")
+    geometry, core = _prepared(
+        x.shape, (kernel_size, stride, padding, dilation, ceil_mode), "x", padding_mode
+    )
     target = None if out is None else check_out(out, geometry.y_shape, dtype, {"x": x})
     plain = native(x)
     if norm == np.inf:

@@ -23,6 +23,7 @@ from .arrays import (
     is_native,
     native,
 )
+from .borders import MODES, is_read_in_place, pool_border
 from .convolution import _into
 from .geometry import CACHED, PoolGeometry, Windows, check_shape, pool_geometry
 
@@ -99,7 +100,7 @@ def max_pool(
     array([[[[ 5.,  7.],
              [13., 15.]]]])
     """
-    if padding_mode is not None or type(fill) is not int or fill:
+    if not is_read_in_place(padding_mode, fill):
         from . import bordered  # noqa: PLC0415 - it needs this module
 
         pooled = {
@@ -109,13 +110,13 @@ def max_pool(
         return bordered.pool(max_pool, x, pooled, bordered.Mode(padding_mode, fill), out)
     options = (kernel_size, stride, padding, dilation, ceil_mode)
     if out is None:
-        known = _known(getattr(x, "shape", None), options)
+        known = _known(getattr(x, "shape", None), options, padding_mode)
         y = None if known is None else known.core.max(x, None, None)
         if y is not None:
             return y
     x = as_operand("x", x)
     dtype = common_float({"x": x})
-    geometry, core = _prepared(x.shape, options, "x")
+    geometry, core = _prepared(x.shape, options, "x", padding_mode)
     target = None if out is None else check_out(out, geometry.y_shape, dtype, {"x": x})
     plain = native(x)
     return _into(out, target, lambda to: core.max(plain, to, None))
@@ -153,7 +154,7 @@ def max_pool_with_indices(
     >>> wr.max_pool_with_indices(np.array([[[1.0, 3.0, 3.0, 2.0]]]), 2)
     MaxPooled(y=array([[[3., 3.]]]), indices=array([[[1, 2]]]))
     """
-    if padding_mode is not None or type(fill) is not int or fill:
+    if not is_read_in_place(padding_mode, fill):
         from . import bordered  # noqa: PLC0415 - it needs this module
 
         pooled = {
@@ -162,13 +163,13 @@ def max_pool_with_indices(
         }  # fmt: skip
         return bordered.max_pool_with_indices(x, pooled, bordered.Mode(padding_mode, fill))
     options = (kernel_size, stride, padding, dilation, ceil_mode)
-    known = _known(getattr(x, "shape", None), options)
+    known = _known(getattr(x, "shape", None), options, padding_mode)
     both = None if known is None else known.core.max_with_indices(x)
     if both is not None:
         return MaxPooled(*both)
     x = as_operand("x", x)
     dtype = common_float({"x": x})
-    geometry, core = _prepared(x.shape, options, "x")
+    geometry, core = _prepared(x.shape, options, "x", padding_mode)
     last = is_channels_last(x)
     y = empty_images("y", geometry.y_shape, dtype, channels_last=last)
     indices = empty_images("indices", geometry.y_shape, np.dtype(np.int64), channels_last=last)
@@ -317,7 +318,7 @@ def avg_pool(
     >>> wr.avg_pool(x, 2, padding=1, count_include_pad=False)
     array([[[1., 4.]]])
     """
-    if padding_mode is not None or type(fill) is not int or fill:
+    if not is_read_in_place(padding_mode, fill):
         from . import bordered  # noqa: PLC0415 - it needs this module
 
         pooled = {
@@ -327,7 +328,7 @@ def avg_pool(
         return bordered.pool(avg_pool, x, pooled, bordered.Mode(padding_mode, fill), out)
     options = (kernel_size, stride, padding, dilation, ceil_mode)
     if out is None and type(count_include_pad) is bool:
-        known = _known(getattr(x, "shape", None), options)
+        known = _known(getattr(x, "shape", None), options, padding_mode)
         if known is not None:
             divisor, counts = _divisors(known.geometry.windows, count_include_pad)
             y = known.core.sum(x, None, divisor)
@@ -335,7 +336,7 @@ def avg_pool(
                 return _divided(y, counts)
     x = as_operand("x", x)
     dtype = common_float({"x": x})
-    geometry, core = _prepared(x.shape, options, "x")
+    geometry, core = _prepared(x.shape, options, "x", padding_mode)
     divisor, counts = _divisors(geometry.windows, _checked_bool("count_include_pad", count_include_pad))
     target = None if out is None else check_out(out, geometry.y_shape, dtype, {"x": x})
     plain = native(x)
@@ -421,27 +422,37 @@ def sum_pool_backward(dy: Array, x_shape: tuple[int, ...], options: tuple[Any, .
 # From arguments to prepared problems
 
 
-def _known(x_shape: Any, options: tuple[Any, ...]) -> _Problem | None:
+def _known(x_shape: Any, options: tuple[Any, ...], padding_mode: str | None = None) -> _Problem | None:
     """The problem prepared for these raw arguments, if they have come before."""
     kernel_size, stride, padding, dilation, ceil_mode = options
     if stride is None:
         stride = kernel_size
     if type(ceil_mode) is not bool or not exact(x_shape, kernel_size, stride, padding, dilation):
         return None
-    return _problems.get((x_shape, kernel_size, stride, padding, dilation, ceil_mode))
+    return _problems.get((x_shape, kernel_size, stride, padding, dilation, ceil_mode, padding_mode))
 
 
-def _prepared(x_shape: tuple[int, ...], options: tuple[Any, ...], x_name: str) -> _Problem:
-    """The core's form of a problem, checked, and kept where the raw arguments may be a key."""
+def _prepared(
+    x_shape: tuple[int, ...], options: tuple[Any, ...], x_name: str, padding_mode: str | None = None
+) -> _Problem:
+    """The core's form of a problem, checked, and kept where the raw arguments may be a key.
+
+    With a `padding_mode` the geometry is that on images with their border.
+    """
     kernel_size, stride, padding, dilation, ceil_mode = options
-    known = _known(x_shape, options)
+    known = _known(x_shape, options, padding_mode)
     if known is not None:
         return known
-    geometry = pool_geometry(x_shape, kernel_size, stride, padding, dilation, ceil_mode, x_name=x_name)
+    if padding_mode is None:
+        geometry = pool_geometry(x_shape, *options, x_name=x_name)
+        pads, mode = geometry.windows.padding, 0
+    else:
+        edge, geometry = pool_border(x_shape, options, padding_mode, 0, np.dtype(np.float32), x_name)
+        pads, mode = edge.padding, MODES.index(padding_mode)
     windows = geometry.windows
     core = _core.Pool(
-        geometry.n, geometry.c, windows.size, windows.kernel_size, windows.stride, windows.dilation,
-        [pair[0] for pair in windows.padding], windows.output_size,
+        geometry.n, geometry.c, x_shape[2:], windows.kernel_size, windows.stride, windows.dilation,
+        [pair[0] for pair in pads], windows.output_size, mode, [pair[1] for pair in pads],
     )  # fmt: skip
     problem = _Problem(geometry, core)
     if stride is None:
@@ -450,7 +461,7 @@ def _prepared(x_shape: tuple[int, ...], options: tuple[Any, ...], x_name: str) -
         while len(_problems) >= CACHED:
             # The oldest; another thread may have been faster.
             _problems.pop(next(iter(_problems)), None)
-        _problems[(x_shape, kernel_size, stride, padding, dilation, ceil_mode)] = problem
+        _problems[(x_shape, kernel_size, stride, padding, dilation, ceil_mode, padding_mode)] = problem
     return problem
 
 
