@@ -5,6 +5,15 @@
 #include <cstring>
 
 namespace windrow {
+namespace {
+
+// Places from what is copied to what is fetched meanwhile. A tile of a transpose reads 16 lines of as many
+// runs, and processors run ahead by hardly more than one tile.
+constexpr std::size_t kPlacesAhead = 3;
+// Lines so far apart share a set of the first-level cache, from which those fetched would drive those in use.
+constexpr Index kSetPeriod = 4096;
+
+}  // namespace
 
 bool Box::empty() const {
   for (int i = 0; i < size_; ++i)
@@ -56,7 +65,7 @@ void copy_box(const PatchKernels& kernels, Index item, char* target, const char*
       inner = box.size() - 1;
     row = box.take(inner);
   }
-  if (walk == WalkBy::kSource)
+  if (walk != WalkBy::kTarget)
     for (int i = 1; i < box.size(); ++i)
       for (int j = i; j > 0 && std::abs(box[j - 1].source) < std::abs(box[j].source); --j)
         std::swap(box[j - 1], box[j]);
@@ -68,12 +77,30 @@ void copy_box(const PatchKernels& kernels, Index item, char* target, const char*
             .source_column = column.source,
             .rows = row.count,
             .columns = column.count,
-            .item = item};
-  for_each_point(box, box.size(), [&](Index to, Index from) {
-    move.target = target + to;
-    move.source = source + from;
+            .item = item,
+            .ahead = 0};
+  struct Place {
+    Index to, from;
+  };
+  const auto copy = [&](const Place& place, Index ahead) {
+    move.target = target + place.to;
+    move.source = source + place.from;
+    move.ahead = ahead;
     kernels.move(move);
+  };
+  if (walk != WalkBy::kFarSource || column.source % kSetPeriod == 0) {
+    for_each_point(box, box.size(), [&](Index to, Index from) { copy({to, from}, 0); });
+    return;
+  }
+  std::array<Place, kPlacesAhead> waiting;
+  std::size_t come = 0;
+  for_each_point(box, box.size(), [&](Index to, Index from) {
+    Place& oldest = waiting[come % kPlacesAhead];
+    if (come++ >= kPlacesAhead) copy(oldest, from - oldest.from);
+    oldest = {to, from};
   });
+  for (std::size_t i = come - std::min(come, waiting.size()); i < come; ++i)
+    copy(waiting[i % kPlacesAhead], 0);
 }
 
 void fill_run(char* target, const char* value, Index item, Index bytes) {

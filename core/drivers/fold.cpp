@@ -13,7 +13,9 @@ namespace {
 
 // Bytes: sums stay in the first-level cache. Calibrated on benchmarks/shapes/patches.csv.
 constexpr Index kTotals = Index{200} << 10;
-constexpr Index kFetched = Index{16} << 10;  // of the columns of a plane
+// Of the columns of planes that are summed together: lines that two rows of sums share are still in the
+// second-level cache.
+constexpr Index kTogether = Index{128} << 10;
 
 // Columns with runs along n, c or a position: sums lie in the order of the columns, and a row of them is made
 // over all the taps that meet it, in registers.
@@ -36,6 +38,7 @@ class GatheredFold : FoldBoxes {
     choose_order();
     shrink_block(kTotals);
     choose_rows();
+    choose_planes();
     for_each_box(context, [&](Work& w, Scratch& scratch) {
       take_totals(w, scratch);
       if (row_ >= 0) list_row_taps(w, row_, scratch);
@@ -74,6 +77,19 @@ class GatheredFold : FoldBoxes {
       if (i != row_) group_ = i;
   }
 
+  // Which taps meet which rows is worked out once for several planes.
+  void choose_planes() {
+    Index bytes = item_ * (inner_ < 2 ? block_[at(inner_)] : 1);
+    for (const WindowAxis& axis : shape_.axes) bytes *= axis.kernel * axis.out;
+    for (int i = shape_.image_axes(); i-- > 0;) {
+      const int a = order_[at(i)];
+      if (a >= 2 || a == inner_) continue;
+      together_[at(a)] = std::clamp<Index>(kTogether / std::max<Index>(1, bytes), 1, block_[at(a)]);
+      bytes *= block_[at(a)];
+      outer_ = a;
+    }
+  }
+
   // Image axes are walked from the first; rows of the group axis where all taps meet are one call.
   void gather(const Work& w, int a, const char* cols, char* totals, Points& points, Sources& sources) const {
     if (a == shape_.image_axes()) return gather_row(w, cols, totals, points, sources);
@@ -81,10 +97,10 @@ class GatheredFold : FoldBoxes {
     if (a == inner_ && a < 2)
       return gather(w, a + 1, cols + start * p_.cols_strides[a], totals, points, sources);
     if (a < 2) {
-      for (Index u = 0; u < count; ++u) {
-        const char* part = cols + (start + u) * p_.cols_strides[a];
-        if (u + 1 < count) fetch(part + p_.cols_strides[a], std::abs(p_.cols_strides[a]));
-        gather(w, a + 1, part, totals + u * stride, points, sources);
+      Planes& planes = a == outer_ ? sources.outer : sources.inner;
+      for (Index u = 0; u < count; u += together_[at(a)]) {
+        planes = {std::min(together_[at(a)], count - u), stride, p_.cols_strides[a]};
+        gather(w, a + 1, cols + (start + u) * planes.source_step, totals + u * stride, points, sources);
       }
       return;
     }
@@ -116,12 +132,6 @@ class GatheredFold : FoldBoxes {
     }
     sources.rows.rows = 1;
     for (Index u = high; u < count; ++u) visit(u);
-  }
-
-  // The columns of a small plane are read tap by tap in runs too short for the hardware to run ahead.
-  static void fetch(const char* part, Index bytes) {
-    if (bytes > kFetched) return;
-    for (Index i = 0; i < bytes; i += Index{kAlignment}) __builtin_prefetch(part + i, 0, 2);
   }
 
   void gather_row(const Work& w, const char* cols, char* totals, Points& points, Sources& sources) const {
@@ -170,7 +180,9 @@ class GatheredFold : FoldBoxes {
     }
   }
 
-  ImageVector tap_step_;       // by spatial axis: taps so far apart fall on one pixel
+  ImageVector tap_step_;                 // by spatial axis: taps so far apart fall on one pixel
+  std::array<Index, 2> together_{1, 1};  // images, and channels
+  int outer_ = 0;                        // the axis of the two whose planes lie further apart
   int row_ = -1, group_ = -1;  // spatial axes: along rows of sums; of rows that have their taps in common
 };
 

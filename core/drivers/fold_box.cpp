@@ -4,6 +4,11 @@
 #include <cstdlib>
 
 namespace windrow {
+namespace {
+
+constexpr Index kPlanesAhead = 2;
+
+}  // namespace
 
 FoldBoxes::FoldBoxes(const Fold& problem, const Target& target)
     : p_(problem),
@@ -115,10 +120,34 @@ void FoldBoxes::add_source(Sources& sources, const char* data, Index first, Inde
 }
 
 void FoldBoxes::hand_on(Sources& sources) const {
-  sources.rows.sources = sources.list;
-  sources.rows.count = sources.count;
-  kernels_.sum_rows[p_.reduction][p_.number](sources.rows);
-  sources.rows.resume = true;
+  SumRows& rows = sources.rows;
+  rows.sources = sources.list;
+  rows.count = sources.count;
+  const Planes &outer = sources.outer, &inner = sources.inner;
+  const Index number = item_ / parts_, row_bytes = (rows.rows - 1) * rows.source_row;
+  const bool more = inner.count > 1 || outer.count > 1;
+  const Index ahead = kPlanesAhead * (inner.count > 1 ? inner : outer).source_step;
+  const auto step = [&](Index total, Index source) {
+    rows.total += total;
+    for (int j = 0; j < sources.count; ++j) sources.list[j].data += source;
+  };
+  for (Index u = 0; u < outer.count; ++u) {
+    for (Index v = 0; v < inner.count; ++v) {
+      // The rows are too short for the hardware to run ahead.
+      for (int j = 0; j < sources.count && more; ++j) {
+        const SumSource& s = sources.list[j];
+        const Index bytes = row_bytes + (s.end - s.first) * number;
+        const char* const later = s.data + s.first * number + ahead;
+        for (Index i = 0; i < bytes; i += Index{kAlignment}) __builtin_prefetch(later + i, 0, 2);
+      }
+      kernels_.sum_rows[p_.reduction][p_.number](rows);
+      step(inner.total_step, inner.source_step);
+    }
+    step(outer.total_step - inner.count * inner.total_step,
+         outer.source_step - inner.count * inner.source_step);
+  }
+  rows.total -= outer.count * outer.total_step;
+  rows.resume = true;
   sources.count = 0;
 }
 

@@ -34,9 +34,16 @@ class FoldBoxes {
     Index* phase_first;      // where in row_taps each phase begins; at the end, how many there are
   };
 
-  // The sources of one row of sums, handed to the kernel when the list is full and at the end.
+  // Images, or channels, one after another, which have their sources in common but for a step.
+  struct Planes {
+    Index count = 1, total_step = 0, source_step = 0;
+  };
+
+  // The sources of one row of sums, handed to the kernel when the list is full and at the end, for every one
+  // of some planes.
   struct Sources {
     static constexpr int kMost = 32;
+    Planes outer, inner;
     SumRows rows;
     SumSource list[kMost];
     int count = 0;

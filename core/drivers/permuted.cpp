@@ -178,8 +178,8 @@ class Permutation {
       in.add(count[at(i)], stride[at(i)], axes_[i].source);
       out.add(count[at(i)], axes_[i].target, stride[at(i)]);
     }
-    if (read_first_) read_run(source, in);
-    copy_box(writer.kernels, item_, staged, source, in, WalkBy::kSource);
+    const bool far = streamed_ && !(read_first_ && read_run(source, in));
+    copy_box(writer.kernels, item_, staged, source, in, far ? WalkBy::kFarSource : WalkBy::kSource);
     out.merge();  // in the order of the target already
     Index bytes = item_;
     if (out.size() && out[out.size() - 1].target == item_) bytes *= out.take(out.size() - 1).count;
@@ -187,18 +187,19 @@ class Permutation {
                    [&](Index to, Index from) { write(writer, target + to, staged + from, bytes); });
   }
 
-  // Brings a block that is one run of the source into the caches, in its order. By loads: GCC leaves out a
+  // Brings a block into the caches in its order, if it is one run of the source. By loads: GCC leaves out a
   // function that does nothing but prefetch.
-  void read_run(const char* source, const Box& in) const {
+  bool read_run(const char* source, const Box& in) const {
     Index bytes = item_, span = item_;
     for (int i = 0; i < in.size(); ++i) {
-      if (in[i].source < 0) return;
+      if (in[i].source < 0) return false;
       bytes *= in[i].count;
       span += (in[i].count - 1) * in[i].source;
     }
-    if (span != bytes) return;
+    if (span != bytes) return false;
     for (Index i = 0; i < bytes; i += kLine)
       static_cast<void>(*static_cast<const volatile char*>(source + i));
+    return true;
   }
 
   void write(const Writer& writer, char* to, const char* from, Index bytes) const {

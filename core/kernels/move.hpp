@@ -146,6 +146,12 @@ bool turn(const windrow::Move& m) {
       for (std::ptrdiff_t c = 0; c < next; ++c)
         for (std::ptrdiff_t r = 0; r < rows; r += kColumns)
           __builtin_prefetch(source + (columns + c) * source_row + r, 0, 2);
+      if (m.ahead != 0) {
+        const char* const later = reinterpret_cast<const char*>(source) + m.ahead;
+        for (std::ptrdiff_t c = 0; c < columns; ++c)
+          for (std::ptrdiff_t r = 0; r < rows; r += kColumns)
+            __builtin_prefetch(later + (c * source_row + r) * kItem, 0, 2);
+      }
       transpose<T>({.target = reinterpret_cast<T*>(m.target + i * m.target_row) + j,
                     .target_row = m.target_row / kItem,
                     .source = source,

@@ -10,13 +10,15 @@
 
 namespace windrow {
 
-// target[i, j] = source[i, j] for i < rows, j < columns; elements of `item` bytes.
+// target[i, j] = source[i, j] for i < rows, j < columns; elements of `item` bytes. What lies so many bytes
+// `ahead` of the source may be fetched into the cache; 0: nothing is known of it.
 struct Move {
   char* target;
   const char* source;
   std::ptrdiff_t target_row, target_column;
   std::ptrdiff_t source_row, source_column;
   std::ptrdiff_t rows, columns, item;
+  std::ptrdiff_t ahead = 0;
 };
 
 // `repeats` times `count` runs of `bytes` bytes, all one after another at target; run j of repeat r is read

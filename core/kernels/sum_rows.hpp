@@ -155,6 +155,47 @@ inline void sum_vectors(const windrow::SumRows& s, std::ptrdiff_t row, std::ptrd
   return sum_blocks<T, Op, 16, 1>(s, row, first, end);
 }
 
+// Rows that kVectors vectors cover, the last ones of which lie over the others: several at once, so that
+// the list of the sources is gone through once for all of them. Returns how many rows it has done.
+template <class T, class Op, int kVectors>
+inline std::ptrdiff_t sum_short_rows(const windrow::SumRows& s, std::ptrdiff_t first, std::ptrdiff_t end) {
+  using V = Vector<T, kWidest>;
+  constexpr int kRows = 8 / kVectors;
+  constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(T));
+  std::ptrdiff_t place[kVectors];
+  for (int i = 0; i < kVectors; ++i)
+    place[i] = i < kVectors / 2 ? first * kSize + i * kWidest : end * kSize - (kVectors - i) * kWidest;
+  std::ptrdiff_t row = 0;
+  for (; row + kRows <= s.rows; row += kRows) {
+    char* const total = s.total + row * s.total_row;
+    V sum[kRows][kVectors];
+    for (int r = 0; r < kRows; ++r) {
+      for (int i = 0; i < kVectors; ++i) {
+        if (s.resume) {
+          __builtin_memcpy(&sum[r][i], total + r * s.total_row + place[i], kWidest);
+        } else {
+          sum[r][i] = V{} + neutral<T, Op>();
+        }
+      }
+    }
+    for (std::ptrdiff_t j = 0; j < s.count; ++j) {
+      const char* const source = s.sources[j].data + row * s.source_row;
+      const V weight = V{} + static_cast<T>(s.sources[j].weight);
+      for (int r = 0; r < kRows; ++r) {
+        for (int i = 0; i < kVectors; ++i) {
+          V value;
+          __builtin_memcpy(&value, source + r * s.source_row + place[i], kWidest);
+          Op::apply(sum[r][i], value, weight);
+        }
+      }
+    }
+    for (int r = 0; r < kRows; ++r)
+      for (int i = 0; i < kVectors; ++i)
+        __builtin_memcpy(total + r * s.total_row + place[i], &sum[r][i], kWidest);
+  }
+  return row;
+}
+
 // Totals one by one, where not every source has them.
 template <class T, class In, class Op>
 inline void sum_singly(const windrow::SumRows& s, std::ptrdiff_t row, std::ptrdiff_t from,
@@ -185,14 +226,17 @@ void sum_rows(const windrow::SumRows& s) {
   }
   const std::ptrdiff_t bytes =
       sizeof(T) == sizeof(In) ? (end - first) * static_cast<std::ptrdiff_t>(sizeof(T)) : 0;
-  for (std::ptrdiff_t row = 0; row < s.rows; ++row) {
-    if (bytes < 16) {
-      sum_singly<T, In, Op>(s, row, 0, s.length);
-      continue;
-    }
-    sum_singly<T, In, Op>(s, row, 0, first);
-    sum_vectors<T, Op>(s, row, first, end);
-    sum_singly<T, In, Op>(s, row, end, s.length);
+  if (bytes < 16) {
+    for (std::ptrdiff_t row = 0; row < s.rows; ++row) sum_singly<T, In, Op>(s, row, 0, s.length);
+    return;
+  }
+  std::ptrdiff_t row = 0;
+  if (bytes >= kWidest && bytes <= 2 * kWidest) row = sum_short_rows<T, Op, 2>(s, first, end);
+  if (bytes > 2 * kWidest && bytes <= 4 * kWidest) row = sum_short_rows<T, Op, 4>(s, first, end);
+  for (std::ptrdiff_t r = 0; r < s.rows; ++r) {
+    sum_singly<T, In, Op>(s, r, 0, first);
+    if (r >= row) sum_vectors<T, Op>(s, r, first, end);
+    sum_singly<T, In, Op>(s, r, end, s.length);
   }
 }
 

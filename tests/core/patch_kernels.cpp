@@ -194,7 +194,7 @@ void sums(Draw& draw, const Target& target) {
   const bool floating = std::numeric_limits<T>::has_infinity;
   const auto reduction = static_cast<Reduction>(draw.of({kAdd, kMax, kMin, floating ? kWeighted : kAdd}));
   constexpr Index kSize = sizeof(T);
-  const Index rows = draw.number(1, 5), length = draw.number(1, 90), count = draw.number(0, 6);
+  const Index rows = draw.number(1, 11), length = draw.number(1, 90), count = draw.number(0, 6);
   const Index source_row = (length + draw.number(0, 4)) * kSize,
               total_row = (length + draw.number(0, 4)) * kSize;
   Guarded<char> totals((rows - 1) * total_row + length * kSize, draw.chance(70));
