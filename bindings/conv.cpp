@@ -25,7 +25,8 @@ Extents extents(nb::handle sequence) {
 }
 
 std::vector<WindowAxis> window_axes(nb::handle size, nb::handle kernel_size, nb::handle stride,
-                                    nb::handle dilation, nb::handle before, nb::handle output_size) {
+                                    nb::handle dilation, nb::handle before, nb::handle output_size,
+                                    Border border) {
   const Extents sizes = extents(size), kernels = extents(kernel_size), strides = extents(stride),
                 dilations = extents(dilation), befores = extents(before), outs = extents(output_size);
   std::vector<WindowAxis> axes;
@@ -35,7 +36,8 @@ std::vector<WindowAxis> window_axes(nb::handle size, nb::handle kernel_size, nb:
                                  .kernel = kernels[i],
                                  .stride = strides[i],
                                  .dilation = dilations[i],
-                                 .before = befores[i]}));
+                                 .before = befores[i],
+                                 .border = border}));
   }
   return axes;
 }
@@ -105,17 +107,18 @@ nb::dict candidates() {
 
 void set_algorithm(int number) { auto_algorithm = static_cast<Algorithm>(number); }
 
-// One problem, with what its calls need not find out again. Every method returns None, and has done nothing,
-// where an operand is not plain.
+// One problem, with what its calls need not find out again; `border` is one of Border. Every method returns
+// None, and has done nothing, where an operand is not plain.
 class Conv {
  public:
   Conv(Index n, Index c, Index k, Index groups, nb::handle size, nb::handle kernel_size, nb::handle stride,
-       nb::handle dilation, nb::handle before, nb::handle output_size)
+       nb::handle dilation, nb::handle before, nb::handle output_size, int border)
       : shape_{.n = n,
                .c = c,
                .k = k,
                .groups = groups,
-               .axes = window_axes(size, kernel_size, stride, dilation, before, output_size)},
+               .axes = window_axes(size, kernel_size, stride, dilation, before, output_size,
+                                   static_cast<Border>(border))},
         small_(shape_),
         x_shape_{n, c},
         w_shape_{k, c / groups},
@@ -312,9 +315,12 @@ class Known {
 };
 
 nb::object known_conv(nb::handle x, nb::handle w, nb::handle b, nb::handle stride, nb::handle padding,
-                      nb::handle dilation, nb::handle groups, nb::object out) {
+                      nb::handle dilation, nb::handle groups, nb::handle padding_mode, nb::handle fill,
+                      nb::object out) {
+  if (!is_zero(fill)) return nb::none();
   ProblemKey key;
-  const Known problem(key.add_shape(x) && key.add_shape(w), key, stride, padding, dilation, groups);
+  const Known problem(key.add(padding_mode) && key.add_shape(x) && key.add_shape(w), key, stride, padding,
+                      dilation, groups);
   if (!problem.accepts(out, {x, w, b})) return nb::none();
   return problem->forward(x, w, b, std::move(out), 0, 0);
 }
@@ -323,29 +329,33 @@ nb::object known_grad_input(nb::handle dy, nb::handle w, nb::handle x_shape, nb:
                             nb::handle padding, nb::handle dilation, nb::handle groups, nb::object out,
                             nb::handle accumulate) {
   ProblemKey key;
-  const Known problem(PyBool_Check(accumulate.ptr()) && key.add(x_shape) && key.add_shape(w), key, stride,
-                      padding, dilation, groups);
+  const Known problem(
+      PyBool_Check(accumulate.ptr()) && key.add_text("constant", 8) && key.add(x_shape) && key.add_shape(w),
+      key, stride, padding, dilation, groups);
   const bool add = accumulate.ptr() == Py_True;
   if ((add && out.is_none()) || !problem.accepts(out, {dy, w})) return nb::none();
   return problem->grad_input(dy, w, std::move(out), add, nb::none(), 0, 0);
 }
 
 nb::object known_grad_weight(nb::handle dy, nb::handle x, nb::handle w_shape, nb::handle stride,
-                             nb::handle padding, nb::handle dilation, nb::handle groups, nb::object out,
+                             nb::handle padding, nb::handle dilation, nb::handle groups,
+                             nb::handle padding_mode, nb::handle fill, nb::object out,
                              nb::handle accumulate) {
+  if (!is_zero(fill)) return nb::none();
   ProblemKey key;
-  const Known problem(PyBool_Check(accumulate.ptr()) && key.add_shape(x) && key.add(w_shape), key, stride,
-                      padding, dilation, groups);
+  const Known problem(
+      PyBool_Check(accumulate.ptr()) && key.add(padding_mode) && key.add_shape(x) && key.add(w_shape), key,
+      stride, padding, dilation, groups);
   const bool add = accumulate.ptr() == Py_True;
   if ((add && out.is_none()) || !problem.accepts(out, {dy, x})) return nb::none();
   return problem->grad_weight(dy, x, std::move(out), add, 0);
 }
 
-void remember(nb::object problem, nb::handle x_shape, nb::handle w_shape, nb::handle stride,
-              nb::handle padding, nb::handle dilation, nb::handle groups) {
+void remember(nb::object problem, nb::handle padding_mode, nb::handle x_shape, nb::handle w_shape,
+              nb::handle stride, nb::handle padding, nb::handle dilation, nb::handle groups) {
   ProblemKey key;
-  if (key.add(x_shape) && key.add(w_shape) && key.add(stride) && key.add(padding) && key.add(dilation) &&
-      key.add(groups))
+  if (key.add(padding_mode) && key.add(x_shape) && key.add(w_shape) && key.add(stride) && key.add(padding) &&
+      key.add(dilation) && key.add(groups))
     remember_problem(key, std::move(problem));
 }
 
@@ -403,10 +413,10 @@ bool takes_result(nb::handle out, std::initializer_list<nb::handle> inputs) {
 void bind_conv(nb::module_& m) {
   nb::class_<Conv>(m, "Conv")
       .def(nb::init<Index, Index, Index, Index, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle,
-                    nb::handle>(),
+                    nb::handle, int>(),
            nb::arg("n"), nb::arg("c"), nb::arg("k"), nb::arg("groups"), nb::arg("size"),
            nb::arg("kernel_size"), nb::arg("stride"), nb::arg("dilation"), nb::arg("before"),
-           nb::arg("output_size"))
+           nb::arg("output_size"), nb::arg("border"))
       .def("forward",
            nb::overload_cast<nb::handle, nb::handle, nb::handle, nb::object, Index, int>(&Conv::forward,
                                                                                          nb::const_),
@@ -425,17 +435,18 @@ void bind_conv(nb::module_& m) {
   m.def("set_algorithm", &set_algorithm, nb::arg("algorithm"));
   m.def("known_conv", &known_conv, nb::arg("x").none(), nb::arg("w").none(), nb::arg("b").none(),
         nb::arg("stride").none(), nb::arg("padding").none(), nb::arg("dilation").none(),
-        nb::arg("groups").none(), nb::arg("out").none());
+        nb::arg("groups").none(), nb::arg("padding_mode").none(), nb::arg("fill").none(),
+        nb::arg("out").none());
   m.def("known_grad_input", &known_grad_input, nb::arg("dy").none(), nb::arg("w").none(),
         nb::arg("x_shape").none(), nb::arg("stride").none(), nb::arg("padding").none(),
         nb::arg("dilation").none(), nb::arg("groups").none(), nb::arg("out").none(),
         nb::arg("accumulate").none());
   m.def("known_grad_weight", &known_grad_weight, nb::arg("dy").none(), nb::arg("x").none(),
         nb::arg("w_shape").none(), nb::arg("stride").none(), nb::arg("padding").none(),
-        nb::arg("dilation").none(), nb::arg("groups").none(), nb::arg("out").none(),
-        nb::arg("accumulate").none());
-  m.def("remember", &remember, nb::arg("problem"), nb::arg("x_shape"), nb::arg("w_shape"),
-        nb::arg("stride").none(), nb::arg("padding").none(), nb::arg("dilation").none(),
+        nb::arg("dilation").none(), nb::arg("groups").none(), nb::arg("padding_mode").none(),
+        nb::arg("fill").none(), nb::arg("out").none(), nb::arg("accumulate").none());
+  m.def("remember", &remember, nb::arg("problem"), nb::arg("padding_mode"), nb::arg("x_shape"),
+        nb::arg("w_shape"), nb::arg("stride").none(), nb::arg("padding").none(), nb::arg("dilation").none(),
         nb::arg("groups").none());
   m.def("grad_bias", &grad_bias, nb::arg("dy").none(), nb::arg("out").none(), nb::arg("accumulate"));
 }

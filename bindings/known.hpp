@@ -31,13 +31,18 @@ class ProblemKey {
   }
   bool add_entry(nb::handle value, int depth);
 
-  static constexpr std::size_t kMost = 64;
+  static constexpr std::size_t kMost = 72;
   std::size_t count_ = 0;
   Index words_[kMost];
 };
 
-// The problem (a _core.Conv, or a _core.Patches where the key begins with its operation's name) that was
-// remembered under this key, or an invalid object.
+// Whether a value is the int 0.
+inline bool is_zero(nb::handle value) {
+  return PyLong_CheckExact(value.ptr()) && PyObject_IsTrue(value.ptr()) == 0;
+}
+
+// The problem (a _core.Conv where the key begins with a padding mode, a _core.Patches where it begins with
+// the operation's name) that was remembered under this key, or an invalid object.
 nb::object find_problem(const ProblemKey& key);
 void remember_problem(const ProblemKey& key, nb::object problem);
 

@@ -254,8 +254,6 @@ nb::object known_problem(std::string_view operation, nb::handle array, const Opt
   return find_problem(key);
 }
 
-bool is_zero(nb::handle value) { return PyLong_CheckExact(value.ptr()) && PyObject_IsTrue(value.ptr()) == 0; }
-
 // Whether an `out` that nobody has checked may be written as it is: None, or an array of the input's dtype.
 bool takes_columns(nb::handle out, nb::handle input) {
   if (out.is_none()) return true;

@@ -53,8 +53,13 @@ def test_prepared_says_what_it_is():
     assert repr(layer) == (
         "<PreparedConv: w (4, 3, 3, 3) of float64, padding=((1, 1), (2, 2)), padding_mode='wrap'>"
     )
-    plain = wr.prepare_conv(np.ones((4, 3, 3, 3)))
+    plain = wr.prepare_conv(np.ones((4, 3, 3, 3)), padding=(1, 2))
+    assert layer.explain((2, 3, 10, 20), threads=1)["x_shape"] == (2, 3, 10, 20)
     inside = layer.explain((2, 3, 10, 20), threads=1).as_dict()
+    assert inside == plain.explain((2, 3, 10, 20), threads=1).as_dict()
+    filled = wr.prepare_conv(np.ones((4, 3, 3, 3)), padding=(1, 2), fill=3)
+    plain = wr.prepare_conv(np.ones((4, 3, 3, 3)))
+    inside = filled.explain((2, 3, 10, 20), threads=1).as_dict()
     assert inside == plain.explain((2, 3, 12, 24), threads=1).as_dict()
 
 

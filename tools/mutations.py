@@ -146,22 +146,24 @@ MUTATIONS = [
     # Packers
     *_in(
         "core/pack/panels.cpp",
-        ("if (start < 0) from = ceil_div(-start, last.step);", "if (start < 0) from = -start / last.step;"),
-        ("(last.size - 1 - start) / last.step + 1 : 0", "(last.size - start) / last.step + 1 : 0"),
+        (
+            "start < 0 ? std::min(ceil_div(-start, step), pixels)",
+            "start < 0 ? std::min(-start / step, pixels)",
+        ),
+        ("(size - 1 - start) / step + 1", "(size - start) / step + 1"),
         (".image_offset = rest * grid.source_image,", ".image_offset = 0,"),
         ("std::min(count - lane, last.count - position[rank - 1])", "count - lane"),
         ("lane_step_ = last.step * last.source_stride;", "lane_step_ = last.source_stride;"),
-        (
-            "inside = inside && position >= 0 && position < axis.size;",
-            "inside = inside && position < axis.size;",
-        ),
+        ("is_zero = is_zero || position < 0;", ""),
+        ("repeat(lanes.high, run.lane + run.count);", ""),
+        ("line + run.image_offset + position", "line + position"),
         ("(first.mask == 0 ? first : more_[more_count_++])", "first"),
         ("return run_count_ == 1 && (", "return (run_count_ == 1 || run_count_ == 2) && ("),
         ("first_more_[t - tap0 + 1] = more_count_;", "first_more_[t - tap0 + 1] = 0;"),
-        ("if (!inside) continue;", ""),
+        ("if (is_zero) continue;", ""),
         (
-            "Index{lanes_});\n      const std::uint32_t mask",
-            "Index{lanes_} - 1);\n      const std::uint32_t mask",
+            "Index{lanes_});\n    const std::uint32_t mask",
+            "Index{lanes_} - 1);\n    const std::uint32_t mask",
         ),
     ),
     *_in(
@@ -170,13 +172,15 @@ MUTATIONS = [
         ("row_span_ = *high - *low + 1;", "row_span_ = *high - *low;"),
         ("place.rows = std::min(blocks_.rows, row_axis_.count - place.row);", "place.rows = blocks_.rows;"),
         ("+ tap_phase_[column] * part_ +", "+"),
-        (
-            "inside = inside && position >= 0 && position < axes_[i].size;",
-            "inside = inside && position >= 0;",
-        ),
-        ("std::clamp<Index>(-first, 0, rows)", "Index{0}"),
-        ("std::fill_n(strip, low * width_, T{0});", ""),
-        ("std::fill_n(strip + high * width_, (rows - high) * width_, T{0});", ""),
+        ("is_zero = is_zero || position < 0;", ""),
+        ("std::fill_n(strip, rows * width_, T{0});", ""),
+    ),
+    *_in(
+        "core/pack/rows.cpp",
+        ("std::clamp<Index>(-p.row, 0, p.rows)", "Index{0}"),
+        ("std::fill_n(target, p.width, T{0});", ""),
+        ("repeat(0, inside.from);", ""),
+        ("repeat(inside.to, p.columns);", ""),
     ),
     # Drivers
     *_in(
@@ -196,7 +200,11 @@ MUTATIONS = [
         "core/drivers/winograd.cpp",
         ("const Index high = std::min(b_.tile, height_.count - y);", "const Index high = b_.tile;"),
         ("product.accumulate = k > 0;", "product.accumulate = false;"),
-        ("low = std::clamp<Index>(-left, 0, seen)", "low = std::clamp<Index>(-left, 0, seen - 1) + 1"),
+        (".column = along + width_.tap[0],", ".column = along,"),
+        (
+            ".columns = std::min(s.count * b_.tile, width_.count - along) + 2,",
+            ".columns = s.count * b_.tile,",
+        ),
         ("p_.accumulate && c < columns", "p_.accumulate && c < columns - 1"),
         ("pixels = std::min(end * b_.tile, wide) - at;", "pixels = end * b_.tile - at;"),
     ),

@@ -31,7 +31,7 @@ __version__: str
 _testing: ModuleType  # kernels by name, for the project's own tests
 '''
 
-ARRAYS = ("x", "w", "b", "dy", "cols", "fill", "weights", "divisor", "uncovered", "indices", "image")
+ARRAYS = ("x", "w", "b", "dy", "cols", "weights", "divisor", "uncovered", "indices", "image")
 SIZES = ("size", "kernel_size", "stride", "dilation", "before", "beyond", "output_size", "order", "shape")
 SHAPES = ("x_shape", "w_shape")
 
@@ -45,6 +45,7 @@ PARAMETERS = {
     "padding_mode": "str",
     "reduce": "str",
     "window": "Any",
+    "fill": "Any",
     "accumulate": "bool",
     "problem": "Conv",
     "axes": "Sequence[Sequence[int]]",

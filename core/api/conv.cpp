@@ -198,7 +198,7 @@ template <class T>
 void conv_grad_input(const ConvShape& shape, ArrayView<const T> dy, ArrayView<const T> w, BiasView<const T> b,
                      ArrayView<T> dx, const CallOptions& options, const Target& target,
                      const RunContext& context) {
-  assert(shape.holds());
+  assert(shape.holds() && shape.has_zeros_around());
   const RunContext few = worth(context, flops_of(shape));
   if (may_fold(options)) {
     if (const auto folded =

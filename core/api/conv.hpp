@@ -1,6 +1,7 @@
 // Convolution and its gradients: the whole core on one screen. The caller has checked every shape.
 #pragma once
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,10 @@ struct ConvShape {
            holds_product({k, c / groups}, axes, {&WindowAxis::kernel}) &&
            holds_product({n, k}, axes, {&WindowAxis::out});
   }
+  bool has_zeros_around() const {
+    return std::all_of(axes.begin(), axes.end(),
+                       [](const WindowAxis& axis) { return axis.border == Border::kZeros; });
+  }
 };
 
 // An array of (images, channels, spatial...) or (rows, channels, taps...). Strides are in elements, any sign.
@@ -81,7 +86,7 @@ template <class T>
 void limit_result(const ConvShape& shape, ArrayView<T> y, const Limits& limits, const RunContext& context);
 
 // The bias, one value per channel of dx and added last, is that of a transposed convolution, whose result dx
-// then is.
+// then is. Borders are zeros.
 template <class T>
 void conv_grad_input(const ConvShape& shape, ArrayView<const T> dy, ArrayView<const T> w, BiasView<const T> b,
                      ArrayView<T> dx, const CallOptions& options, const Target& target,

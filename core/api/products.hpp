@@ -82,19 +82,9 @@ WindowProduct<T> forward_product(const ConvShape& s, ArrayView<const T> x, Array
   WindowProduct<T> p;
   std::vector<Extents> factor_taps;
   for (std::size_t i = 0; i < s.axes.size(); ++i) {
-    const WindowAxis& a = s.axes[i];
-    PixelAxis axis{.count = a.out,
-                   .step = a.stride,
-                   .size = a.size,
-                   .source_stride = x.strides[2 + i],
-                   .target_stride = y.strides[2 + i],
-                   .tap = {}};
+    p.grid.axes.push_back(window_pixels(s.axes[i], x.strides[2 + i], y.strides[2 + i]));
     Extents factor;
-    for (Index t = 0; t < a.kernel; ++t) {
-      axis.tap.push_back(t * a.dilation - a.before);
-      factor.push_back(t * w.strides[2 + i]);
-    }
-    p.grid.axes.push_back(std::move(axis));
+    for (Index t = 0; t < s.axes[i].kernel; ++t) factor.push_back(t * w.strides[2 + i]);
     factor_taps.push_back(std::move(factor));
   }
   set_operands(p, s, s.k, s.c, x, w, w.strides[0], w.strides[1], y);

@@ -77,7 +77,7 @@ inline bool advance(Extents& index, const Extents& extent) {
 }
 
 // What stands beyond the ends of an axis, as numpy.pad makes it: zeros, the pixels mirrored without their
-// edge, the edge, or the pixels from the other end on.
+// edge, the edge, or the pixels from the other end on. Numbered as in borders.py.
 enum class Border { kZeros, kReflect, kEdge, kWrap };
 
 // The position in [0, size) whose value stands at `position`, or -1 where that is zero: however far outside,

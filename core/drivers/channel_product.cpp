@@ -77,8 +77,8 @@ class Driver {
     }
   }
 
-  // Sets where each tap of the outer axes finds its line of the source: null where that is outside. Returns
-  // the line of the result.
+  // Sets where each tap of the outer axes finds its line of the source: null where that is zeros. Returns the
+  // line of the result.
   T* place_line(Index number, const T** line) const {
     const std::vector<PixelAxis>& axes = p_.grid.axes;
     T* target = p_.target;
@@ -94,8 +94,8 @@ class Driver {
       do {
         const T* source = p_.source + number * p_.grid.source_image;
         for (std::size_t i = 0; source && i < outer_; ++i) {
-          const Index at = position[i] + axes[i].tap[static_cast<std::size_t>(tap[i])];
-          source = 0 <= at && at < axes[i].size ? source + at * axes[i].source_stride : nullptr;
+          const Index at = axes[i].at(position[i] + axes[i].tap[static_cast<std::size_t>(tap[i])]);
+          source = at >= 0 ? source + at * axes[i].source_stride : nullptr;
         }
         *line++ = source;
       } while (advance(tap, taps));
@@ -107,9 +107,9 @@ class Driver {
     const Index step = last_.step * last_.source_stride;
     for (Index t = 0; t < taps_; ++line) {
       for (const Index tap : last_.tap) {
-        const Index at = pixel * last_.step + tap;
-        const bool inside = *line && 0 <= at && at < last_.size;
-        taps[t++] = inside ? ChannelTap<T>{*line + at * last_.source_stride, step} : ChannelTap<T>{zeros_, 0};
+        const Index at = last_.at(pixel * last_.step + tap);
+        taps[t++] = *line && at >= 0 ? ChannelTap<T>{*line + at * last_.source_stride, step}
+                                     : ChannelTap<T>{zeros_, 0};
       }
     }
   }

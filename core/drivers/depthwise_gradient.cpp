@@ -22,17 +22,8 @@ constexpr Index kLinePixels = 128;  // of one line of channels: with what they s
 template <class T>
 PixelGrid grid_of(const WeightGradient<T>& p) {
   PixelGrid grid;
-  for (std::size_t i = 0; i < p.axes.size(); ++i) {
-    const WindowAxis& a = p.axes[i];
-    PixelAxis axis{.count = a.out,
-                   .step = a.stride,
-                   .size = a.size,
-                   .source_stride = p.x_stride[i],
-                   .target_stride = p.dy_stride[i],
-                   .tap = {}};
-    for (Index t = 0; t < a.kernel; ++t) axis.tap.push_back(t * a.dilation - a.before);
-    grid.axes.push_back(std::move(axis));
-  }
+  for (std::size_t i = 0; i < p.axes.size(); ++i)
+    grid.axes.push_back(window_pixels(p.axes[i], p.x_stride[i], p.dy_stride[i]));
   grid.images = p.images;
   grid.source_image = p.x_image;
   return grid;

@@ -67,14 +67,14 @@ SmallGradient<T>::SmallGradient(const WeightGradient<T>& p, const SmallGradientL
     Extents at(rank, 0);
     do {
       Index from = image * p.x_image, to = image * layout.image;
-      bool inside = true;
+      bool is_zero = false;
       for (std::size_t i = 0; i < rank; ++i) {
-        const Index position = at[i] - p.axes[i].before;
-        inside = inside && position >= 0 && position < p.axes[i].size;
+        const Index position = p.axes[i].at(at[i] - p.axes[i].before);
+        is_zero = is_zero || position < 0;
         from += position * p.x_stride[i];
         to += at[i] * place[i];
       }
-      for (Index c = 0; inside && c < p.channels; ++c) pixels_.push_back({from + c * p.x_channel, to + c});
+      for (Index c = 0; !is_zero && c < p.channels; ++c) pixels_.push_back({from + c * p.x_channel, to + c});
     } while (advance(at, layout.strip));
 
     at.assign(rank, 0);

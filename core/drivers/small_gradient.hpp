@@ -1,6 +1,6 @@
 // A weight gradient that is over in microseconds: the counterpart of small_product.hpp, all of it kept.
 //
-//   x --table--> strip (zero-padded, channels last, all images) --product--> sums --table--> dw
+//   x --table--> strip (with borders, channels last, all images) --product--> sums --table--> dw
 //
 // All pixels are one unit and one slot of the numerics plan (docs/numerics.md), so it gives the bits of
 // drivers/weight_gradient.

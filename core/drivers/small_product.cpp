@@ -133,24 +133,27 @@ SmallProduct<T>::SmallProduct(const WindowProduct<T>& p, const SmallLayout& layo
         Extents at(last, 0);
         do {
           Index offset = channel * p.source_channel + image * grid.source_image;
-          bool inside = true;
+          bool is_zero = false;
           for (std::size_t i = 0; i < last; ++i) {
-            const Index position = (at[i] + axes[i].first) * grid.axes[i].step +
-                                   axes[i].phases[static_cast<std::size_t>(at_phase[i])];
-            inside = inside && position >= 0 && position < grid.axes[i].size;
+            const Index position = grid.axes[i].at((at[i] + axes[i].first) * grid.axes[i].step +
+                                                   axes[i].phases[static_cast<std::size_t>(at_phase[i])]);
+            is_zero = is_zero || position < 0;
             offset += position * grid.axes[i].source_stride;
           }
           // Element j of the row is at position begin + j * step.
           const Index begin =
               axes[last].first * row.step + axes[last].phases[static_cast<std::size_t>(at_phase[last])];
-          const Index from = begin < 0 ? ceil_div(-begin, row.step) : 0;
-          const Index to =
-              begin < row.size ? std::min(length[last], (row.size - 1 - begin) / row.step + 1) : 0;
-          for (Index j = from; inside && j < to;) {
-            const Index lane = (start + j) % kernels_.lanes;
-            const Index some = std::min(kernels_.lanes - lane, to - j);
+          for (Index j = 0, some = 1; !is_zero && j < length[last]; j += some) {
+            const Index lane = (start + j) % kernels_.lanes, place = begin + j * row.step;
+            const Index position = row.at(place);
+            some = 1;
+            if (position < 0) continue;
+            // Side by side as far as the image goes.
+            if (position == place)
+              some =
+                  std::min({kernels_.lanes - lane, length[last] - j, (row.size - 1 - place) / row.step + 1});
             const auto vector = static_cast<std::int32_t>((start + j) / kernels_.lanes);
-            const Segment segment{.offset = offset + (begin + (j - lane) * row.step) * row.source_stride,
+            const Segment segment{.offset = offset + position * row.source_stride - lane * gather_step_,
                                   .mask = ((std::uint32_t{1} << some) - 1) << lane,
                                   .vector = vector};
             Segment& first = segments_[static_cast<std::size_t>(vector)];
@@ -159,7 +162,6 @@ SmallProduct<T>::SmallProduct(const WindowProduct<T>& p, const SmallLayout& layo
             } else {
               more_.push_back(segment);
             }
-            j += some;
           }
           start += length[last];
         } while (advance(at, rows_of_image));

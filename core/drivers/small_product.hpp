@@ -1,7 +1,7 @@
 // A product over windows that is over in microseconds: all that shapes and strides decide is worked out once
 // and kept, so that a call only moves and sums.
 //
-//   source --gather--> strip (zero-padded, all images) --product--> sums --spread--> target
+//   source --gather--> strip (with borders, all images) --product--> sums --spread--> target
 //
 // It follows the numerics plan of the other product drivers (docs/numerics.md), so it gives their bits.
 #pragma once

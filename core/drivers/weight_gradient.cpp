@@ -223,7 +223,7 @@ class Driver {
     return {image, plane, planes, lines, stride[outer - 1], count[outer - 1]};
   }
 
-  // Copies the part of x that the box's windows see, zeros where that is outside, as [position][channel].
+  // Copies the part of x that the box's windows see, with its border, as [position][channel].
   void fill_strip(const Part& part, Index image, const Extents& low, const Extents& extent, T* strip) const {
     const T* x = p_.x + image * p_.x_image + (part.group * p_.channels + part.channel) * p_.x_channel;
     // Axes that are taken whole and lie without gaps are one row with the axis before them.
@@ -233,28 +233,36 @@ class Driver {
            p_.x_stride[along - 1] == p_.axes[along].size * p_.x_stride[along]) {
       inner *= extent[along--];
     }
-    const Index row = extent[along] * inner * part.channels;
+    const WindowAxis& axis = p_.axes[along];
+    const Index step = inner * part.channels;  // from position to position of that row
     const Index from = std::clamp<Index>(-low[along], 0, extent[along]);
-    const Index to = std::clamp<Index>(p_.axes[along].size - low[along], from, extent[along]);
-    const Index first = from * inner * part.channels, last = to * inner * part.channels;
+    const Index to = std::clamp<Index>(axis.size - low[along], from, extent[along]);
     Extents outer(extent.begin(), extent.begin() + static_cast<std::ptrdiff_t>(along)), at(along, 0);
     do {
-      Index offset = 0;
-      bool inside = to > from;
+      const T* row = x;
+      bool is_zero = false;
       for (std::size_t i = 0; i < along; ++i) {
-        const Index position = low[i] + at[i];
-        inside = inside && position >= 0 && position < p_.axes[i].size;
-        offset += position * p_.x_stride[i];
+        const Index position = p_.axes[i].at(low[i] + at[i]);
+        is_zero = is_zero || position < 0;
+        row += position * p_.x_stride[i];
       }
-      if (inside) {
-        std::fill_n(strip, first, T{0});
-        copy_row(part, x + offset + (low[along] + from) * p_.x_stride[along], (to - from) * inner,
-                 along > 0 ? p_.x_stride[along - 1] : 0, strip + first);
-        std::fill_n(strip + last, row - last, T{0});
+      const auto copy = [&](Index first, Index position, Index count) {
+        copy_row(part, row + position * p_.x_stride[along], count * inner,
+                 along > 0 ? p_.x_stride[along - 1] : 0, strip + first * step);
+      };
+      const auto fill_border = [&](Index begin, Index end) {
+        if (axis.border == Border::kZeros) std::fill_n(strip + begin * step, (end - begin) * step, T{0});
+        for (Index j = begin; axis.border != Border::kZeros && j < end; ++j)
+          copy(j, axis.at(low[along] + j), 1);
+      };
+      if (is_zero) {
+        std::fill_n(strip, extent[along] * step, T{0});
       } else {
-        std::fill_n(strip, row, T{0});
+        fill_border(0, from);
+        if (from < to) copy(from, low[along] + from, to - from);
+        fill_border(to, extent[along]);
       }
-      strip += row;
+      strip += extent[along] * step;
     } while (advance(at, outer));
     std::fill_n(strip, nr(), T{0});  // the last panel may read past its lanes
   }

@@ -3,8 +3,8 @@
 //   dw[o, c, t] = sum over image, pixel of dy[image, o, pixel] * x[image, c, window(pixel, t)]
 //
 // Rows of the tile are output channels, with dy read in place. Lanes are (tap along the last axis, channel):
-// a strip of x is copied once into zero-padded channels-last form, where those lie side by side for every
-// pixel and tap, so that the micro-kernel reads it in place for all taps and all rows.
+// a strip of x is copied once, with its border, into channels-last form, where those lie side by side for
+// every pixel and tap, so that the micro-kernel reads it in place for all taps and all rows.
 #pragma once
 
 #include <vector>

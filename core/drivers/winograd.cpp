@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "base/workspace.hpp"
+#include "pack/rows.hpp"
 
 namespace windrow {
 namespace {
@@ -51,7 +52,8 @@ ProductBlocks direct_blocks(const Tile& kernel) {
                         .rank = 2,
                         .runs = kernel.columns(),
                         .taps = 9,
-                        .last_taps = 3};
+                        .last_taps = 3,
+                        .repeated = kernel.columns()};
   return {.panels = 1, .rows = 16 * kernel.rows, .table_bytes = table.bytes()};
 }
 
@@ -127,7 +129,7 @@ class Driver {
   struct Memory {
     T* tiles;  // [point][channel][tile]
     T* sums;   // [point][row][tile]
-    T* strip;  // the pixels of a segment, padded with zeros
+    T* strip;  // the pixels of a segment, with their border
     T* out;    // the results of a segment
     Step* steps;
     unsigned char* spoilt;  // [tile]: whether a transformed pixel is not finite
@@ -153,29 +155,22 @@ class Driver {
     std::fill_n(memory.spoilt, b_.tiles, static_cast<unsigned char>(0));
     const T* source = p_.source + group * p_.source_group;
     each_segment(first, count, [&](const Segment& s) {
-      // Rows and columns of the image, from those of the strip.
-      const Index top = s.row * b_.tile + height_.tap[0], left = s.column * b_.tile + width_.tap[0];
-      const Index low_row = std::clamp<Index>(-top, 0, sizes_.side);
-      const Index high_row = std::clamp<Index>(height_.size - top, low_row, sizes_.side);
-      const Index wide = round_up(s.count, kernel_.lanes) * b_.tile + kernel_.lanes;
-      const Index seen = s.count * b_.tile + 2;
-      const Index low = std::clamp<Index>(-left, 0, seen), high = std::clamp(width_.size - left, low, seen);
-      std::fill_n(memory.strip, sizes_.strip, T{0});
-      for (Index channel = 0; channel < p_.channels; ++channel) {
-        if (low_row < high_row && low < high) {
-          // The pixels that are there; the zeros about them stay.
-          kernels_.pad({.target = memory.strip + low_row * sizes_.strip_row,
+      // What windows see; beyond, zeros stay, whatever the border.
+      const Index down = s.row * b_.tile, along = s.column * b_.tile;
+      PlaneRows<T> seen{.target = memory.strip,
                         .target_row = sizes_.strip_row,
-                        .source = source + channel * p_.source_channel + s.image * p_.grid.source_image +
-                                  (top + low_row) * height_.source_stride + left * width_.source_stride,
-                        .source_row = height_.source_stride,
-                        .step = width_.source_stride,
-                        .rows = high_row - low_row,
-                        .width = wide,
-                        .low = low,
-                        .high = high,
-                        .ahead = p_.source_channel});
-        }
+                        .plane = source + s.image * p_.grid.source_image,
+                        .down = height_,
+                        .across = width_,
+                        .row = down + height_.tap[0],
+                        .rows = std::min(sizes_.side, height_.count + 2 - down),
+                        .column = along + width_.tap[0],
+                        .columns = std::min(s.count * b_.tile, width_.count - along) + 2,
+                        .width = round_up(s.count, kernel_.lanes) * b_.tile + kernel_.lanes,
+                        .ahead = p_.source_channel};
+      std::fill_n(memory.strip, sizes_.strip, T{0});
+      for (Index channel = 0; channel < p_.channels; ++channel, seen.plane += p_.source_channel) {
+        copy_rows(kernels_, seen);
         const bool finite = kernels_.winograd_input({.tile = static_cast<int>(b_.tile),
                                                      .source = memory.strip,
                                                      .source_row = sizes_.strip_row,

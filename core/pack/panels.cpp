@@ -7,7 +7,35 @@ namespace {
 
 constexpr Index kManyTaps = 1024;  // beyond these a table has a chunk of them at a time
 
+// The most pixels of a row for which one tap reads what the border repeats.
+Index most_repeated(const PixelAxis& axis) {
+  Index most = 0;
+  for (std::size_t t = 0; axis.border != Border::kZeros && t < axis.tap.size(); ++t) {
+    const PixelAxis::Inside own = axis.inside(axis.tap[t], axis.count);
+    most = std::max(most, axis.count - (own.to - own.from));
+  }
+  return most;
+}
+
 }  // namespace
+
+PixelAxis::Inside PixelAxis::inside(Index start, Index pixels) const {
+  const Index from = start < 0 ? std::min(ceil_div(-start, step), pixels) : 0;
+  if (start + (pixels - 1) * step < size) return {from, pixels};
+  return {from, start < size ? std::max(from, (size - 1 - start) / step + 1) : from};
+}
+
+PixelAxis window_pixels(const WindowAxis& axis, Index source_stride, Index target_stride) {
+  PixelAxis pixels{.count = axis.out,
+                   .step = axis.stride,
+                   .size = axis.size,
+                   .source_stride = source_stride,
+                   .target_stride = target_stride,
+                   .border = axis.border,
+                   .tap = {}};
+  for (Index t = 0; t < axis.kernel; ++t) pixels.tap.push_back(t * axis.dilation - axis.before);
+  return pixels;
+}
 
 Index PixelGrid::per_image() const {
   Index count = 1;
@@ -26,13 +54,15 @@ PanelSize panel_size(const PixelGrid& grid, Index lanes, Index vectors) {
   const auto last_taps = static_cast<Index>(last.tap.size());
   const Index taps = grid.taps(), pixels = lanes * vectors;
   const bool many = taps > kManyTaps;
+  // One more than there are row ends in a panel that begins at the end of a row.
+  const Index runs = std::min(pixels, (pixels - 1) / std::max<Index>(1, last.count) + 2);
   return {.lanes = lanes,
           .vectors = vectors,
           .rank = static_cast<Index>(grid.axes.size()),
-          // One more than there are row ends in a panel that begins at the end of a row.
-          .runs = std::min(pixels, (pixels - 1) / std::max<Index>(1, last.count) + 2),
+          .runs = runs,
           .taps = many ? std::min(kChunk, last_taps) : taps,
-          .last_taps = many ? std::min(kChunk, last_taps) : last_taps};
+          .last_taps = many ? std::min(kChunk, last_taps) : last_taps,
+          .repeated = std::min(pixels, runs * most_repeated(last))};
 }
 
 Index PanelSize::bytes() const {
@@ -98,12 +128,9 @@ void PanelTable::see(const PixelGrid& grid, Index tap0, Index tap1) {
     for (const SourceRun& run : std::span(source_runs_, static_cast<std::size_t>(source_run_count_))) {
       // Pixel j of the run reads position start + j * step along the last axis.
       const Index start = run.position[last_axis] * last.step + last.tap[static_cast<std::size_t>(tap)];
-      Index from = 0, to = run.count;
-      if (start < 0) from = ceil_div(-start, last.step);
-      if (start + (run.count - 1) * last.step >= last.size)
-        to = start < last.size ? (last.size - 1 - start) / last.step + 1 : 0;
-      *seen++ = {.low = run.lane + from,
-                 .high = run.lane + to,
+      const PixelAxis::Inside own = last.inside(start, run.count);
+      *seen++ = {.low = run.lane + own.from,
+                 .high = run.lane + own.to,
                  .offset = run.image_offset + start * last.source_stride - run.lane * lane_step_};
     }
   }
@@ -137,28 +164,46 @@ void PanelTable::set_taps(const PixelGrid& grid, Index tap0, Index tap1) {
 
 void PanelTable::add_tap(const PixelGrid& grid, const Extents& tap, Index first_vector) {
   const std::size_t outer = grid.axes.size() - 1;
+  const PixelAxis& last = grid.axes[outer];
   const Seen* seen = seen_ + (tap[outer] - seen_tap_) * source_run_count_;
   for (const SourceRun& run : std::span(source_runs_, static_cast<std::size_t>(source_run_count_))) {
     const Seen lanes = *seen++;
-    Index offset = lanes.offset;
-    bool inside = lanes.low < lanes.high;
+    Index line = 0;
+    bool is_zero = false;
     for (std::size_t i = 0; i < outer; ++i) {
       const PixelAxis& axis = grid.axes[i];
-      const Index position = run.position[i] * axis.step + axis.tap[static_cast<std::size_t>(tap[i])];
-      inside = inside && position >= 0 && position < axis.size;
-      offset += position * axis.source_stride;
+      const Index position =
+          axis.at(run.position[i] * axis.step + axis.tap[static_cast<std::size_t>(tap[i])]);
+      is_zero = is_zero || position < 0;
+      line += position * axis.source_stride;
     }
-    if (!inside) continue;
-    for (Index v = lanes.low / lanes_; v * lanes_ < lanes.high; ++v) {
-      const Index low = std::max(lanes.low - v * lanes_, Index{0});
-      const Index high = std::min(lanes.high - v * lanes_, Index{lanes_});
-      const std::uint32_t mask = ((std::uint32_t{1} << (high - low)) - 1) << low;
-      const Segment segment{.offset = offset + v * lanes_ * lane_step_,
-                            .mask = mask,
-                            .vector = static_cast<std::int32_t>(first_vector + v)};
-      Segment& first = segments_[first_vector + v];
-      (first.mask == 0 ? first : more_[more_count_++]) = segment;
-    }
+    if (is_zero) continue;
+    if (lanes.low < lanes.high) add_lanes(lanes.low, lanes.high, line + lanes.offset, first_vector);
+    if (last.border == Border::kZeros) continue;
+    const Index first = run.position[outer] * last.step + last.tap[static_cast<std::size_t>(tap[outer])];
+    const auto repeat = [&](Index low, Index high) {
+      for (Index lane = low; lane < high; ++lane) {
+        const Index position = last.at(first + (lane - run.lane) * last.step);
+        add_lanes(lane, lane + 1, line + run.image_offset + position * last.source_stride - lane * lane_step_,
+                  first_vector);
+      }
+    };
+    repeat(run.lane, lanes.low);
+    repeat(lanes.high, run.lane + run.count);
+  }
+}
+
+// Lanes that lie side by side in the source, where lane 0 would be at `offset`.
+void PanelTable::add_lanes(Index low, Index high, Index offset, Index first_vector) {
+  for (Index v = low / lanes_; v * lanes_ < high; ++v) {
+    const Index from = std::max(low - v * lanes_, Index{0});
+    const Index to = std::min(high - v * lanes_, Index{lanes_});
+    const std::uint32_t mask = ((std::uint32_t{1} << (to - from)) - 1) << from;
+    const Segment segment{.offset = offset + v * lanes_ * lane_step_,
+                          .mask = mask,
+                          .vector = static_cast<std::int32_t>(first_vector + v)};
+    Segment& first = segments_[first_vector + v];
+    (first.mask == 0 ? first : more_[more_count_++]) = segment;
   }
 }
 

@@ -13,16 +13,29 @@
 namespace windrow {
 
 // One spatial axis of a product over windows: pixel p, tap t reads source position p * step + tap[t], and
-// zero where that is outside [0, size). Forward and input gradient differ only in these numbers
-// (docs/architecture.md).
+// what the border says where that is outside [0, size). Forward and input gradient differ only in these
+// numbers (docs/architecture.md).
 struct PixelAxis {
   Index count = 1;  // pixels along this axis
   Index step = 1;   // source positions from pixel to pixel
   Index size = 1;   // source positions
   Index source_stride = 0;
   Index target_stride = 0;
+  Border border = Border::kZeros;
   Extents tap;  // source position of each tap, from p * step
+
+  // The source position whose value stands at `position`, or -1 where that is zero.
+  Index at(Index position) const { return repeated_position(position, size, border); }
+
+  // Of some pixels side by side, the first of which reads position `start`, those that read the image itself.
+  struct Inside {
+    Index from, to;
+  };
+  Inside inside(Index start, Index pixels) const;
 };
+
+// The windows of `axis` on a source and a target of these strides.
+PixelAxis window_pixels(const WindowAxis& axis, Index source_stride, Index target_stride);
 
 // The grid of pixels: images in front, then the spatial axes; pixels are numbered row-major over all of them.
 struct PixelGrid {
@@ -48,8 +61,9 @@ struct PanelSize {
   Index runs;       // of pixels along the last axis
   Index taps;       // set at a time
   Index last_taps;  // of them along the last axis
+  Index repeated;   // pixels of a panel for which a tap reads a pixel that the border repeats
 
-  Index more() const { return taps * (runs + vectors); }  // segments of vectors that have several
+  Index more() const { return taps * (runs + repeated + vectors); }  // segments of vectors that have several
   Index bytes() const;
 };
 
@@ -95,13 +109,14 @@ class PanelTable {
     Index image_offset;     // of its image in the source
     const Index* position;  // of the first pixel, along every axis
   };
-  // The lanes of a run that a tap of the last axis sees inside the image.
+  // The lanes of a run for which a tap of the last axis reads the image itself.
   struct Seen {
     Index low, high;  // lanes of the panel
     Index offset;     // source of lane 0, without the outer axes
   };
   void see(const PixelGrid& grid, Index tap0, Index tap1);
   void add_tap(const PixelGrid& grid, const Extents& tap, Index first_vector);
+  void add_lanes(Index low, Index high, Index offset, Index first_vector);
 
   Index lanes_, vectors_;
   Index count_ = 0;

@@ -181,22 +181,31 @@ void PixelStrips::fill(const KernelTable<T>& kernels, const PixelBlock& block, c
   const Index high = std::clamp<Index>(last_.size - first_column, low, width_);
   for (Index slice = 0; slice < slices_; ++slice) {
     const T* from = source;
-    bool inside = true;
+    bool is_zero = false;
     for (std::size_t i = 0; i < axes_.size(); ++i) {
-      const Index position = block.outer[i] * axes_[i].step + axes_[i].tap[static_cast<std::size_t>(tap[i])];
-      inside = inside && position >= 0 && position < axes_[i].size;
+      const Index position =
+          axes_[i].at(block.outer[i] * axes_[i].step + axes_[i].tap[static_cast<std::size_t>(tap[i])]);
+      is_zero = is_zero || position < 0;
       from += position * axes_[i].source_stride;
     }
     for (Index r = 0; r < height_; ++r, strip += width_ * pitch_) {
-      const Index row = first_row + r;
-      if (!inside || row < 0 || row >= row_axis_.size || low == high) {
+      const Index row = row_axis_.at(first_row + r);
+      if (is_zero || row < 0) {
         std::fill_n(strip, width_ * pitch_, T{0});
         continue;
       }
-      std::fill_n(strip, low * pitch_, T{0});
-      copy_run(kernels, from + row * row_axis_.source_stride + (first_column + low) * last_.source_stride,
-               source_channel, high - low, strip + low * pitch_);
-      std::fill_n(strip + high * pitch_, (width_ - high) * pitch_, T{0});
+      const T* line = from + row * row_axis_.source_stride;
+      const auto fill_border = [&](Index begin, Index end) {
+        if (last_.border == Border::kZeros) std::fill_n(strip + begin * pitch_, (end - begin) * pitch_, T{0});
+        for (Index j = begin; last_.border != Border::kZeros && j < end; ++j)
+          copy_run(kernels, line + last_.at(first_column + j) * last_.source_stride, source_channel, 1,
+                   strip + j * pitch_);
+      };
+      fill_border(0, low);
+      if (low < high)
+        copy_run(kernels, line + (first_column + low) * last_.source_stride, source_channel, high - low,
+                 strip + low * pitch_);
+      fill_border(high, width_);
     }
     for (std::size_t i = tap.size(); i-- > 0;) {
       if (++tap[i] < static_cast<Index>(axes_[i].tap.size())) break;

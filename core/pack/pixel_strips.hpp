@@ -1,5 +1,5 @@
-// Strips in channels-last form: what a block of pixels sees of the source, copied once and padded with zeros,
-// all channels of a position side by side. Every tap then lies at a constant offset from every pixel, and
+// Strips in channels-last form: what a block of pixels sees of the source, copied once with its border, all
+// channels of a position side by side. Every tap then lies at a constant offset from every pixel, and
 // neighbouring pixels lie at a constant distance. Where no window leaves the image the source itself is such
 // a strip, whatever its strides.
 //

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "pack/rows.hpp"
+
 namespace windrow {
 namespace {
 
@@ -84,35 +86,30 @@ void Strips::fill(const KernelTable<T>& kernels, const StripPlace& place, const 
   Extents tap(axes_.size(), 0);
   for (Index slice = 0; slice < slices_; ++slice) {
     const T* from = source;
-    bool inside = true;
+    bool is_zero = false;
     for (std::size_t i = 0; i < axes_.size(); ++i) {
-      const Index position = place.outer[i] * axes_[i].step + axes_[i].tap[static_cast<std::size_t>(tap[i])];
-      inside = inside && position >= 0 && position < axes_[i].size;
+      const Index position =
+          axes_[i].at(place.outer[i] * axes_[i].step + axes_[i].tap[static_cast<std::size_t>(tap[i])]);
+      is_zero = is_zero || position < 0;
       from += position * axes_[i].source_stride;
     }
     const Index rows = (place.rows - 1) * row_axis_.step + row_span_;
-    // Rows [low, high) lie in the image.
-    const Index first = place.row * row_axis_.step + first_row_;
-    const Index low = inside ? std::clamp<Index>(-first, 0, rows) : rows;
-    const Index high = inside ? std::clamp<Index>(row_axis_.size - first, low, rows) : rows;
     for (const Index phase : phases_) {
-      // Element j of a row is position start + j * step, and [begin, end) of them lie in the image.
-      const Index start = (place.column + first_shift_) * last_.step + phase;
-      const Index begin = std::min(start < 0 ? ceil_div(-start, last_.step) : 0, width_);
-      const Index end = start < last_.size ? ceil_div(last_.size - start, last_.step) : 0;
-      // In order of memory: the kernel may spill over the end of each row.
-      std::fill_n(strip, low * width_, T{0});
-      kernels.pad({.target = strip + low * width_,
-                   .target_row = width_,
-                   .source = from + (first + low) * row_axis_.source_stride + start * last_.source_stride,
-                   .source_row = row_axis_.source_stride,
-                   .step = last_.step * last_.source_stride,
-                   .rows = high - low,
-                   .width = width_,
-                   .low = begin,
-                   .high = std::clamp(end, begin, width_),
-                   .ahead = ahead});
-      std::fill_n(strip + high * width_, (rows - high) * width_, T{0});
+      if (is_zero) {
+        std::fill_n(strip, rows * width_, T{0});
+      } else {
+        copy_rows(kernels, {.target = strip,
+                            .target_row = width_,
+                            .plane = from,
+                            .down = row_axis_,
+                            .across = last_,
+                            .row = place.row * row_axis_.step + first_row_,
+                            .rows = rows,
+                            .column = (place.column + first_shift_) * last_.step + phase,
+                            .columns = width_,
+                            .width = width_,
+                            .ahead = ahead});
+      }
       strip += part_;
     }
     for (std::size_t i = tap.size(); i-- > 0;) {

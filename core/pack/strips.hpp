@@ -1,4 +1,4 @@
-// Strips of the source: the rows that some rows of pixels see, copied once, padded with zeros and with the
+// Strips of the source: the rows that some rows of pixels see, copied once, with their border and with the
 // phases of a strided window apart. Every tap then lies at a constant offset from every pixel, and kernels
 // read the strip in place.
 //

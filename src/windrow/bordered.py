@@ -1,15 +1,16 @@
-"""The operations on images whose padding is made of pixels (`padding_mode=`), a few images at a time.
+"""The operations on images whose padding is made of pixels (`padding_mode=`).
 
-Each one pads a block of images (`borders.py`) and calls the plain operation on it without padding, writing
-the block's part of the result. A gradient for the images goes the other way: the plain gradient of a padded
-block, then its border folded back.
+`conv` and its gradient for the weights repeat pixels in the core, as they read the image, in the dtypes that
+it computes in. All others go a few images at a time: each one pads a block of images (`borders.py`) and calls
+the plain operation on it without padding, writing the block's part of the result. A gradient for the images
+goes the other way: the plain gradient of a padded block, then its border folded back.
 """
 
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from . import converted, convolution, lp_pooling, pooling, unfolding
+from . import _core, converted, convolution, lp_pooling, pooling, unfolding
 from .arguments import Shape
 from .arrays import (
     Array,
@@ -22,6 +23,7 @@ from .arrays import (
     empty_images,
     fill_value,
     is_channels_last,
+    native,
 )
 from .borders import Border, blocks, border_of, fold_back, padded_blocks, pool_border
 from .geometry import (
@@ -60,6 +62,20 @@ class _Conv(NamedTuple):
     geometry: ConvGeometry
     border: Border
     options: dict[str, Any]
+    algorithm: int  # as the core takes them
+    max_workspace: int
+
+    def in_core(self, dtype: np.dtype[Any], given: dict[str, Any]) -> _core.Conv | None:
+        """The problem as the core repeats pixels itself, where it does; remembered by the options given."""
+        mode = self.border.mode
+        if mode == "constant" or dtype not in (np.float32, np.float64):
+            return None
+        core = convolution.prepared(self.geometry._replace(padding_mode=mode))
+        _core.remember(
+            core, mode, self.geometry.x_shape, self.geometry.w_shape,
+            given["stride"], given["padding"], given["dilation"], given["groups"],
+        )  # fmt: skip
+        return core
 
 
 def _conv_problem(
@@ -77,9 +93,9 @@ def _conv_problem(
     geometry = conv_geometry(
         x_shape, w_shape, stride, padding, dilation, groups, x_name=x_name, w_name=w_name
     )
-    convolution._checked_options(options["algorithm"], options["max_workspace"], geometry)
+    core_options = convolution._checked_options(options["algorithm"], options["max_workspace"], geometry)
     edge = mode.border(geometry.windows, dtype)
-    return _Conv(geometry, edge, _without_padding(options, geometry.windows))
+    return _Conv(geometry, edge, _without_padding(options, geometry.windows), *core_options)
 
 
 def _dtypes(inputs: dict[str, Array | None]) -> tuple[np.dtype[Any], np.dtype[Any]]:
@@ -105,10 +121,15 @@ def conv(
     shape = problem.geometry.y_shape
     if b is not None:
         check_shape("b", b.shape, shape[1:2])
-    if out is None:
+    target = None if out is None else check_out(out, shape, dtype, inputs)
+    core = problem.in_core(dtype, options)
+    if core is not None:
+        *_, number, limit = problem
+        x, w, b = native(x), native(w), None if b is None else native(b)
+        return convolution._into(out, target, lambda to: core.forward(x, w, b, to, limit, number))
+    y = target
+    if y is None:
         y = empty_images("y", shape, dtype, channels_last=is_channels_last(x))
-    else:
-        y = check_out(out, shape, dtype, inputs)
     for part, padded in padded_blocks(x, problem.border):
         convolution.conv(padded, w, b, **problem.options, out=y[part])
     return y if out is None else out
@@ -173,12 +194,18 @@ def conv_grad_weight(
     out: Array | None,
     accumulate: bool,
 ) -> Array:
-    """`windrow.conv_grad_weight` with a border of pixels: the sum over the blocks of images, in order."""
+    """`windrow.conv_grad_weight` with a border of pixels."""
     dy, x = as_operand("dy", dy), as_operand("x", x)
     dtype, wide = _dtypes({"dy": dy, "x": x})
     problem = _conv_problem(x.shape, w_shape, options, mode, dtype, w_name="w_shape")
     check_shape("dy", dy.shape, problem.geometry.y_shape)
     target = convolution._checked_accumulator(out, accumulate, w_shape, dtype, {"dy": dy, "x": x})
+    core = problem.in_core(dtype, options)
+    if core is not None:
+        limit = problem.max_workspace
+        dy, x = native(dy), native(x)
+        return convolution._into(out, target, lambda to: core.grad_weight(dy, x, to, accumulate, limit))
+    # The sum over the blocks of images, in order.
     dw = empty("dw", w_shape, dtype) if target is None else target
     sums = dw if wide == dtype else empty("dw", w_shape, wide)
     for part, padded in padded_blocks(x, problem.border):
@@ -247,31 +274,6 @@ def conv_transpose(
         with np.errstate(all="ignore"):
             y += b.reshape(-1, *(1,) * (y.ndim - 2))
     return y
-
-
-def conv_transpose_backward(
-    dy: Array,
-    x: Array,
-    w: Array,
-    geometry: ConvGeometry,
-    options: dict[str, Any],
-    padding_mode: str,
-    wanted: Any,
-) -> convolution.ConvGradients:
-    """`windrow.conv_transpose_backward` of checked operands."""
-    edge = Mode(padding_mode, 0).border(geometry.windows, dy.dtype)
-    plain = _without_padding(options, geometry.windows)
-    native = x.dtype.newbyteorder("=")
-    dx = empty_images("dx", x.shape, native, channels_last=is_channels_last(x)) if "x" in wanted else None
-    dw = np.zeros(w.shape, native) if "w" in wanted else None
-    for part, padded in padded_blocks(dy, edge) if geometry.windows.positions else ():
-        seen = padded[_reached(geometry)]
-        if dx is not None:
-            convolution.conv(seen, w, **plain, out=dx[part])
-        if dw is not None:
-            convolution.conv_grad_weight(x[part], seen, w.shape, **plain, out=dw, accumulate=part.start > 0)
-    db = convolution.conv_grad_bias(dy) if "b" in wanted else None
-    return convolution.ConvGradients(dx, dw, db)
 
 
 def _put(target: Array, value: Array, accumulate: Any) -> None:

@@ -1,5 +1,6 @@
 """Pixels beyond the edge of an image: which ones they repeat, how they are made, how they are folded back.
 
+The core's packers repeat pixels where they read an image (core/base/types.hpp). This module is for all else.
 Along every axis a table says which pixel stands at each place of the padded image. Padding copies by the
 tables; its adjoint adds what has come to a place beyond the edge to the pixel that was repeated there. Both
 are done for a few images at a time, so that no padded batch is ever held.

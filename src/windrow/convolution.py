@@ -24,7 +24,7 @@ from .arrays import (
     is_native,
     native,
 )
-from .borders import is_plain
+from .borders import MODES, is_plain
 from .geometry import CACHED, ConvGeometry, check_shape, conv_geometry
 
 ALGORITHMS = ("auto", "direct", "winograd")  # in the order of the core's numbers for them
@@ -78,7 +78,7 @@ def conv(
     padding : int, one int or one (before, after) pair per spatial axis, "valid", "same" or "same_lower"
     padding_mode : {"constant", "reflect", "edge", "wrap"}
         What stands in the padding: `fill`, the image mirrored without repeating its edge, its edge, or the
-        image's other side, as in `numpy.pad`. All but zeros pad a few images at a time (docs/borders.md).
+        image's other side, as in `numpy.pad` (docs/borders.md has what each costs).
     fill : scalar
         The value of padding under "constant".
     groups : int
@@ -125,6 +125,10 @@ def conv(
     "BLIS: A Framework for Rapidly Instantiating BLAS Functionality" (2015). The column matrix never exists.
     Winograd's tiles after Lavin and Gray, "Fast Algorithms for Convolutional Neural Networks" (2016).
     """
+    if max_workspace is None and algorithm == "auto" and accumulator is None:
+        y = known_conv(x, w, b, stride, padding, dilation, groups, padding_mode, fill, out)
+        if y is not None:
+            return y
     if not is_plain(padding_mode, fill):
         from . import bordered  # noqa: PLC0415 - it needs this module
 
@@ -134,10 +138,6 @@ def conv(
             "algorithm": algorithm, "max_workspace": max_workspace,
         }  # fmt: skip
         return bordered.conv(x, w, b, options, mode, out, accumulator)
-    if max_workspace is None and algorithm == "auto" and accumulator is None:
-        y = known_conv(x, w, b, stride, padding, dilation, groups, out)
-        if y is not None:
-            return y
     x, w = as_operand("x", x), as_operand("w", w)
     b = None if b is None else as_operand("b", b)
     if accumulator is not None or converts(x, w):
@@ -157,7 +157,7 @@ def conv(
     number, limit = _checked_options(algorithm, max_workspace, geometry)
     target = None if out is None else check_out(out, geometry.y_shape, dtype, {"x": x, "w": w, "b": b})
     problem = prepared(geometry)
-    remember(problem, x.shape, w.shape, stride, padding, dilation, groups)
+    remember(problem, "constant", x.shape, w.shape, stride, padding, dilation, groups)
     x, w, b = native(x), native(w), None if b is None else native(b)
     return _into(out, target, lambda to: problem.forward(x, w, b, to, limit, number))
 
@@ -313,7 +313,8 @@ def conv_grad_input(
     x_shape = shape_argument("x_shape", x_shape)
     geometry = conv_geometry(x_shape, w.shape, stride, padding, dilation, groups, x_name="x_shape")
     check_shape("dy", dy.shape, geometry.y_shape)
-    remember(prepared(geometry), x_shape, w.shape, stride, padding, dilation, groups)
+    problem = prepared(geometry)
+    remember(problem, "constant", x_shape, w.shape, stride, padding, dilation, groups)
     number, limit = _checked_options(algorithm, max_workspace, geometry)
     return _grad_input(dy, w, geometry, limit, number, out, accumulate, is_channels_last(dy))
 
@@ -360,6 +361,12 @@ def conv_grad_weight(
     >>> wr.conv_grad_weight(np.ones((1, 1, 3)), np.arange(5.0).reshape(1, 1, 5), (1, 1, 3))
     array([[[3., 6., 9.]]])
     """
+    if max_workspace is None and algorithm == "auto":
+        dw = known_grad_weight(
+            dy, x, w_shape, stride, padding, dilation, groups, padding_mode, fill, out, accumulate
+        )
+        if dw is not None:
+            return dw
     if not is_plain(padding_mode, fill):
         from . import bordered  # noqa: PLC0415 - it needs this module
 
@@ -370,10 +377,6 @@ def conv_grad_weight(
         }  # fmt: skip
         shape = shape_argument("w_shape", w_shape)
         return bordered.conv_grad_weight(dy, x, shape, options, mode, out, accumulate)
-    if max_workspace is None and algorithm == "auto":
-        dw = known_grad_weight(dy, x, w_shape, stride, padding, dilation, groups, out, accumulate)
-        if dw is not None:
-            return dw
     dy, x = as_operand("dy", dy), as_operand("x", x)
     if converts(dy, x):
         from . import converted  # noqa: PLC0415 - it needs this module
@@ -391,7 +394,7 @@ def conv_grad_weight(
     _, limit = _checked_options(algorithm, max_workspace, geometry)
     target = _checked_accumulator(out, accumulate, geometry.w_shape, dtype, {"dy": dy, "x": x})
     problem = prepared(geometry)
-    remember(problem, x.shape, w_shape, stride, padding, dilation, groups)
+    remember(problem, "constant", x.shape, w_shape, stride, padding, dilation, groups)
     dy, x = native(dy), native(x)
     return _into(out, target, lambda to: problem.grad_weight(dy, x, to, accumulate, limit))
 
@@ -434,11 +437,11 @@ def prepared(geometry: ConvGeometry) -> _core.Conv:
     """The core's form of a problem, made once."""
     problem = _problems.get(geometry)
     if problem is None:
-        n, c, k, groups, windows = geometry
+        n, c, k, groups, windows, padding_mode = geometry
         before = [pair[0] for pair in windows.padding]
         problem = _core.Conv(
             n, c, k, groups, windows.size, windows.kernel_size, windows.stride, windows.dilation, before,
-            windows.output_size,
+            windows.output_size, MODES.index(padding_mode),
         )  # fmt: skip
         while len(_problems) >= CACHED:
             # The oldest; another thread may have been faster.

@@ -98,6 +98,7 @@ class ConvGeometry(NamedTuple):
     k: int
     groups: int
     windows: Windows
+    padding_mode: str = "constant"  # zeros, or the pixels that the core repeats there (`borders.py`)
 
     @property
     def x_shape(self) -> Shape:

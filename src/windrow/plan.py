@@ -141,6 +141,7 @@ def plan_of(
     algorithm: str = "auto",
     max_workspace: int | None = None,
     threads: int | None = None,
+    padding_mode: str = "constant",
     is_prepared: bool = False,
 ) -> Plan:
     """What `explain` returns, also for weights that are prepared."""
@@ -158,6 +159,7 @@ def plan_of(
         geometry = conv_geometry(
             *shapes, stride, padding, dilation, groups, x_name="x_shape", w_name="w_shape"
         )
+    geometry = geometry._replace(padding_mode=padding_mode)
     # What is x here: of a transposed convolution, what would be dy.
     x, y = geometry.x_shape, geometry.y_shape
     given, result = (y, x) if transposed else (x, y)

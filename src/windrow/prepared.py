@@ -39,7 +39,7 @@ class PreparedConv:
     ``layer(x, out=None)`` is ``activation(conv(x, w, b))``. Safe to call from any number of threads.
     """
 
-    __slots__ = ("_core", "_fast", "_mode", "_options", "activation", "b", "w")
+    __slots__ = ("_core", "_fast", "_is_filled", "_options", "activation", "b", "w")
 
     w: Array
     b: Array | None
@@ -50,11 +50,10 @@ class PreparedConv:
         limits = _limits(activation, self.w.dtype)
         self.activation = activation
         self._options = options
-        plain = is_plain(options["padding_mode"], options["fill"])
-        self._mode = None if plain else (options["padding_mode"], options["fill"])
+        self._is_filled = options["padding_mode"] == "constant" and not is_plain("constant", options["fill"])
         number = ALGORITHMS.index(options["algorithm"])
         self._core = _core.Prepared(self.w, self.b, limits is not None, *(limits or (0.0, 0.0)), number)
-        self._fast: Callable[[Any, Any], Array | None] = self._core.fast if plain else _never
+        self._fast: Callable[[Any, Any], Array | None] = _never if self._is_filled else self._core.fast
 
     def __call__(self, x: Any, out: Array | None = None) -> Array:
         """Return the layer's result on x, in the memory format of x, or written to `out`.
@@ -81,17 +80,19 @@ class PreparedConv:
             options["groups"],
         )
         target = None if out is None else check_out(out, geometry.y_shape, dtype, {"x": x})
-        if self._mode is not None:
-            return self._bordered(x, geometry, out, target)
+        if self._is_filled:
+            return self._filled(x, geometry, out, target)
+        if options["padding_mode"] != "constant":
+            border_of(geometry.windows, options["padding_mode"], 0, dtype)
+            geometry = geometry._replace(padding_mode=options["padding_mode"])
         problem = prepared(geometry)
         x = native(x)
         return _into(out, target, lambda to: self._core.checked(problem, x, to))
 
-    def _bordered(self, x: Array, geometry: ConvGeometry, out: Array | None, target: Array | None) -> Array:
-        """The same where padding is made of pixels: a few padded images at a time, without padding."""
-        assert self._mode is not None, "a border of zeros needs no copy"
-        edge = border_of(geometry.windows, *self._mode, self.w.dtype)
+    def _filled(self, x: Array, geometry: ConvGeometry, out: Array | None, target: Array | None) -> Array:
+        """The same where padding is not zero: a few padded images at a time, without padding."""
         options = self._options
+        edge = border_of(geometry.windows, "constant", options["fill"], self.w.dtype)
         padding = 0 if geometry.windows.positions else options["padding"]
         y = target
         if y is None:
@@ -112,10 +113,10 @@ class PreparedConv:
     def explain(self, x_shape: Sequence[int], **options: Any) -> Plan:
         """Tell what a call on images of this shape does; `options` are memory_format= and threads=.
 
-        With a border of pixels: on these images with their borders, without padding.
+        With a `fill` that is not zero: on these images with their borders, without padding.
         """
-        own = {name: value for name, value in self._options.items() if name not in ("padding_mode", "fill")}
-        if self._mode is not None:
+        own = {name: value for name, value in self._options.items() if name != "fill"}
+        if self._is_filled:
             sizes = (own[name] for name in ("stride", "padding", "dilation", "groups"))
             windows = conv_geometry(shape_argument("x_shape", x_shape), self.w.shape, *sizes).windows
             x_shape = (

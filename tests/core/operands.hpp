@@ -130,7 +130,8 @@ struct Geometry {
     for (const WindowAxis& axis : axes) columns.push_back(axis.out);
   }
 
-  // Calls body(image, channel, tap, position, pixel, inside) for every channel of every window.
+  // Calls body(image, channel, tap, position, pixel, inside) for every channel of every window; a pixel that
+  // the border repeats is inside.
   template <class Body>
   void each_tap(Body&& body) const {
     const std::size_t rank = axes.size();
@@ -140,8 +141,8 @@ struct Geometry {
       for (std::size_t i = 0; i < rank; ++i) {
         tap[i] = place[2 + i];
         position[i] = place[2 + rank + i];
-        pixel[i] = position[i] * axes[i].stride + tap[i] * axes[i].dilation - axes[i].before;
-        inside = inside && pixel[i] >= 0 && pixel[i] < axes[i].size;
+        pixel[i] = axes[i].at(position[i] * axes[i].stride + tap[i] * axes[i].dilation - axes[i].before);
+        inside = inside && pixel[i] >= 0;
       }
       body(place, tap, position, pixel, inside);
       for (std::size_t i = place.size(); i-- > 0;) {

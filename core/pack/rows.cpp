@@ -1,0 +1,48 @@
+#include "pack/rows.hpp"
+
+#include <algorithm>
+
+namespace windrow {
+
+template <class T>
+void copy_rows(const KernelTable<T>& kernels, const PlaneRows<T>& p) {
+  const PixelAxis &down = p.down, &across = p.across;
+  // Rows [low, high) lie in the image, and of a row the elements inside.
+  const Index low = std::clamp<Index>(-p.row, 0, p.rows);
+  const Index high = std::clamp(down.size - p.row, low, p.rows);
+  const PixelAxis::Inside inside = across.inside(p.column, p.columns);
+  for (Index r = 0, some = 1; r < p.rows; r += some) {
+    some = low <= r && r < high ? high - r : 1;
+    T* target = p.target + r * p.target_row;
+    const Index row = down.at(p.row + r);
+    if (row < 0) {
+      std::fill_n(target, p.width, T{0});
+      continue;
+    }
+    const T* source = p.plane + row * down.source_stride;
+    kernels.pad({.target = target,
+                 .target_row = p.target_row,
+                 .source = source + p.column * across.source_stride,
+                 .source_row = down.source_stride,
+                 .step = across.step * across.source_stride,
+                 .rows = some,
+                 .width = p.width,
+                 .low = inside.from,
+                 .high = inside.to,
+                 .ahead = p.ahead});
+    if (across.border == Border::kZeros) continue;
+    const auto repeat = [&](Index first, Index last) {
+      for (Index j = first; j < last; ++j) {
+        const T* from = source + across.at(p.column + j * across.step) * across.source_stride;
+        for (Index i = 0; i < some; ++i) target[i * p.target_row + j] = from[i * down.source_stride];
+      }
+    };
+    repeat(0, inside.from);
+    repeat(inside.to, p.columns);
+  }
+}
+
+template void copy_rows(const KernelTable<float>&, const PlaneRows<float>&);
+template void copy_rows(const KernelTable<double>&, const PlaneRows<double>&);
+
+}  // namespace windrow

@@ -1,0 +1,27 @@
+// Rows of one plane of the source as windows see them: copied side by side, with what stands beyond its ends.
+#pragma once
+
+#include "kernels/contract.hpp"
+#include "pack/panels.hpp"
+
+namespace windrow {
+
+// Element j < columns of row r becomes the source at row + r down and column + j * across.step across, and
+// the rest of `width` zero.
+template <class T>
+struct PlaneRows {
+  T* target;
+  Index target_row;
+  const T* plane;  // the source at position 0 of both axes
+  const PixelAxis &down, &across;
+  Index row, rows;
+  Index column, columns;
+  Index width;
+  Index ahead;  // from the source to what will be copied next
+};
+
+// In order of memory: each row may spill up to a vector over its end.
+template <class T>
+void copy_rows(const KernelTable<T>& kernels, const PlaneRows<T>& p);
+
+}  // namespace windrow
