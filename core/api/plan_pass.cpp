@@ -199,6 +199,7 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
   if (!phases) {
     for_each_phase<T>(shape, dy, w, dx, false, add);
     plan.pieces *= products;
+    if (products != 1) plan.candidates.clear();
     return plan;
   }
   const WindowProduct<T>& all = phases->product.all;

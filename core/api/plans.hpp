@@ -48,7 +48,14 @@ inline int threads_with_room(Index scratch, const CallOptions& options, int thre
 // Folding is a plan of its own, like that of a limited workspace, under which nothing may be written before
 // it is known to suffice.
 inline bool may_fold(const CallOptions& options) {
-  return options.max_workspace == 0 && options.algorithm <= Algorithm::kDirect;
+  switch (options.algorithm) {
+    case Algorithm::kWinograd:
+    case Algorithm::kWinograd2:
+    case Algorithm::kWinograd4:
+      return false;
+    default:
+      return options.max_workspace == 0;
+  }
 }
 
 template <class T>

@@ -24,6 +24,8 @@ constexpr Index kFewPieces = 4;
 constexpr Index kLeastTiles = 8;
 
 constexpr Index kFirstLevelFactors = 16 << 10;  // bytes
+constexpr Index kNearFactors = 4 << 20;         // from here on, factors come from afar
+constexpr Index kFirstLevel = 24 << 10;         // of factors and strip, for one tile
 
 constexpr Index kStencilStripBytes =
     24 << 10;  // a strip that serves one row of results stays in the first-level cache
@@ -35,7 +37,21 @@ constexpr Index kMostTileBytes = 128 << 10;
 constexpr Index kStripColumns = 1024;       // pixels of one row in a strip
 constexpr double kStripPieceFlops = 1.5e6;  // of one piece of work: some 20 to 50 us
 
+// How many positions modulo the step an axis' taps have.
+Index phases(const PixelAxis& axis) {
+  Extents seen;
+  for (const Index tap : axis.tap) seen.push_back((tap % axis.step + axis.step) % axis.step);
+  std::sort(seen.begin(), seen.end());
+  return std::unique(seen.begin(), seen.end()) - seen.begin();
+}
+
 }  // namespace
+
+void count_factors(const ProductSize& size, Work work, double vectors, const Tile& tile, Counts& count) {
+  count[work] = vectors;
+  if (size.groups * size.rows * size.terms * tile.bytes >= kNearFactors)
+    count[work == Work::kFactorApart ? Work::kApartFar : Work::kFactorFar] = vectors;
+}
 
 std::optional<StripBlocks> choose_strips(const PixelGrid& grid, const ProductSize& size, Index channels,
                                          const Tile& tile, Index most_scratch) {
@@ -87,6 +103,15 @@ Counts count_strips(const PixelGrid& grid, const ProductSize& size, Index channe
                       : size.rows_follow            ? Work::kFarTile
                                                     : Work::kLongTile;
     count[work] = pixel_rows * terms * panel_vectors(size.rows, blocks.columns, tile);
+    count_factors(size, size.rows_follow ? Work::kFactorApart : Work::kFactor,
+                  units * static_cast<double>(size.rows) * terms / static_cast<double>(tile.lanes), tile,
+                  count);
+    // Taps of one row of the window, and of one phase of its stride, read the same lines.
+    const Index lines =
+        channels * grid.taps() / std::max<Index>(1, static_cast<Index>(last.tap.size())) * phases(last);
+    if (factors + lines * (tile.columns() + tile.lanes) * tile.bytes > kFirstLevel)
+      count[Work::kStripRead] = pixel_rows * parts(blocks.columns, tile.lanes) * parts(size.rows, tile.rows) *
+                                static_cast<double>(lines);
   }
   return count.times(static_cast<double>(size.groups));
 }
@@ -100,12 +125,17 @@ Counts count_panels(const PixelGrid& grid, const ProductSize& size, const Produc
   count[Work::kTile] = terms * panel_vectors(size.rows, size.pixels, tile);
   count[Work::kCall] = panels * parts(size.rows, tile.rows) * chunks;
   const PixelAxis& last = grid.axes.back();
-  count[last.step * last.source_stride == 1 ? Work::kGather : Work::kGatherApart] = packings * terms;
+  const Work gather = last.source_stride != 1 ? Work::kGatherApart
+                      : last.step != 1        ? Work::kGatherStep
+                                              : Work::kGather;
+  count[gather] = packings * terms;
   if (size.source_channel * tile.bytes >= kPageBytes)
     count[Work::kPage] = panels * parts(size.rows, blocks.rows) * terms / static_cast<double>(grid.taps());
   count[Work::kTable] = packings * static_cast<double>(grid.taps());
-  count[size.rows_follow ? Work::kFactorApart : Work::kFactor] =
-      parts(size.pixels, tile.columns() * blocks.panels) * rows * terms / static_cast<double>(tile.lanes);
+  count_factors(
+      size, size.rows_follow ? Work::kFactorApart : Work::kFactor,
+      parts(size.pixels, tile.columns() * blocks.panels) * rows * terms / static_cast<double>(tile.lanes),
+      tile, count);
   count[last.target_stride == 1 ? Work::kResult : Work::kResultApart] =
       rows * parts(size.pixels, tile.lanes) * chunks;
   return count.times(static_cast<double>(size.groups));

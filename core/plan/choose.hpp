@@ -22,6 +22,9 @@ struct ProductSize {
   Index threads = 1;         // that share the work
 };
 
+// Notes that so many vectors of factors are read, as one kind of work.
+void count_factors(const ProductSize& size, Work work, double vectors, const Tile& tile, Counts& count);
+
 // Pieces of work that keep the threads busy, although they run unequally fast. A thread alone waits for
 // nobody: cut without need, pieces read the factors or the source again, each of them.
 inline Index wanted_pieces(Index threads) { return threads == 1 ? 1 : 4 * threads; }

@@ -84,7 +84,7 @@ Counts count_filters(const PixelGrid& unjoined, const ProductSize& size, Index c
   count[size.source_channel == 1 ? Work::kCopy : Work::kTurn] = filled;
   // Factors are turned over into panels by each piece, but where those of a term are neighbours.
   const double factors = pieces / filter_blocks * vector_rows * terms;
-  count[strides.factor_row == 1 ? Work::kCopyFactor : Work::kTurnFactor] = factors;
+  count_factors(size, strides.factor_row == 1 ? Work::kCopyFactor : Work::kTurnFactor, factors, tile, count);
   count[Work::kResult] = pixels * vector_rows * chunks;
   return count.times(static_cast<double>(size.groups));
 }

@@ -25,11 +25,11 @@ double in_flight(const Tile& tile) { return tile.lanes * tile.bytes == 64 ? 4 : 
 }  // namespace
 
 const std::array<const char*, kWorks> kWorkNames{
-    "tile",        "strip_tile", "long_tile",    "far_tile", "apart_tile",   "stencil",
-    "call",        "gather",     "gather_apart", "page",     "tile_page",    "table",
-    "fill",        "fill_apart", "fill_row",     "turn",     "copy",         "turn_factor",
-    "copy_factor", "factor",     "factor_apart", "result",   "result_apart", "input",
-    "output",      "weight",     "kept",         "kept_far", "tile_read"};
+    "tile",   "strip_tile",   "long_tile",   "far_tile",     "apart_tile", "strip_read",   "stencil",
+    "call",   "gather",       "gather_step", "gather_apart", "page",       "tile_page",    "table",
+    "fill",   "fill_apart",   "fill_row",    "turn",         "copy",       "turn_factor",  "copy_factor",
+    "factor", "factor_apart", "factor_far",  "apart_far",    "result",     "result_apart", "input",
+    "output", "weight",       "kept",        "kept_far",     "tile_read"};
 
 double predicted(const Counts& counts, const Tile& tile) {
   const Nanoseconds& cost = costs_of(tile);
@@ -40,7 +40,7 @@ double predicted(const Counts& counts, const Tile& tile) {
 
 double tile_vectors(Index rows, Index vectors, const Tile& tile) {
   const auto term = [&](Index some) {
-    return some == 0 ? 0.0 : std::max(in_flight(tile), static_cast<double>(some * vectors));
+    return some == 0 || vectors == 0 ? 0.0 : std::max(in_flight(tile), static_cast<double>(some * vectors));
   };
   return static_cast<double>(rows / tile.rows) * term(tile.rows) + term(rows % tile.rows);
 }

@@ -16,9 +16,11 @@ enum class Work {
   kLongTile,     // ... where the tile's factors outgrow the first-level cache, ...
   kFarTile,      // ... and where neighbouring terms have them on other pages besides
   kApartTile,    // the same as kTile where the channels of pixels are read in place, each on pages of its own
+  kStripRead,    // read one vector of a strip from the second level of the caches for a tile
   kStencil,      // the same in a single row
   kCall,         // begin and end the sums of one tile over one chunk
   kGather,       // bring one vector of neighbouring pixels into a panel
+  kGatherStep,   // the same of every second pixel, or third, of a row
   kGatherApart,  // the same of pixels that lie apart in memory
   kPage,         // go to another page for a channel of a panel, ...
   kTilePage,     // ... or of a tile whose pixels are read in place
@@ -32,6 +34,8 @@ enum class Work {
   kCopyFactor,   // copy it, where rows lie side by side
   kFactor,       // read one vector of factors again, ...
   kFactorApart,  // ... where those of a term lie closer together than those of a row
+  kFactorFar,    // bring one near, where all of them outgrow what a core has of the caches, ...
+  kApartFar,     // ... and those of a term lie closer together than those of a row
   kResult,       // write one vector of results
   kResultApart,  // the same to where pixels lie apart in memory
   kInput,        // Winograd: transform one vector of an image's tiles, for each point
