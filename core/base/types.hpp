@@ -60,6 +60,10 @@ class Extents {
   }
   void assign(std::size_t count, Index value) { *this = Extents(count, value); }
 
+  friend bool operator==(const Extents& a, const Extents& b) {
+    return std::equal(a.begin(), a.end(), b.begin(), b.end());
+  }
+
  private:
   static constexpr std::size_t kFew = 8;
   std::size_t size_ = 0;

@@ -1,10 +1,20 @@
 // Rows of a result over one panel, tile by tile.
 #pragma once
 
+#include <algorithm>
+
 #include "base/types.hpp"
 #include "kernels/contract.hpp"
 
 namespace windrow {
+
+// Columns of each tile but perhaps the last, where `count` columns are cut into as few tiles as can be, of
+// nearly equal width: a tile of one vector loads as many factors as one of three.
+template <class T>
+Index even_width(const KernelTable<T>& kernels, Index count) {
+  const Index vectors = ceil_div(count, kernels.lanes);
+  return ceil_div(vectors, std::max<Index>(1, ceil_div(vectors, kernels.vectors))) * kernels.lanes;
+}
 
 // `product` begins at the first of `rows` rows; the bias, if any, is that of the same row. Where a full tile
 // and a sliver would be left, two tiles share their rows: a sliver of one or two rows takes as long as one of

@@ -5,6 +5,7 @@
 
 #include "base/workspace.hpp"
 #include "drivers/ahead.hpp"
+#include "drivers/tiles.hpp"
 #include "drivers/weight_cut.hpp"
 
 namespace windrow {
@@ -24,7 +25,11 @@ class Driver {
         units_(units_of(problem, cut_)),
         tap_boxes_(product_of(cut_.tap_boxes)),
         all_taps_(1) {
-    for (const WindowAxis& axis : p_.axes) all_taps_ *= axis.kernel;
+    for (std::size_t i = rank_; i-- > 0;) {
+      in_order_ = in_order_ && p_.dw_stride[i] == all_taps_;
+      all_taps_ *= p_.axes[i].kernel;
+    }
+    in_order_ = in_order_ && p_.dw_channel == all_taps_;
   }
 
   void run(const RunContext& context) const {
@@ -132,14 +137,19 @@ class Driver {
     const Index calls = part.lane_runs * ceil_div(part.rows, kernels_.rows) * ceil_div(part.lane_run, nr());
     const Index unit0 = units_ * slot / cut_.slots;
     const Index unit1 = units_ * (slot + 1) / cut_.slots;
-    PixelBox box;
+    PixelBox box, stepped;
+    Index pixels = 0;  // that the steps lead to
     if (unit0 < unit1) box = box_of(part, unit0);
     for (Index unit = unit0; unit < unit1; ++unit) {
       checkpoint();
       const Index strip_image = product_of(box.seen) * part.channels;
       for (Index i = 0; i < box.images; ++i)
         fill_strip(part, box.image + i, box.first_seen, box.seen, strip + i * strip_image);
-      const Index pixels = pixel_steps(part, box.first, box.extent, box.seen, box.images, steps);
+      // Most boxes differ from the one before them only in where they begin. `fill_rows` changes the steps.
+      if (rows || box.extent != stepped.extent || box.images != stepped.images) {
+        pixels = pixel_steps(part, box.extent, box.seen, box.images, steps);
+        stepped = box;
+      }
       if (rows) fill_rows(part, strip, box.seen, steps, pixels, rows);
       PixelBox next;
       Ahead ahead;
@@ -147,8 +157,9 @@ class Driver {
         next = box_of(part, unit + 1);
         if (calls >= kCallsAhead) ahead = lines_of(part, next, calls);
       }
-      add_box(part, p_.dy + box.image * p_.dy_image, pixels, steps, rows ? rows : strip, box.seen,
-              unit > unit0, sums, ahead);
+      const T* dy = p_.dy + box.image * p_.dy_image;
+      for (std::size_t i = 0; i < rank_; ++i) dy += box.first[i] * p_.dy_stride[i];
+      add_box(part, dy, pixels, steps, rows ? rows : strip, box.seen, unit > unit0, sums, ahead);
       box = std::move(next);
     }
     if (unit0 == unit1) {
@@ -284,15 +295,15 @@ class Driver {
         strip[i * part.channels + c] = x[i * p_.x_stride.back() + c * p_.x_channel];
   }
 
-  // Where dy and the strip hold each pixel, image after image.
-  Index pixel_steps(const Part& part, const Extents& low, const Extents& extent, const Extents& strip_extent,
-                    Index images, Step* steps) const {
+  // From the first pixel of a box to each of its pixels in dy and in the strip, image after image.
+  Index pixel_steps(const Part& part, const Extents& extent, const Extents& strip_extent, Index images,
+                    Step* steps) const {
     Index count = 0;
     Extents at(rank_, 0);
     do {
       Index dy = 0, position = 0;
       for (std::size_t i = 0; i < rank_; ++i) {
-        dy += (low[i] + at[i]) * p_.dy_stride[i];
+        dy += at[i] * p_.dy_stride[i];
         position = position * strip_extent[i] + at[i] * p_.axes[i].stride;
       }
       steps[count++] = {.a = dy, .b = position * part.channels};
@@ -322,12 +333,13 @@ class Driver {
 
   void add_box(const Part& part, const T* dy, Index pixels, const Step* steps, const T* strip,
                const Extents& strip_extent, bool accumulate, const Sums& sums, Ahead& ahead) const {
+    const Index width = even_width(kernels_, part.lane_run);
     for (Index run = 0; run < part.lane_runs; ++run) {
       const T* run_strip = strip + tap_position(part, run * part.run_taps, strip_extent) * part.channels;
       for (Index m = 0; m < part.rows; m += kernels_.rows) {
         const int rows = static_cast<int>(std::min<Index>(kernels_.rows, part.rows - m));
-        for (Index lane = 0; lane < part.lane_run; lane += nr()) {
-          const Index lanes = std::min(nr(), part.lane_run - lane);
+        for (Index lane = 0; lane < part.lane_run; lane += width) {
+          const Index lanes = std::min(width, part.lane_run - lane);
           ahead.x.fetch();
           ahead.dy.fetch();
           kernels_.product({.a = dy + (part.group * p_.rows + part.row + m) * p_.dy_channel,
@@ -420,11 +432,16 @@ class Driver {
       const T* more = partial + slot * slot_stride;
       for (Index i = 0; i < row_sums; ++i) partial[i] += more[i];
     }
+    T* dw = p_.dw + row * p_.dw_row;
+    if (in_order_) {
+      for (Index i = 0; i < row_sums; ++i) dw[i] = p_.accumulate ? dw[i] + partial[i] : partial[i];
+      return;
+    }
     Extents extent, at(rank_, 0);
     for (const WindowAxis& axis : p_.axes) extent.push_back(axis.kernel);
     for (Index c = 0; c < p_.channels; ++c) {
       do {
-        T* to = p_.dw + row * p_.dw_row + c * p_.dw_channel;
+        T* to = dw + c * p_.dw_channel;
         for (std::size_t i = 0; i < rank_; ++i) to += at[i] * p_.dw_stride[i];
         *to = p_.accumulate ? *to + *partial : *partial;
         ++partial;
@@ -438,6 +455,7 @@ class Driver {
   const std::size_t rank_;
   const Index boxes_, units_, tap_boxes_;
   Index all_taps_;
+  bool in_order_ = true;  // a row of dw lies as a C-ordered one does
 };
 
 }  // namespace

@@ -65,7 +65,7 @@ class Driver {
     const Index count = panel1 - panel0;
     Panel<T>* panels = scratch.take<Panel<T>>(count);
     for (Index i = 0; i < count; ++i) {
-      const Index pixel = (panel0 + i) * nr_, pixels = std::min(nr_, pixels_ - pixel);
+      const Index pixel = first_pixel(panel0 + i), pixels = first_pixel(panel0 + i + 1) - pixel;
       Panel<T>& panel = *new (&panels[i]) Panel<T>{.table = PanelTable(scratch, table_)};
       panel.table.place(p_.grid, pixel, pixels);
       if (table_.taps == taps_) panel.table.set_taps(p_.grid, 0, taps_);
@@ -110,6 +110,11 @@ class Driver {
   }
 
  private:
+  // Panels of nearly equal width, in whole vectors.
+  Index first_pixel(Index panel) const {
+    return std::min(pixels_, ceil_div(pixels_, kernels_.lanes) * panel / panels_ * kernels_.lanes);
+  }
+
   void set_steps(Index k0, Index k1, Step* steps) const {
     Index channel = taps_ ? k0 / taps_ : 0;
     Index tap = k0 - channel * taps_;

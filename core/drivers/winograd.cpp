@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "base/workspace.hpp"
+#include "drivers/tiles.hpp"
 #include "pack/rows.hpp"
 
 namespace windrow {
@@ -196,12 +197,12 @@ class Driver {
   }
 
   void multiply(Index group, Index m, Index rows, Index count, const Memory& memory) const {
-    const Index nr = kernel_.columns(), row = weights_row(p_.channels, kernel_);
+    const Index width = even_width(kernels_, count), row = weights_row(p_.channels, kernel_);
     const Index point = weights_point(p_.channels, kernel_), tile = sizes_.points * point;
     const Index first = group * ceil_div(p_.rows, kernel_.rows) + m / kernel_.rows;
     for (Index i = 0; i < sizes_.points; ++i) {
-      for (Index lane = 0; lane < count; lane += nr) {
-        const Index lanes = std::min(nr, count - lane);
+      for (Index lane = 0; lane < count; lane += width) {
+        const Index lanes = std::min(width, count - lane);
         if (std::all_of(memory.spoilt + lane, memory.spoilt + lane + lanes,
                         [](unsigned char s) { return s != 0; }))
           continue;
