@@ -136,9 +136,14 @@ def test_explain_says_so(x_shape, w_shape, format, expected):
 
 
 def test_less_workspace_than_it_wants_is_another_driver():
-    x_shape, window, options = LAYERS[1]
+    _, window, options = LAYERS[1]
+    x_shape = (1, 600, 14, 14)  # so many that it wants more than the others need
     x, w, b, _ = operands(x_shape, window, options, np.float32, np.random.default_rng(6))
-    for room, fits in ((14_800, True), (14_700, False)):
+    plan = wr.explain(
+        "conv", x_shape, w.shape, groups=x_shape[1], memory_format="channels_last", threads=1, **options
+    )
+    assert plan["kernel"] == "channel_product"
+    for room, fits in ((plan["workspace_bytes"], True), (plan["workspace_bytes"] - 1, False)):
         limit = {"max_workspace": room, **options}
         with wr.num_threads(1):
             chosen = kernel("conv", x_shape, window, np.float32, threads=1, **limit)

@@ -164,17 +164,17 @@ def test_small_images_have_the_bits_of_channels_last(target, x_shape, w_shape, o
     ("x_shape", "w_shape", "format", "expected"),
     [
         ((1, 64, 56, 56), (64, 64, 3, 3), "channels_last", True),
-        ((1, 64, 56, 56), (64, 64, 3, 3), "channels_first", False),
+        ((1, 64, 56, 56), (64, 64, 3, 3), "channels_first", True),
         ((1, 64, 56, 56), (64, 1, 3, 3), "channels_last", False),
         ((1, 64, 56, 56), (3, 64, 3, 3), "channels_last", False),
     ],
 )
-def test_explain_says_so(x_shape, w_shape, format, expected):
-    options = {
-        "groups": x_shape[1] // w_shape[1], "padding": w_shape[2] // 2, "memory_format": format,
-        "algorithm": "direct",
-    }  # fmt: skip
-    assert (kernel("conv", x_shape, w_shape, np.float32, **options) == "filter_product") is expected
+def test_where_filters_fill_lanes(x_shape, w_shape, format, expected):
+    options = {"groups": x_shape[1] // w_shape[1], "padding": 1, "memory_format": format}
+    plan = wr.explain("conv", x_shape, w_shape, **options)
+    assert ("filter_product" in plan["candidates"]) is expected
+    with only("filter_product"):
+        assert (kernel("conv", x_shape, w_shape, np.float32, **options) == "filter_product") is expected
 
 
 @pytest.mark.parametrize("operation", ["conv", "conv_grad_input"])
@@ -188,10 +188,10 @@ def test_explain_says_so(x_shape, w_shape, format, expected):
     ],
 )
 def test_workspace_is_bounded(operation, x_shape, w_shape, padding):
-    plan = wr.explain(
-        operation, x_shape, w_shape, padding=padding, memory_format="channels_last", threads=1,
-        algorithm="direct",
-    )  # fmt: skip
+    with only("filter_product"):
+        plan = wr.explain(
+            operation, x_shape, w_shape, padding=padding, memory_format="channels_last", threads=1
+        )
     assert plan["kernel"] == "filter_product"
     assert plan["workspace_bytes"] <= 8 << 20
 

@@ -15,18 +15,19 @@ per_target = settings(
     max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
-# Rows that fill tiles and a few that do not; several chunks of terms; odd and even sizes.
+# Rows that fill tiles and a few that do not; several chunks of terms; odd and even sizes. The first six are
+# for panels, the others for strips, but for targets on which the other kind is the faster.
 LAYERS = [
-    ("phase_product", (2, 24, 14, 15), (150, 24, 3, 3), {"stride": 2, "padding": 1}),
-    ("phase_product", (1, 130, 13, 7), (270, 130, 1, 1), {"stride": 2}),
-    ("phase_product", (1, 16, 9, 33), (40, 8, 5, 4), {"stride": 2, "padding": ((2, 1), (0, 2)), "groups": 2}),
-    ("phase_product", (1, 9, 11, 40), (8, 9, 3, 3), {"stride": (3, 1), "dilation": (1, 2)}),
-    ("phase_product", (3, 40, 101), (33, 40, 7), {"stride": 2, "padding": 3}),
-    ("phase_product", (1, 12, 6, 7, 8), (10, 12, 3, 2, 3), {"stride": 2, "padding": 1}),
-    ("phase_strips", (2, 3, 40, 41), (64, 3, 7, 7), {"stride": 2, "padding": 3}),
-    ("phase_strips", (1, 20, 33, 30), (20, 1, 3, 3), {"stride": 2, "padding": 1, "groups": 20}),
-    ("phase_strips", (2, 6, 5000), (12, 1, 4), {"stride": 2, "groups": 6}),
-    ("phase_strips", (1, 2, 9, 20, 21), (5, 2, 1, 2, 2), {"stride": 2}),
+    ((2, 24, 14, 15), (150, 24, 3, 3), {"stride": 2, "padding": 1}),
+    ((1, 130, 13, 7), (270, 130, 1, 1), {"stride": 2}),
+    ((1, 16, 9, 33), (40, 8, 5, 4), {"stride": 2, "padding": ((2, 1), (0, 2)), "groups": 2}),
+    ((1, 9, 11, 40), (8, 9, 3, 3), {"stride": (3, 1), "dilation": (1, 2)}),
+    ((3, 40, 101), (33, 40, 7), {"stride": 2, "padding": 3}),
+    ((1, 12, 6, 7, 8), (10, 12, 3, 2, 3), {"stride": 2, "padding": 1}),
+    ((2, 3, 40, 41), (64, 3, 7, 7), {"stride": 2, "padding": 3}),
+    ((1, 20, 33, 30), (20, 1, 3, 3), {"stride": 2, "padding": 1, "groups": 20}),
+    ((2, 6, 5000), (12, 1, 4), {"stride": 2, "groups": 6}),
+    ((1, 2, 9, 20, 21), (5, 2, 1, 2, 2), {"stride": 2}),
 ]
 
 
@@ -45,6 +46,16 @@ def assert_same(result, expected):
     np.testing.assert_array_equal(result, expected)
 
 
+def kernel(x_shape, w_shape, options, dtype):
+    options = {"dtype": dtype, "max_workspace": ROOM, **options}
+    return wr.explain("conv_grad_input", x_shape, w_shape, **options)["kernel"]
+
+
+@both_dtypes
+def test_either_kind_is_among_the_layers(target, dtype):
+    assert {kernel(*layer, dtype) for layer in LAYERS} == {"phase_product", "phase_strips"}
+
+
 @per_target
 @given(
     problem=problems(max_channels=40),
@@ -54,11 +65,7 @@ def assert_same(result, expected):
 def test_has_the_bits_of_single_phases(target, problem, dtype, seed):
     rng = np.random.default_rng(seed)
     options = problem.options
-    event(
-        wr.explain(
-            "conv_grad_input", problem.x_shape, problem.w_shape, dtype=dtype, max_workspace=ROOM, **options
-        )["kernel"]
-    )
+    event(kernel(problem.x_shape, problem.w_shape, options, dtype))
     dy, w = values(rng, problem.y_shape, dtype), values(rng, problem.w_shape, dtype)
     for operand in (dy, w):
         if operand.size and rng.integers(3) == 0:
@@ -71,12 +78,11 @@ def test_has_the_bits_of_single_phases(target, problem, dtype, seed):
 
 
 @both_dtypes
-@pytest.mark.parametrize(("kernel", "x_shape", "w_shape", "options"), LAYERS)
-def test_layers(target, kernel, x_shape, w_shape, options, dtype):
+@pytest.mark.parametrize(("x_shape", "w_shape", "options"), LAYERS)
+def test_layers(target, x_shape, w_shape, options, dtype):
     """Against the reference; the bits of single phases, of other strides and of any number of threads."""
     rng = np.random.default_rng(9)
-    plan = wr.explain("conv_grad_input", x_shape, w_shape, dtype=dtype, max_workspace=ROOM, **options)
-    assert plan["kernel"] == kernel
+    assert kernel(x_shape, w_shape, options, dtype).startswith("phase_")
     w = values(rng, w_shape, dtype)
     dy = values(rng, wr.conv(np.zeros(x_shape, dtype), w, **options).shape, dtype)
     dx = wr.conv_grad_input(dy, w, x_shape, max_workspace=ROOM, **options)
@@ -95,8 +101,8 @@ def test_layers(target, kernel, x_shape, w_shape, options, dtype):
 
 
 @both_dtypes
-@pytest.mark.parametrize(("kernel", "x_shape", "w_shape", "options"), LAYERS)
-def test_bias_of_transposed_convolution(target, kernel, x_shape, w_shape, options, dtype):
+@pytest.mark.parametrize(("x_shape", "w_shape", "options"), LAYERS)
+def test_bias_of_transposed_convolution(target, x_shape, w_shape, options, dtype):
     """Added once to every pixel, also to those that no tap reaches."""
     rng = np.random.default_rng(10)
     options = {name: value for name, value in options.items() if name != "padding"}
@@ -107,7 +113,7 @@ def test_bias_of_transposed_convolution(target, kernel, x_shape, w_shape, option
 
 
 def test_a_little_workspace_takes_one_phase_after_another():
-    _, x_shape, w_shape, options = LAYERS[0]
+    x_shape, w_shape, options = LAYERS[0]
     rng = np.random.default_rng(11)
     w = values(rng, w_shape, np.float32)
     dy = values(rng, (2, 150, 7, 8), np.float32)

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 
 import windrow as wr
 from tests import tolerances
+from tests.choice import only
 from tests.errors import raises
 from tests.problems import channels_last, problems, scrambled
 from windrow import _core, reference
@@ -76,7 +77,8 @@ def test_larger_layers(target, threads, form, activation):
     layer = wr.prepare_conv(w, b, padding=1, activation=activation)
     with wr.num_threads(threads):
         y = layer(x)
-        np.testing.assert_array_equal(y, limited(wr.conv(x, w, b, padding=1), activation))
+        with only(layer.explain(x.shape)["kernel"]):  # without kept weights the choice may be another one
+            np.testing.assert_array_equal(y, limited(wr.conv(x, w, b, padding=1), activation))
     assert is_channels_last(y) == is_channels_last(x)
     # A result with gaps.
     out = np.zeros((2, 50, 40, 82), np.float32)[..., ::2]

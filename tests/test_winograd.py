@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, given, settings
 
 import windrow as wr
 from tests import programs, tolerances
+from tests.choice import only
 from tests.problems import channels_last, scrambled
 from tests.test_convolution import assert_same_kind, assert_within, bits
 from windrow import reference
@@ -357,6 +358,8 @@ def test_prepared():
     rng = np.random.default_rng(0)
     x, w, b = (rng.standard_normal(s).astype(np.float32) for s in ((2, 16, 20, 20), (8, 16, 3, 3), (8,)))
     layer = wr.prepare_conv(w, b, padding=1, algorithm="winograd", activation="relu")
-    expected = np.maximum(wr.conv(x, w, b, padding=1, algorithm="winograd"), 0)
+    plan = layer.explain(x.shape)
+    with only(plan["kernel"]):  # tiles of either size: kept weights may make another one the faster
+        expected = np.maximum(wr.conv(x, w, b, padding=1), 0)
     np.testing.assert_array_equal(layer(x), expected)
-    assert layer.explain(x.shape)["algorithm"] == "winograd"
+    assert plan["algorithm"] == "winograd"

@@ -97,8 +97,8 @@ MUTATIONS = [
         "core/kernels/sum_rows.hpp",
         ("if (x < source.first || x >= source.end) continue;", "if (x < source.first) continue;"),
         (
-            "sum_singly<T, In, Op>(s, row, end, s.length);",
-            "sum_singly<T, In, Op>(s, row, end, s.length - 1);",
+            "sum_singly<T, In, Op>(s, r, end, s.length);",
+            "sum_singly<T, In, Op>(s, r, end, s.length - 1);",
         ),
         ("(s, row, end - kBlock, last);", "(s, row, first, last);"),
         ("x + kBlock < end; x += kBlock", "x + 2 * kBlock < end; x += kBlock"),
@@ -232,7 +232,7 @@ MUTATIONS = [
         "core/drivers/pool.cpp",
         ("lane.count >= current_target().kernels<T>().pool_lanes && ", ""),
         (
-            "const Index tap0 = std::lower_bound(begin, axis.tap.end(), -at) - begin;",
+            "const Index tap0 = std::lower_bound(begin, axis.tap.end(), low - at) - begin;",
             "const Index tap0 = 0 * at;",
         ),
     ),

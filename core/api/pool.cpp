@@ -30,17 +30,8 @@ Pooling<T> forward(const PoolShape& s, ArrayView<const T> x, ArrayView<T> y, T d
   Pooling<T> p = pooling(s, x, y, divisor);
   p.border = s.axes[0].border;
   p.beyond = s.beyond;
-  for (std::size_t i = 0; i < s.axes.size(); ++i) {
-    const WindowAxis& a = s.axes[i];
-    PixelAxis axis{.count = a.out,
-                   .step = a.stride,
-                   .size = a.size,
-                   .source_stride = x.strides[2 + i],
-                   .target_stride = y.strides[2 + i],
-                   .tap = {}};
-    for (Index t = 0; t < a.kernel; ++t) axis.tap.push_back(t * a.dilation - a.before);
-    p.axes.push_back(std::move(axis));
-  }
+  for (std::size_t i = 0; i < s.axes.size(); ++i)
+    p.axes.push_back(window_pixels(s.axes[i], x.strides[2 + i], y.strides[2 + i]));
   return p;
 }
 
