@@ -28,8 +28,9 @@ OPERATIONS = {"y": "conv", "dx": "conv_grad_input"}
 WIDTHS = {"portable": 16, "neon": 16, "x86_v3": 32, "x86_v4": 64}  # bytes of a target's vectors
 FEWEST_FLOPS, MOST_FLOPS = 1e6, 3e9  # less is over before a choice matters, more tells nothing new
 SAMPLE, SAMPLES = 3e-4, 2  # seconds of one sample, and how many of them in a row
-MARGIN = 0.8  # of the core: tiles are taken below this share of the direct sums' least time
+MARGIN = 0.85  # of the core: tiles are taken below this share of the direct sums' least time
 DIRECT = ("window_product", "filter_product", "strip_product")
+IN_PLACE = ("window_product", "strip_product")  # weights are read where they are
 STEPS = 20_000
 
 
@@ -101,8 +102,8 @@ def _cell(core: Any, problem: Problem, which: str, memory: str, kept: bool) -> d
     out = problem.empty(which, channels_last=last)
     candidates = {}
     for name in plan["candidates"]:
-        if kept and name in DIRECT:
-            continue  # nothing of a direct sum could be kept
+        if kept and name in IN_PLACE:
+            continue  # nothing could be kept
         number = CANDIDATES[name]
         if kept:
             layer = _core.Prepared(problem.w, None, False, 0.0, 0.0, number)

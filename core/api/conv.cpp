@@ -43,7 +43,8 @@ void run_product(const WindowProduct<T>& p, const CallOptions& options, const Ta
   if (plan.channels) {
     run_channel_product(p, *plan.channels, target, fitting);
   } else if (plan.filters) {
-    run_filter_product(p, *plan.filters, target, fitting);
+    const T* panels = options.kept ? options.kept->panels(p, *plan.filters, target, fitting) : nullptr;
+    run_filter_product(p, *plan.filters, panels, target, fitting);
   } else if (plan.strips) {
     run_strip_product(p, *plan.strips, target, fitting);
   } else {
@@ -61,7 +62,7 @@ bool run_if_winograd(const ConvShape& s, const WindowProduct<T>& p, const CallOp
   RunContext fitting = context;
   fitting.threads = plan->threads;
   if (options.kept) {
-    const T* weights = options.kept->get(p, plan->blocks.tile, target, fitting);
+    const T* weights = options.kept->transformed(p, plan->blocks.tile, target, fitting);
     if (weights) run_winograd(p, plan->blocks, weights, target, fitting);
     context.asked = fitting.asked;
     return weights != nullptr;

@@ -9,6 +9,8 @@
 namespace windrow {
 namespace {
 
+constexpr Index kPanels = 0;  // no side of a tile
+
 struct Free {
   void operator()(void* memory) const { ::operator delete(memory, std::align_val_t{kAlignment}); }
 };
@@ -17,8 +19,8 @@ struct Free {
 
 struct KeptWeights::Entry {
   const Target* target;
-  Index tile;
-  bool finite;
+  Index form;  // the side of Winograd's tiles, or panels
+  bool usable;
   std::unique_ptr<void, Free> weights;
   Entry* next;
 };
@@ -27,31 +29,53 @@ KeptWeights::~KeptWeights() {
   for (Entry* entry = first_.load(); entry;) delete std::exchange(entry, entry->next);
 }
 
-template <class T>
-const T* KeptWeights::get(const WindowProduct<T>& problem, Index tile, const Target& target,
-                          const RunContext& context) {
+template <class T, class Make>
+const T* KeptWeights::get(Index form, const Target& target, Index count, Make make) {
   for (const Entry* entry = first_.load(std::memory_order_acquire); entry; entry = entry->next) {
-    if (entry->target == &target && entry->tile == tile)
-      return entry->finite ? static_cast<const T*>(entry->weights.get()) : nullptr;
+    if (entry->target == &target && entry->form == form)
+      return entry->usable ? static_cast<const T*>(entry->weights.get()) : nullptr;
   }
-  const Index count =
-      winograd_weights(problem.groups, problem.rows, problem.channels, tile, tile_of<T>(target));
   const auto bytes = static_cast<std::size_t>(count) * sizeof(T);
   void* memory = ::operator new(bytes, std::align_val_t{kAlignment}, std::nothrow);
   if (!memory) throw ScratchRefused{bytes};
   auto fresh = std::make_unique<Entry>(
-      Entry{.target = &target, .tile = tile, .finite = false, .weights = {}, .next = nullptr});
+      Entry{.target = &target, .form = form, .usable = false, .weights = {}, .next = nullptr});
   fresh->weights.reset(memory);
   T* weights = static_cast<T*>(memory);
-  fresh->finite = transform_weights(problem, tile, weights, target, context);
+  fresh->usable = make(weights);
   fresh->next = first_.load(std::memory_order_relaxed);
   while (!first_.compare_exchange_weak(fresh->next, fresh.get(), std::memory_order_acq_rel)) {
   }
-  return fresh.release()->finite ? weights : nullptr;
+  return fresh.release()->usable ? weights : nullptr;
 }
 
-template const float* KeptWeights::get(const WindowProduct<float>&, Index, const Target&, const RunContext&);
-template const double* KeptWeights::get(const WindowProduct<double>&, Index, const Target&,
+template <class T>
+const T* KeptWeights::transformed(const WindowProduct<T>& problem, Index tile, const Target& target,
+                                  const RunContext& context) {
+  const Index count =
+      winograd_weights(problem.groups, problem.rows, problem.channels, tile, tile_of<T>(target));
+  return get<T>(tile, target, count,
+                [&](T* weights) { return transform_weights(problem, tile, weights, target, context); });
+}
+
+template <class T>
+const T* KeptWeights::panels(const WindowProduct<T>& problem, const FilterBlocks& blocks,
+                             const Target& target, const RunContext& context) {
+  const Index count =
+      filter_panels(problem.groups, problem.rows, problem.channels * problem.grid.taps(), tile_of<T>(target));
+  return get<T>(kPanels, target, count, [&](T* weights) {
+    pack_filters(problem, blocks, weights, target, context);
+    return true;
+  });
+}
+
+#define WINDROW_KEPT_WEIGHTS(T)                                                                      \
+  template const T* KeptWeights::transformed(const WindowProduct<T>&, Index, const Target&,          \
+                                             const RunContext&);                                     \
+  template const T* KeptWeights::panels(const WindowProduct<T>&, const FilterBlocks&, const Target&, \
                                         const RunContext&);
+WINDROW_KEPT_WEIGHTS(float)
+WINDROW_KEPT_WEIGHTS(double)
+#undef WINDROW_KEPT_WEIGHTS
 
 }  // namespace windrow

@@ -37,7 +37,8 @@ std::vector<Candidate> candidates_of(const ConvShape& s, WindowProduct<T> p, con
   if (has_channel_lanes(p, tile.lanes)) return {};
   const Index most = std::numeric_limits<Index>::max();
   const ProductSize size = size_of(p, tile, 1);
-  const DirectCandidates direct = direct_candidates(p, size, choose_blocks(size, tile, most), tile, most);
+  const DirectCandidates direct =
+      direct_candidates(p, size, choose_blocks(size, tile, most), options.prepared, tile, most);
   std::vector<Candidate> found{{"window_product", direct.panels}};
   if (direct.filters) found.push_back({"filter_product", direct.filters_counts});
   if (direct.strips) found.push_back({"strip_product", direct.strips_counts});

@@ -60,11 +60,13 @@ inline bool may_fold(const CallOptions& options) {
 
 template <class T>
 DirectCandidates direct_candidates(const WindowProduct<T>& p, const ProductSize& size,
-                                   const ProductBlocks& blocks, const Tile& tile, Index most_scratch) {
+                                   const ProductBlocks& blocks, bool kept, const Tile& tile,
+                                   Index most_scratch) {
   const FilterStrides strides{.target_row = p.target_row,
                               .factor_row = p.factor_row,
                               .factor_channel = p.factor_channel,
-                              .accumulate = p.accumulate};
+                              .accumulate = p.accumulate,
+                              .kept = kept};
   return direct_candidates(p.grid, size, p.channels, strides, blocks, tile, most_scratch);
 }
 
@@ -109,7 +111,7 @@ ProductPlan plan_product(const WindowProduct<T>& p, const CallOptions& options, 
       return plan;
     }
   }
-  const DirectCandidates candidates = direct_candidates(p, size, plan.blocks, tile, most);
+  const DirectCandidates candidates = direct_candidates(p, size, plan.blocks, options.prepared, tile, most);
   const Driver driver = chosen_driver(candidates, options.algorithm, tile);
   if (driver == Driver::kFilters) {
     plan.filters = candidates.filters;

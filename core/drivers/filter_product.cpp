@@ -8,6 +8,7 @@
 
 #include "base/workspace.hpp"
 #include "drivers/ahead.hpp"
+#include "drivers/tiles.hpp"
 #include "pack/pixel_strips.hpp"
 
 namespace windrow {
@@ -35,35 +36,41 @@ Index sums_row(const FilterBlocks& blocks, const Tile& tile) {
 template <class T>
 class Driver {
  public:
-  Driver(const WindowProduct<T>& problem, const FilterBlocks& blocks, const Target& target)
+  Driver(const WindowProduct<T>& problem, const FilterBlocks& blocks, const T* panels, const Target& target)
       : p_(problem),
         blocks_(blocks),
         kernels_(target.kernels<T>()),
+        panels_(panels),
         nr_(Index{kernels_.lanes} * kernels_.vectors),
+        width_(even_width(kernels_, problem.rows)),
+        block_filters_(blocks.filters / nr_ * width_),
         sums_row_(sums_row(blocks, tile_of<T>(target))),
         strips_(strips_of(joined_pixels(problem.grid), problem.channels, blocks, sizeof(T))),
         taps_(problem.grid.taps()),
         terms_(problem.channels * taps_),
         unit_blocks_(ceil_div(strips_.blocks(), blocks.units)),
-        filter_blocks_(ceil_div(problem.rows, blocks.filters)),
+        filter_blocks_(ceil_div(problem.rows, block_filters_)),
         pixel_step_(strips_.in_place() ? strips_.source_pixel_step() : strips_.pixel_step()),
         row_step_(strips_.in_place() ? strips_.source_row_step() : strips_.row_step()),
         channels_follow_(problem.factor_channel == taps_) {
-    for (Index t = 0; t < taps_; ++t) channels_follow_ = channels_follow_ && tap_factor(t) == t;
-    rows_follow_ = !channels_follow_ && taps_ == 1 && problem.factor_row == 1;
+    for (Index t = 0; t < taps_; ++t) {
+      channels_follow_ = channels_follow_ && tap_factor(t) == t;
+      tap_offset_.push_back(strips_.in_place() ? strips_.source_tap_offset(t) : strips_.tap_offset(t));
+    }
+    rows_follow_ = !panels && !channels_follow_ && taps_ == 1 && problem.factor_row == 1;
   }
 
   Index pieces() const { return p_.groups * unit_blocks_ * filter_blocks_; }
 
   void piece(Index index) const {
-    const Index filter0 = index % filter_blocks_ * blocks_.filters;
-    const Index filters = std::min(blocks_.filters, p_.rows - filter0);
+    const Index filter0 = index % filter_blocks_ * block_filters_;
+    const Index filters = std::min(block_filters_, p_.rows - filter0);
     const Index unit0 = index / filter_blocks_ % unit_blocks_ * blocks_.units;
     const Index units = std::min(blocks_.units, strips_.blocks() - unit0);
     const Index group = index / filter_blocks_ / unit_blocks_;
 
     Scratch scratch;
-    const Index row = packed_row(round_up(filters, nr_), sizeof(T));
+    const Index row = packed_row(round_up(filters, width_), sizeof(T));
     T* packed = scratch.take<T>(row * kChunk);
     auto* steps = scratch.take<Step>(kChunk);
     T* sums = scratch.take<T>(units * blocks_.rows * blocks_.columns * sums_row_);
@@ -78,38 +85,45 @@ class Driver {
     Index k0 = 0;
     do {  // once even where there are no terms: the result is then zero plus the bias
       const Index k1 = std::min(k0 + kChunk, terms_);
-      set_steps(k0, k1, rows_follow_ ? row : nr_, steps);
+      set_steps(k0, k1, rows_follow_ ? row : width_, steps);
       // Factors are fetched while others are multiplied: the next panel's where each filter's lie on pages of
       // their own, the next chunk's where those of a term are neighbours.
       const Index k2 = std::min(k1 + kChunk, terms_), end = filter0 + filters;
       LinesAhead<T> ahead;
-      if (!channels_follow_) {
+      if (!panels_ && !channels_follow_) {
         const T* first = factor + filter0 * p_.factor_row;
         rows_follow_ ? copy_rows(k0, k1, filters, first, row, packed) : pack(k0, k1, filters, first, packed);
         ahead = factor_lines(k1, k2, filters, first);
-        ahead.share(ceil_div(filters, nr_) * units * tiles_of_unit());
+        ahead.share(ceil_div(filters, width_) * units * tiles_of_unit());
       }
-      for (Index m = filter0; m < end; m += nr_) {
-        Panel panel{.first = m, .count = std::min(nr_, end - m), .k0 = k0, .k1 = k1};
-        if (channels_follow_) {
+      for (Index m = filter0; m < end; m += width_) {
+        Panel panel{.first = m, .count = std::min(width_, end - m), .k0 = k0, .k1 = k1};
+        const T* factors = packed + (m - filter0) * (rows_follow_ ? 1 : k1 - k0);
+        if (panels_) {
+          const Index all = round_up(p_.rows, width_);
+          factors = panels_ + (group * terms_ + k0) * all + m * (k1 - k0);
+          const Index panel_terms = (k1 - k0) * width_;
+          ahead = {factors + panel_terms, 0, 1, ceil_div(panel_terms, kLine)};
+          ahead.share(units * tiles_of_unit());
+        } else if (channels_follow_) {
           pack(k0, k1, panel.count, factor + m * p_.factor_row, packed);
-          const bool last = m + nr_ >= end;
-          const Index next = last ? filter0 : m + nr_;
-          ahead = factor_lines(last ? k1 : k0, last ? k2 : k1, std::min(nr_, end - next),
+          factors = packed;
+          const bool last = m + width_ >= end;
+          const Index next = last ? filter0 : m + width_;
+          ahead = factor_lines(last ? k1 : k0, last ? k2 : k1, std::min(width_, end - next),
                                factor + next * p_.factor_row);
           ahead.share(units * tiles_of_unit());
         }
         panel.bias = k1 == terms_ && p_.bias ? p_.bias + (group * p_.rows + m) * p_.bias_stride : nullptr;
-        const Product<T> product{
-            .a = nullptr,
-            .a_row = pixel_step_,
-            .b = packed + (channels_follow_ ? 0 : (m - filter0) * (rows_follow_ ? 1 : k1 - k0)),
-            .step = steps,
-            .c = nullptr,
-            .c_row = 0,
-            .k = k1 - k0,
-            .accumulate = k0 > 0 || p_.accumulate,
-            .bias = nullptr};
+        const Product<T> product{.a = nullptr,
+                                 .a_row = pixel_step_,
+                                 .b = factors,
+                                 .step = steps,
+                                 .c = nullptr,
+                                 .c_row = 0,
+                                 .k = k1 - k0,
+                                 .accumulate = k0 > 0 || p_.accumulate,
+                                 .bias = nullptr};
         T* buffer = sums + (blocks_.turned ? m - filter0 : 0);
         for (Index u = 0; u < units; ++u) {
           const PixelBlock block = strips_.block(unit0 + u);
@@ -126,6 +140,15 @@ class Driver {
     }
   }
 
+  // In the order in which they are read: chunk by chunk of terms, in each of them panel by panel.
+  void pack_all(T* panels, const RunContext& context) const {
+    const Index all = round_up(p_.rows, width_), chunks = ceil_div(terms_, Index{kChunk});
+    parallel_for(context, p_.groups * chunks, [&](Index i) {
+      const Index group = i / chunks, k0 = i % chunks * kChunk, k1 = std::min(k0 + kChunk, terms_);
+      pack(k0, k1, p_.rows, p_.factor + group * p_.factor_group, panels + (group * terms_ + k0) * all);
+    });
+  }
+
  private:
   static constexpr Index kLine = 64 / sizeof(T);
 
@@ -136,36 +159,40 @@ class Driver {
   };
 
   void set_steps(Index k0, Index k1, Index row, Step* steps) const {
+    const Index channel_step = strips_.in_place() ? p_.source_channel : 1;
+    Index channel = k0 < k1 ? k0 / taps_ : 0, tap = k0 - channel * taps_;
     for (Index k = k0; k < k1; ++k) {
-      const Index channel = k / taps_, tap = k % taps_;
-      const Index offset = strips_.in_place() ? channel * p_.source_channel + strips_.source_tap_offset(tap)
-                                              : channel + strips_.tap_offset(tap);
-      steps[k - k0] = {.a = offset, .b = (k - k0) * row};
+      steps[k - k0] = {.a = channel * channel_step + tap_offset_[static_cast<std::size_t>(tap)],
+                       .b = (k - k0) * row};
+      if (++tap == taps_) {
+        tap = 0;
+        ++channel;
+      }
     }
   }
 
-  // The factors of some filters, for the terms [k0, k1): a panel [term][filter] for every NR of them, zeros
-  // past the last filter. Terms come first, filters of all panels within them, in the order of memory if the
-  // factors of neighbouring filters are neighbours.
+  // The factors of some filters, for the terms [k0, k1): a panel [term][filter] for every `width_` of them,
+  // zeros past the last filter. Terms come first, filters of all panels within them, in the order of memory
+  // if the factors of neighbouring filters are neighbours.
   void pack(Index k0, Index k1, Index filters, const T* factor, T* packed) const {
-    const Index panel = (k1 - k0) * nr_, tail = filters % nr_;
-    if (tail != 0) std::fill_n(packed + (filters - tail) / nr_ * panel, panel, T{0});
+    const Index panel = (k1 - k0) * width_, tail = filters % width_;
+    if (tail != 0) std::fill_n(packed + (filters - tail) / width_ * panel, panel, T{0});
     for (Index k = k0; k < k1;) {
       const Index channel = k / taps_, tap = k % taps_;
       const T* from = factor + channel * p_.factor_channel + tap_factor(tap);
       // Terms that lie side by side are turned over together, forwards or backwards.
       const auto [terms, step] = neighbours(tap, k1 - k);
       const T* first = step > 0 ? from : from - (terms - 1);
-      for (Index m = 0; m < filters; m += nr_) {
-        T* target = packed + m / nr_ * panel + (k - k0) * nr_;
-        const Index count = std::min(nr_, filters - m);
+      for (Index m = 0; m < filters; m += width_) {
+        T* target = packed + m / width_ * panel + (k - k0) * width_;
+        const Index count = std::min(width_, filters - m);
         if (terms == 1) {
           kernels_.collect(
               {.target = target, .source = from + m * p_.factor_row, .step = p_.factor_row, .count = count});
           continue;
         }
-        kernels_.transpose({.target = step > 0 ? target : target + (terms - 1) * nr_,
-                            .target_row = step * nr_,
+        kernels_.transpose({.target = step > 0 ? target : target + (terms - 1) * width_,
+                            .target_row = step * width_,
                             .source = first + m * p_.factor_row,
                             .source_row = p_.factor_row,
                             .rows = terms,
@@ -180,7 +207,7 @@ class Driver {
   void copy_rows(Index k0, Index k1, Index filters, const T* factor, Index row, T* packed) const {
     for (Index k = k0; k < k1; ++k, packed += row) {
       std::copy_n(factor + k * p_.factor_channel + tap_factor(0), filters, packed);
-      std::fill(packed + filters, packed + round_up(filters, nr_), T{0});
+      std::fill(packed + filters, packed + round_up(filters, width_), T{0});
     }
   }
 
@@ -290,9 +317,13 @@ class Driver {
   const WindowProduct<T>& p_;
   const FilterBlocks& blocks_;
   const KernelTable<T>& kernels_;
-  const Index nr_, sums_row_;
+  const T* const panels_;              // all factors, packed before; or null
+  const Index nr_;                     // the widest panel of filters ...
+  const Index width_, block_filters_;  // ... the panels here, and how many filters a piece has
+  const Index sums_row_;
   const PixelStrips strips_;
   const Index taps_, terms_, unit_blocks_, filter_blocks_;
+  Extents tap_offset_;                 // of what the kernel reads
   const Index pixel_step_, row_step_;  // from pixel to pixel in what the kernel reads
   bool channels_follow_;               // the factors of one result row lie side by side, in order
   bool rows_follow_ = false;           // those of one term do, under a window of one tap
@@ -301,10 +332,20 @@ class Driver {
 }  // namespace
 
 template <class T>
-void run_filter_product(const WindowProduct<T>& problem, const FilterBlocks& blocks, const Target& target,
-                        const RunContext& context) {
-  const Driver<T> driver(problem, blocks, target);
+void run_filter_product(const WindowProduct<T>& problem, const FilterBlocks& blocks, const T* panels,
+                        const Target& target, const RunContext& context) {
+  const Driver<T> driver(problem, blocks, panels, target);
   parallel_for(context, driver.pieces(), [&](Index piece) { driver.piece(piece); });
+}
+
+template <class T>
+void pack_filters(const WindowProduct<T>& problem, const FilterBlocks& blocks, T* panels,
+                  const Target& target, const RunContext& context) {
+  Driver<T>(problem, blocks, nullptr, target).pack_all(panels, context);
+}
+
+Index filter_panels(Index groups, Index rows, Index terms, const Tile& tile) {
+  return groups * round_up(rows, tile.columns()) * terms;
 }
 
 Index filter_pieces(const PixelGrid& grid, Index rows, const FilterBlocks& blocks) {
@@ -325,9 +366,13 @@ Index filter_scratch(const PixelGrid& grid, Index channels, const FilterBlocks& 
          kChunk * Index{sizeof(Step)};
 }
 
-template void run_filter_product(const WindowProduct<float>&, const FilterBlocks&, const Target&,
-                                 const RunContext&);
-template void run_filter_product(const WindowProduct<double>&, const FilterBlocks&, const Target&,
-                                 const RunContext&);
+#define WINDROW_FILTER_PRODUCT(T)                                                                         \
+  template void run_filter_product(const WindowProduct<T>&, const FilterBlocks&, const T*, const Target&, \
+                                   const RunContext&);                                                    \
+  template void pack_filters(const WindowProduct<T>&, const FilterBlocks&, T*, const Target&,             \
+                             const RunContext&);
+WINDROW_FILTER_PRODUCT(float)
+WINDROW_FILTER_PRODUCT(double)
+#undef WINDROW_FILTER_PRODUCT
 
 }  // namespace windrow

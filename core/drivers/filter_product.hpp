@@ -17,9 +17,17 @@ struct FilterBlocks {
   bool turned = false;          // sums are kept in scratch memory and turned over at the end; no `accumulate`
 };
 
+// `panels`: what `pack_filters` made of the same factors; or null.
 template <class T>
-void run_filter_product(const WindowProduct<T>& problem, const FilterBlocks& blocks, const Target& target,
-                        const RunContext& context);
+void run_filter_product(const WindowProduct<T>& problem, const FilterBlocks& blocks, const T* panels,
+                        const Target& target, const RunContext& context);
+
+// All factors as panels of filters, for problems that differ in pixels alone: packed once, not by each piece
+// of each call. For any blocks that are not empty. `filter_panels`: their elements.
+template <class T>
+void pack_filters(const WindowProduct<T>& problem, const FilterBlocks& blocks, T* panels,
+                  const Target& target, const RunContext& context);
+Index filter_panels(Index groups, Index rows, Index terms, const Tile& tile);
 
 // What a cut makes of one group: pieces of work, elements of the strips of one piece, and bytes of scratch
 // that one thread takes.

@@ -120,11 +120,13 @@ Counts count_panels(const PixelGrid& grid, const ProductSize& size, const Produc
                     const Tile& tile) {
   const auto terms = static_cast<double>(size.terms), rows = static_cast<double>(size.rows);
   const double panels = parts(size.pixels, tile.columns()), chunks = parts(size.terms, kChunk);
-  const double packings = parts(size.rows, blocks.rows) * parts(size.pixels, tile.lanes);
+  const PixelAxis& last = grid.axes.back();
+  // A vector is put together from as many runs of pixels as it has rows.
+  const double runs = parts(size.pixels, tile.lanes) + parts(size.pixels, std::max<Index>(1, last.count));
+  const double packings = parts(size.rows, blocks.rows) * runs;
   Counts count;
   count[Work::kTile] = terms * panel_vectors(size.rows, size.pixels, tile);
   count[Work::kCall] = panels * parts(size.rows, tile.rows) * chunks;
-  const PixelAxis& last = grid.axes.back();
   const Work gather = last.source_stride != 1 ? Work::kGatherApart
                       : last.step != 1        ? Work::kGatherStep
                                               : Work::kGather;

@@ -44,6 +44,7 @@ Counts count_strips(const PixelGrid& grid, const ProductSize& size, Index channe
 struct FilterStrides {
   Index target_row, factor_row, factor_channel;
   bool accumulate;
+  bool kept = false;  // factors are in panels already
 };
 
 // Blocks for drivers/filter_product, if there are filters enough to fill lanes and they fit. Results whose

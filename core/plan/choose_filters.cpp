@@ -82,9 +82,12 @@ Counts count_filters(const PixelGrid& unjoined, const ProductSize& size, Index c
     count[Work::kTilePage] = calls * static_cast<double>(channels);
   const double filled = pieces * static_cast<double>(strip) / static_cast<double>(tile.lanes);
   count[size.source_channel == 1 ? Work::kCopy : Work::kTurn] = filled;
-  // Factors are turned over into panels by each piece, but where those of a term are neighbours.
-  const double factors = pieces / filter_blocks * vector_rows * terms;
-  count_factors(size, strides.factor_row == 1 ? Work::kCopyFactor : Work::kTurnFactor, factors, tile, count);
+  // Turned over into panels by each piece, but where those of a term are neighbours, or they are kept in
+  // panels.
+  const Work work = strides.kept              ? Work::kFactor
+                    : strides.factor_row == 1 ? Work::kCopyFactor
+                                              : Work::kTurnFactor;
+  count_factors(size, work, pieces / filter_blocks * vector_rows * terms, tile, count);
   count[Work::kResult] = pixels * vector_rows * chunks;
   return count.times(static_cast<double>(size.groups));
 }

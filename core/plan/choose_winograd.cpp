@@ -20,7 +20,7 @@ constexpr Index kWeightsBytes = 4 << 20;  // weights beyond this come from afar:
 
 // Tiles must be this much faster to be taken: transformed weights fill caches as sums do not, and a layer at
 // which they won by a tenth alone took twice as long within a network of others.
-constexpr double kMargin = 0.8;
+constexpr double kMargin = 0.85;
 
 PixelGrid image_of(PixelGrid grid) {
   grid.images = 1;
@@ -52,7 +52,8 @@ Counts count_winograd(const PixelGrid& grid, Index groups, Index rows, Index cha
   return count.times(static_cast<double>(groups * (tile + 2) * (tile + 2)));
 }
 
-double predicted_direct(const PixelGrid& grid, Index groups, Index rows, Index channels, const Tile& kernel) {
+double predicted_direct(const PixelGrid& grid, Index groups, Index rows, Index channels, const Tile& kernel,
+                        bool kept) {
   PixelGrid image = image_of(grid);
   Index source = 1, target = 1;
   for (std::size_t i = image.axes.size(); i-- > 0;) {
@@ -67,8 +68,11 @@ double predicted_direct(const PixelGrid& grid, Index groups, Index rows, Index c
                          .groups = groups,
                          .table_bytes = 0,
                          .source_channel = source};
-  const FilterStrides strides{
-      .target_row = target, .factor_row = terms, .factor_channel = grid.taps(), .accumulate = false};
+  const FilterStrides strides{.target_row = target,
+                              .factor_row = terms,
+                              .factor_channel = grid.taps(),
+                              .accumulate = false,
+                              .kept = kept};
   const ProductBlocks blocks = choose_blocks(size, kernel, most);
   return direct_candidates(image, size, channels, strides, blocks, kernel, most).fastest(kernel).seconds;
 }
@@ -152,7 +156,7 @@ std::optional<WinogradBlocks> choose_winograd(const PixelGrid& grid, Index group
                                               const Tile& kernel, bool kept, Index threads) {
   if (!may_take_winograd(grid, groups, rows, channels)) return std::nullopt;
   const TileTimes times = tile_times(grid, groups, rows, channels, kernel, kept);
-  const double direct = predicted_direct(grid, groups, rows, channels, kernel);
+  const double direct = predicted_direct(grid, groups, rows, channels, kernel, kept);
   if (std::min(times.two, times.four) > kMargin * direct) return std::nullopt;
   return faster_blocks(times, grid, groups, rows, channels, kernel, threads);
 }

@@ -15,7 +15,8 @@ Counts count_winograd(const PixelGrid& grid, Index groups, Index rows, Index cha
 
 // The least that the direct sum of one image takes where all is in C order, in seconds on one thread. The
 // algorithm decides about bits: memory formats, batches and threads have no say in it.
-double predicted_direct(const PixelGrid& grid, Index groups, Index rows, Index channels, const Tile& kernel);
+double predicted_direct(const PixelGrid& grid, Index groups, Index rows, Index channels, const Tile& kernel,
+                        bool kept);
 
 // The blocks for tiles of `tile` x `tile`, or nothing where one thread's share does not fit its 8 MiB.
 std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index groups, Index rows, Index channels,

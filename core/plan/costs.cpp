@@ -20,7 +20,7 @@ const Nanoseconds& costs_of(const Tile& tile) {
 }
 
 // Multiply-adds that one core has under way at once: a tile of fewer vectors waits for its sums.
-double in_flight(const Tile& tile) { return tile.lanes * tile.bytes == 64 ? 4 : 8; }
+constexpr double kInFlight = 8;
 
 }  // namespace
 
@@ -40,7 +40,7 @@ double predicted(const Counts& counts, const Tile& tile) {
 
 double tile_vectors(Index rows, Index vectors, const Tile& tile) {
   const auto term = [&](Index some) {
-    return some == 0 || vectors == 0 ? 0.0 : std::max(in_flight(tile), static_cast<double>(some * vectors));
+    return some == 0 || vectors == 0 ? 0.0 : std::max(kInFlight, static_cast<double>(some * vectors));
   };
   return static_cast<double>(rows / tile.rows) * term(tile.rows) + term(rows % tile.rows);
 }

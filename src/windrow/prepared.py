@@ -157,10 +157,10 @@ def prepare_conv(
 
     ``layer = prepare_conv(w, b, ...)`` copies w and b and checks all arguments once; then ``layer(x)`` is
     ``conv(x, w, b, ...)``, brought into the limits of `activation`. The layer takes images of any size, is
-    safe to call from any number of threads, and can be pickled: that keeps w, b and the arguments. Where
-    Winograd's tiles serve it, the transformed weights (1.8 or 4 times the memory of w) are kept from the
-    first call on; since they cost nothing then, more layers take them than with `conv`, with other last
-    bits.
+    safe to call from any number of threads, and can be pickled: that keeps w, b and the arguments. From the
+    first call on it keeps the weights in the form in which they are read: packed into panels where lanes
+    are filters (the memory of w again), transformed where Winograd's tiles serve it (1.8 or 4 times that);
+    since the transform costs nothing then, more layers take tiles than with `conv`, with other last bits.
 
     Parameters
     ----------
