@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 SOURCES := $(shell git ls-files src examples core bindings CMakeLists.txt pyproject.toml 2>/dev/null)
 
-.PHONY: demo test lint format stubs docs fuzz seeded aarch64 asan tsan valgrind soak mutate wheel clean
+.PHONY: demo test lint format stubs docs environment fuzz seeded aarch64 asan tsan valgrind soak mutate wheel clean
 FUZZ := --seconds 600 --seed 0
 SEEDED := -- --cases 8000
 # What the tests install: this folder, or a wheel of it.
@@ -99,6 +99,10 @@ $(VENV)/.demo: $(VENV)/.python $(SOURCES)
 $(VENV)/.test: $(VENV)/.python $(SOURCES)
 	$(BIN)/python -m pip install --quiet '$(INSTALL)[test]'
 	@touch $@
+
+# What tests and lint stand on, without windrow: it can be fetched while the wheel is built.
+environment: $(VENV)/.python
+	$(BIN)/python -m pip install --quiet $$($(EXTRA) test) $$($(EXTRA) lint)
 
 $(VENV)/.build: $(VENV)/.python
 	$(BIN)/python -m pip install --quiet cmake ninja

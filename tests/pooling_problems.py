@@ -1,16 +1,14 @@
 """Generated pooling problems, and the images for them."""
 
-import os
-
 import hypothesis.strategies as st
 import numpy as np
 from hypothesis import HealthCheck, settings
 
+from tests.examples import number
 from tests.problems import channels_last, scrambled
 from windrow import reference
 
-EXAMPLES = int(os.environ.get("WINDROW_EXAMPLES", "80"))
-many = settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
+many = settings(max_examples=number(80), suppress_health_check=[HealthCheck.too_slow])
 dtypes = st.sampled_from([np.float32, np.float64])
 seeds = st.integers(0, 2**32 - 1)
 

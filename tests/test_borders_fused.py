@@ -7,22 +7,19 @@ from functools import partial
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given
 
 import windrow as wr
 from tests.choice import CANDIDATES, only
 from tests.errors import raises
-from tests.pooling_problems import EXAMPLES, bits, dtypes, images, layouts, seeds
+from tests.examples import per_target
+from tests.pooling_problems import bits, dtypes, images, layouts, seeds
 from tests.problems import Problem, channels_last, problems
 from tests.test_borders import extended, pads_of
 from tests.test_convolution import assert_same_kind
 from tests.test_winograd import layers
 from windrow import reference
 
-per_target = settings(
-    max_examples=EXAMPLES // 2,
-    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
-)
 modes = st.sampled_from(["reflect", "edge", "wrap"])
 formats = st.sampled_from([np.ascontiguousarray, channels_last])
 
@@ -61,7 +58,7 @@ def numbers(shapes, dtype, seed):
 
 
 @pytest.mark.parametrize("name", CANDIDATES)
-@per_target
+@per_target(40)
 @given(data=st.data(), dtype=dtypes, seed=seeds, mode=modes, fmt=formats)
 def test_every_driver_has_the_bits_of_the_padded_image(target, name, data, dtype, seed, mode, fmt):
     problem = data.draw(tiled() if name.startswith("winograd") else problems(max_channels=40))
@@ -76,7 +73,7 @@ def test_every_driver_has_the_bits_of_the_padded_image(target, name, data, dtype
             np.testing.assert_array_equal(bits(y), bits(expected))
 
 
-@per_target
+@per_target(40)
 @given(problem=st.one_of(problems(), depthwise()), dtype=dtypes, seed=seeds, mode=modes)
 def test_what_auto_takes_has_the_bits_of_the_padded_image(target, problem, dtype, seed, mode):
     """Small products, depthwise ones and gradients among them; the second call is one that is known."""
@@ -100,7 +97,7 @@ def conv_y_shape(problem):
     return problem._replace(options={name: problem.options[name] for name in names}).y_shape
 
 
-@per_target
+@per_target(40)
 @given(problem=st.one_of(problems(), depthwise()), dtype=dtypes, seed=seeds, mode=modes, fmt=formats)
 def test_agrees_with_the_reference(target, problem, dtype, seed, mode, fmt):
     """On small integers, whose sums are exact; with a bound on the workspace too."""
@@ -118,7 +115,7 @@ def test_agrees_with_the_reference(target, problem, dtype, seed, mode, fmt):
         np.testing.assert_array_equal(total, dw + 1)
 
 
-@per_target
+@per_target(40)
 @given(problem=tiled(), dtype=dtypes, seed=seeds, mode=modes, share=st.sampled_from([0.001, 0.05, 1]))
 def test_non_finite_values_in_tiles(target, problem, dtype, seed, mode, share):
     x, w, b = numbers((problem.x_shape, problem.w_shape, problem.w_shape[:1]), dtype, seed)
@@ -130,7 +127,7 @@ def test_non_finite_values_in_tiles(target, problem, dtype, seed, mode, share):
     assert_same_kind(y, reference.conv(wide, w, b, **plain))
 
 
-@per_target
+@per_target(40)
 @given(problem=tiled(), dtype=dtypes, seed=seeds, mode=modes)
 def test_prepared_tiles(target, problem, dtype, seed, mode):
     """The transformed weights are kept; a layer that has come back from a pickle makes them again."""

@@ -3,21 +3,18 @@
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given
 
 import windrow as wr
 from tests.choice import CANDIDATES, DIRECT, only
+from tests.examples import per_target
 from tests.problems import channels_last, problems, scrambled
 from windrow import reference
 
 LAYER = (2, 40, 28, 28), (96, 40, 3, 3)  # terms few enough for the strips of every target
 
-per_target = settings(
-    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
 
-
-@per_target
+@per_target(60)
 @given(
     problem=problems(max_channels=40),
     dtype=st.sampled_from([np.float32, np.float64]),

@@ -3,18 +3,16 @@
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given
 
 import windrow as wr
+from tests.examples import per_target
 from tests.problems import Problem, channels_last, problems, scrambled
 from tests.tolerances import reserved
 from windrow import _core
 
 ROOM = 2**40  # any limit at all keeps a call away from the driver of small problems
 
-per_target = settings(
-    max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
 dtypes = st.sampled_from([np.float32, np.float64])
 # Channels around one vector, eight of them and a block of lanes; every tap count around a chunk of terms;
 # images that are all border, and lines that are cut.
@@ -95,7 +93,7 @@ def depthwise(draw: st.DrawFn) -> Problem:
     return Problem((x_shape[0], channels, *x_shape[2:]), w_shape[2:], options)
 
 
-@per_target
+@per_target(80)
 @given(problem=depthwise(), dtype=dtypes, seed=st.integers(0, 2**32 - 1))
 def test_has_the_bits_of_channels_first(target, problem, dtype, seed):
     rng = np.random.default_rng(seed)

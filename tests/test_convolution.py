@@ -1,24 +1,19 @@
 """The compiled convolution and its gradients against the reference, over generated problems."""
 
-import os
-
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 import windrow as wr
 from tests import tolerances
+from tests.examples import per_target
 from tests.problems import channels_last, problems, scrambled
 from windrow import _core, reference
 from windrow.arrays import is_channels_last
 
 CHUNK = _core._testing.CHUNK
-EXAMPLES = int(os.environ.get("WINDROW_EXAMPLES", "60"))  # per test and target; thousands in the long form
 
-per_target = settings(
-    max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
 dtypes = st.sampled_from([np.float32, np.float64])
 seeds = st.integers(0, 2**32 - 1)
 
@@ -42,7 +37,7 @@ def assert_within(result, exact, bound):
 
 
 @pytest.mark.parametrize("threads", [1, 2, 5])
-@per_target
+@per_target(60)
 @given(problem=problems(), dtype=dtypes, seed=seeds)
 def test_agrees_with_the_reference(target, threads, problem, dtype, seed):
     x, w, b, dy = operands(problem, dtype, seed)
@@ -74,7 +69,7 @@ def test_agrees_with_the_reference(target, threads, problem, dtype, seed):
     assert_within(db, reference.conv_grad_bias(dy), tolerances.conv_grad_bias_error_bound(dy, chunk=CHUNK))
 
 
-@per_target
+@per_target(60)
 @given(problem=problems(max_rank=5, max_channels=6), dtype=dtypes, seed=seeds)
 def test_integer_values_are_exact_at_any_rank(target, problem, dtype, seed):
     x, w, b, dy = operands(problem, dtype, seed, integers=True)
@@ -86,7 +81,7 @@ def test_integer_values_are_exact_at_any_rank(target, problem, dtype, seed):
     np.testing.assert_array_equal(db, reference.conv_grad_bias(dy))
 
 
-@per_target
+@per_target(60)
 @given(problem=problems(), dtype=dtypes, seed=seeds)
 def test_same_bits_for_any_threads_layout_and_batch(target, problem, dtype, seed):
     """Promise 4: y, dx for any threads, strides and batch; dw, db for any threads and strides."""
@@ -129,7 +124,7 @@ def unaligned(array):
     return view
 
 
-@per_target
+@per_target(60)
 @given(problem=problems(), dtype=dtypes, seed=seeds)
 def test_non_finite_values_stay_where_a_term_reaches(target, problem, dtype, seed):
     """Promise 5: NaN, Inf and finite entries are exactly those of the direct sum."""
@@ -153,7 +148,7 @@ def assert_same_kind(result, exact):
     np.testing.assert_array_equal(np.isneginf(result), np.isneginf(exact))
 
 
-@per_target
+@per_target(60)
 @given(problem=problems(), dtype=dtypes, seed=seeds)
 def test_adjoint_identities_are_exact_on_integers(target, problem, dtype, seed):
     """<dy, conv(x, w)> = <conv_grad_input(dy, w), x> = <conv_grad_weight(dy, x), w>."""
@@ -163,7 +158,7 @@ def test_adjoint_identities_are_exact_on_integers(target, problem, dtype, seed):
     assert inner == np.vdot(dx.astype(np.float64), x) == np.vdot(dw.astype(np.float64), w)
 
 
-@per_target
+@per_target(60)
 @given(problem=problems(), dtype=dtypes, seed=seeds)
 def test_accumulate_adds_to_out(target, problem, dtype, seed):
     x, w, _, dy = operands(problem, dtype, seed, integers=True)
@@ -183,7 +178,7 @@ def test_accumulate_adds_to_out(target, problem, dtype, seed):
     np.testing.assert_array_equal(total, start + wr.conv_grad_bias(dy))
 
 
-@per_target
+@per_target(60)
 @given(problem=problems(), dtype=dtypes, seed=seeds)
 def test_a_small_workspace_gives_the_same_sums(target, problem, dtype, seed):
     x, w, b, dy = operands(problem, dtype, seed, integers=True)
@@ -220,7 +215,7 @@ def test_windows_of_thousands_of_taps(target, x_shape, w_shape, options):
     np.testing.assert_array_equal(dx, reference.conv_grad_input(dy, w, x_shape, **options))
 
 
-@per_target
+@per_target(60)
 @given(problem=problems(), dtype=dtypes, seed=seeds)
 def test_same_bits_for_any_threads_under_a_limit(target, problem, dtype, seed):
     x, w, b, dy = operands(problem, dtype, seed)

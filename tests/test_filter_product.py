@@ -3,17 +3,15 @@
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given
 
 import windrow as wr
 from tests.choice import only
+from tests.examples import per_target
 from tests.problems import channels_last, problems, scrambled
 
 ROOM = 2**40  # any limit at all keeps a call away from the driver of small problems
 
-per_target = settings(
-    max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
 dtypes = st.sampled_from([np.float32, np.float64])
 THREE_BY_THREE = ((2, 20, 9, 11), (40, 20, 3, 3), {"padding": 1})
 # Shapes whose 256 or more terms are several chunks, and whose filters leave vectors and panels half empty.
@@ -66,7 +64,7 @@ def check_bits(x, w, b, dy, options, rng):
         np.testing.assert_array_equal(bits(out_added), bits(added))
 
 
-@per_target
+@per_target(80)
 @given(problem=problems(max_channels=40), dtype=dtypes, seed=st.integers(0, 2**32 - 1))
 def test_has_the_bits_of_channels_first(target, problem, dtype, seed):
     rng = np.random.default_rng(seed)

@@ -3,17 +3,15 @@
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given
 
 import windrow as wr
+from tests.examples import per_target
 from tests.kernels import CHUNK
 from tests.problems import problems, scrambled
 from tests.tolerances import conv_grad_input_error_bound
 
 ROOM = 2**40  # any limit at all keeps a call away from the driver of small problems
-per_target = settings(
-    max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 # Rows that fill tiles and a few that do not; several chunks of terms; odd and even sizes. The first six are
 # for panels, the others for strips, but for targets on which the other kind is the faster.
@@ -56,7 +54,7 @@ def test_either_kind_is_among_the_layers(target, dtype):
     assert {kernel(*layer, dtype) for layer in LAYERS} == {"phase_product", "phase_strips"}
 
 
-@per_target
+@per_target(150)
 @given(
     problem=problems(max_channels=40),
     dtype=st.sampled_from([np.float32, np.float64]),

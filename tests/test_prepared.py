@@ -8,20 +8,18 @@ from concurrent.futures import ThreadPoolExecutor
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 import windrow as wr
 from tests import tolerances
 from tests.choice import only
 from tests.errors import raises
+from tests.examples import per_target
 from tests.problems import channels_last, problems, scrambled
 from windrow import _core, reference
 from windrow.arrays import is_channels_last
 
 CHUNK = _core._testing.CHUNK
-per_target = settings(
-    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
 activations = st.sampled_from([None, "relu", ("clip", -0.5, 1.5), ("clip", 0, 6)])
 
 
@@ -38,7 +36,7 @@ def bits(array):
     return np.ascontiguousarray(array).view(f"u{array.itemsize}")
 
 
-@per_target
+@per_target(60)
 @given(
     problem=problems(),
     dtype=st.sampled_from([np.float32, np.float64]),

@@ -3,18 +3,16 @@
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import event, given
 
 import windrow as wr
 from tests.errors import raises
+from tests.examples import per_target
 from tests.problems import channels_last, problems, scrambled
 from windrow import _core
 
 ROOM = 2**40  # any limit at all sends a call the general way
 
-per_target = settings(
-    max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
 dtypes = st.sampled_from([np.float32, np.float64])
 TINY = ((4, 3, 5, 5), (2, 3, 3, 3))  # CS231n's check of gradients
 
@@ -27,7 +25,7 @@ def kernel(operation, x_shape, w_shape, dtype, **options):
     return wr.explain(operation, x_shape, w_shape, dtype=dtype, **options)["kernel"]
 
 
-@per_target
+@per_target(80)
 @given(problem=problems(max_channels=6), dtype=dtypes, seed=st.integers(0, 2**32 - 1))
 def test_has_the_bits_of_the_general_drivers(target, problem, dtype, seed):
     options = problem.options

@@ -1,7 +1,5 @@
 """Transposed convolution and its gradients against the reference, over generated problems."""
 
-import os
-
 import hypothesis.strategies as st
 import numpy as np
 import pytest
@@ -10,16 +8,13 @@ from hypothesis import HealthCheck, given, settings
 import windrow as wr
 from tests import tolerances
 from tests.errors import raises
+from tests.examples import per_target
 from tests.problems import channels_last, problems, scrambled
 from windrow import _core, reference
 from windrow.arrays import is_channels_last
 
 CHUNK = _core._testing.CHUNK
-EXAMPLES = int(os.environ.get("WINDROW_EXAMPLES", "50"))
 
-per_target = settings(
-    max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
 dtypes = st.sampled_from([np.float32, np.float64])
 seeds = st.integers(0, 2**32 - 1)
 
@@ -65,7 +60,7 @@ def bits(array):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-@per_target
+@per_target(50)
 @given(problem=transposed(), dtype=dtypes, seed=seeds)
 def test_agrees_with_the_reference(target, threads, problem, dtype, seed):
     *shapes, options, more = problem
@@ -101,7 +96,7 @@ def within(result, exact, roundings, terms):
     assert np.all(np.abs(result.astype(np.longdouble) - exact) <= bound)
 
 
-@per_target
+@per_target(50)
 @given(problem=transposed(max_rank=5, max_channels=6), dtype=dtypes, seed=seeds)
 def test_adjoint_identities_are_exact_on_integers_at_any_rank(target, problem, dtype, seed):
     *shapes, options, more = problem
@@ -115,7 +110,7 @@ def test_adjoint_identities_are_exact_on_integers_at_any_rank(target, problem, d
     assert np.vdot(dy.astype(np.float64), y_b) == inner + np.vdot(db, b)
 
 
-@per_target
+@per_target(50)
 @given(problem=transposed(), dtype=dtypes, seed=seeds)
 def test_same_bits_for_any_threads_layout_batch_and_out(target, problem, dtype, seed):
     *shapes, options, more = problem
@@ -134,7 +129,7 @@ def test_same_bits_for_any_threads_layout_batch_and_out(target, problem, dtype, 
         np.testing.assert_array_equal(bits(alone), bits(y[i : i + 1]))
 
 
-@per_target
+@per_target(50)
 @given(problem=transposed(), dtype=dtypes, seed=seeds)
 def test_non_finite_values_are_those_of_the_direct_sum(target, problem, dtype, seed):
     *shapes, options, more = problem

@@ -1,25 +1,21 @@
 """Winograd's tiles against the reference: bounds, the same bits, NaN and Inf, the choice, the workspace."""
 
-import os
 import re
 
 import hypothesis.strategies as st
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 
 import windrow as wr
 from tests import programs, tolerances
 from tests.choice import only
+from tests.examples import per_target
 from tests.problems import channels_last, scrambled
 from tests.test_convolution import assert_same_kind, assert_within, bits
 from windrow import reference
 from windrow.gradcheck import check
 
-EXAMPLES = int(os.environ.get("WINDROW_EXAMPLES", "40"))
-per_target = settings(
-    max_examples=EXAMPLES, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
 dtypes = st.sampled_from([np.float32, np.float64])
 seeds = st.integers(0, 2**32 - 1)
 
@@ -79,7 +75,7 @@ def dx_bound(dy, w, x, options):
 
 
 @pytest.mark.parametrize("threads", [1, 3])
-@per_target
+@per_target(40)
 @given(layer=layers(), dtype=dtypes, seed=seeds)
 def test_agrees_with_the_reference(target, threads, layer, dtype, seed):
     x, w, b, dy = operands(layer, dtype, seed)
@@ -104,7 +100,7 @@ def test_both_tiles_are_tested(target):
             assert facts["kernel"] == f"winograd_{tile}x{tile}"
 
 
-@per_target
+@per_target(40)
 @given(layer=layers(), dtype=dtypes, seed=seeds)
 def test_same_bits_for_any_threads_layout_and_batch(target, layer, dtype, seed):
     x, w, b, dy = operands(layer, dtype, seed)
@@ -127,7 +123,7 @@ def test_same_bits_for_any_threads_layout_and_batch(target, layer, dtype, seed):
         np.testing.assert_array_equal(bits(dxi), bits(dx[i : i + 1]))
 
 
-@per_target
+@per_target(40)
 @given(layer=layers(), dtype=dtypes, seed=seeds, spoil=st.sampled_from(["x", "x", "both", "all of x"]))
 def test_non_finite_values_are_those_of_the_direct_sum(target, layer, dtype, seed, spoil):
     """Promise 5, and with accumulate too, where a result must not be added twice."""
