@@ -72,6 +72,24 @@ def test_few_channels_inside_and_small_images(target, threads, problem, layout, 
     assert raw(got) == raw(expected)
 
 
+@pytest.mark.parametrize("width", [5, 8, 9, 13, 16, 17, 24, 25, 41])
+@pytest.mark.parametrize("taps", [2, 3, 4, 5, 8, 9, 13, 16, 17])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_windows_side_by_side(target, dtype, taps, width):
+    """A vector of neighbouring windows at a time, what is left of a row, and the end of the columns."""
+    channels = 1 + 800 // (2 * taps * width)
+    for step, dilation in [(1, 1), (1, 2), (2, 2), (1, 3)]:
+        shape = (2, channels, 4, (width - 1) * step + (taps - 1) * dilation + 1 - 2)
+        options = {"stride": (1, step), "padding": (0, 1), "dilation": (1, dilation)}
+        plain = wr.im2col(np.zeros(shape, dtype), (2, taps), layout="n (c k) l", **options)
+        plain[...] = np.random.default_rng(taps).standard_normal(plain.shape)
+        plain.flat[::7] = -0.0
+        plain.flat[3::971] = np.nan
+        cols = patches_in("(n l) (c k)", plain, shape, (2, taps), options)
+        expected = wr.col2im(plain, shape, (2, taps), layout="n (c k) l", **options)
+        assert raw(wr.col2im(cols, shape, (2, taps), layout="(n l) (c k)", **options)) == raw(expected)
+
+
 @pytest.mark.parametrize("offset", [0, 1, 4, 17])
 @pytest.mark.parametrize("dtype", ["f4", "f8", "c8", "i4"])
 @pytest.mark.parametrize("layout", ["n (c k) l", "(c k) (l n)", "(n l) (c k)"])

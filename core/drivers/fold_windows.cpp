@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <cstdlib>
+#include <numeric>
 
 #include "drivers/fold_box.hpp"
 
@@ -10,6 +12,9 @@ constexpr Index kTotals = Index{384} << 10;
 // Neighbouring windows add to the same sums: so many runs must lie between, or the loads wait for the stores.
 // Windows of several images in turn make them more, up to so many.
 constexpr Index kRunsBetween = 8, kRunsWanted = 96;
+// Numbers in a row of windows from which on adding a vector of windows at a time is faster than images in
+// turn.
+constexpr Index kRowTurned = 800;
 constexpr Index kFewChannels = 64;  // bytes: more of them are rows of sums by themselves
 
 // Columns whose last taps are runs, or the few channels of the last taps: windows are read as they lie and
@@ -26,9 +31,10 @@ class WindowFold : FoldBoxes {
     const WindowAxis& last = shape_.axes[at(last_)];
     colours_ = has_few_channels_inside(p_) && last.dilation == 1 &&
                p_.cols_strides[shape_.tap(last_)] == shape_.c * item_;
+    turned_ = turns(kernels_.turned_windows[problem.number]);
     Index runs = colours_ ? 1 : shape_.c;
     for (int i = 0; i < last_; ++i) runs *= std::min(shape_.axes[at(i)].kernel, shape_.axes[at(i)].size);
-    images_ = std::clamp<Index>(kRunsWanted / runs, 1, shape_.n);
+    images_ = turned_ ? 1 : std::clamp<Index>(kRunsWanted / runs, 1, shape_.n);
     runs_ = runs * images_;
   }
 
@@ -37,7 +43,8 @@ class WindowFold : FoldBoxes {
     const bool apart = last.stride > span();
     const Index pixel = colours_ ? shape_.c * total_ : total_;
     return p_.reduction == kAdd && (1 + 2 * span()) * pixel <= kTotals && add_runs_ && last.kernel > 1 &&
-           (colours_ || p_.cols_strides[shape_.tap(last_)] == item_) && (apart || runs_ >= kRunsBetween);
+           (colours_ || p_.cols_strides[shape_.tap(last_)] == item_) &&
+           (apart || turned_ || runs_ >= kRunsBetween);
   }
 
   void run(const RunContext& context) {
@@ -50,13 +57,24 @@ class WindowFold : FoldBoxes {
  private:
   // What a box's windows have in common.
   struct Windows {
-    Range row;                    // positions on the last axis
-    const std::ptrdiff_t* steps;  // where the sums of each begin
+    Range row;  // positions on the last axis
     AddRun* runs;
     Index count, images;
     std::array<Range, kMaxSpatial> taps;  // that the runs were listed for
   };
 
+  // Whether a vector of so many windows is added at a time: those lie one after another, and their sums too.
+  bool turns(Index windows) const {
+    const WindowAxis& last = shape_.axes[at(last_)];
+    Index window = item_, row = last.out;
+    for (int e = 1; e < 2 + rank_; ++e) {
+      window += (column_count(e) - 1) * std::abs(p_.cols_strides[e]);
+      row *= column_count(e);
+    }
+    return !colours_ && parts_ == 1 && last.dilation % last.stride == 0 && last.kernel <= windows &&
+           2 * last.out * last.stride > windows * last.dilation && row >= kRowTurned &&
+           p_.cols_strides[shape_.position(last_)] >= window;
+  }
   // From a window's first pixel to its last on the last axis.
   Index span() const { return (shape_.axes[at(last_)].kernel - 1) * shape_.axes[at(last_)].dilation; }
 
@@ -82,7 +100,6 @@ class WindowFold : FoldBoxes {
   void run_box(Work& w, Scratch& scratch) const {
     const WindowAxis& last = shape_.axes[at(last_)];
     Windows windows{.row = all_positions(w, last_),
-                    .steps = nullptr,
                     .runs = nullptr,
                     .count = 0,
                     .images = w.end[0] - w.start[0],
@@ -102,10 +119,6 @@ class WindowFold : FoldBoxes {
     w.totals = scratch.take<char>(w.sums.bytes + kOverread);
     start_totals(p_.number, p_.reduction, w.totals, numbers(w));
     if (windows.row.size() > 0) {
-      auto* steps = scratch.take<std::ptrdiff_t>(windows.row.size());
-      for (Index r = 0; r < windows.row.size(); ++r)
-        steps[r] = w.sums.offset(2 + last_, (windows.row.low + r) * last.stride - last.before - reach.low);
-      windows.steps = steps;
       Index most = windows.images * (colours_ ? 1 : w.end[1] - w.start[1]);
       for (int i = 0; i < last_; ++i)  // taps on pixels of the box
         most *= std::min(shape_.axes[at(i)].kernel, w.end[at(2 + i)] - w.start[at(2 + i)]);
@@ -123,15 +136,21 @@ class WindowFold : FoldBoxes {
     if (i == last_) {
       checkpoint();
       list_runs(w, windows, points);
-      add_runs_({.total = totals,
-                 .steps = windows.steps,
-                 .source = cols + w.start[1] * p_.cols_strides[1],
-                 .source_end = cols_end_,
-                 .source_step = p_.cols_strides[shape_.position(last_)],
-                 .repeats = windows.row.size(),
-                 .runs = windows.runs,
-                 .count = windows.count,
-                 .length = shape_.axes[at(last_)].kernel * parts_ * (colours_ ? shape_.c : 1)});
+      // Windows so far apart, which pixels have in common, step from sum to sum of one phase.
+      const WindowAxis& last = shape_.axes[at(last_)];
+      const Index apart = phases_ / std::gcd(phases_, last.stride), count = windows.row.size();
+      const Index step = p_.cols_strides[shape_.position(last_)];
+      const Index first = windows.row.low * last.stride - last.before - w.sums.start[at(2 + last_)];
+      for (Index r = 0; r < std::min(apart, count); ++r)
+        add_runs_({.total = totals + w.sums.offset(2 + last_, first + r * last.stride),
+                   .source = cols + w.start[1] * p_.cols_strides[1] + r * step,
+                   .source_end = cols_end_,
+                   .total_step = apart * last.stride / phases_ * w.sums.stride[at(2 + last_)],
+                   .source_step = apart * step,
+                   .repeats = ceil_div(count - r, apart),
+                   .runs = windows.runs,
+                   .count = windows.count,
+                   .length = last.kernel * parts_ * (colours_ ? shape_.c : 1)});
       return;
     }
     const WindowAxis& axis = shape_.axes[at(i)];
@@ -174,6 +193,7 @@ class WindowFold : FoldBoxes {
   void (*add_runs_)(const AddRuns&);
   const char* cols_end_;  // after the columns' last element in memory
   bool colours_ = false;  // runs are those of the last taps' channels
+  bool turned_ = false;   // a vector of windows is added at a time
   Index images_ = 1;      // whose windows are taken in turn
   Index runs_ = 1;        // of a window of each
 };

@@ -51,18 +51,18 @@ struct SumRows {
   bool resume;
 };
 
-// Windows added to sums: for every r < repeats, j < count and x < length numbers, in this order,
-//   total[steps[r] + runs[j].total + x numbers] += source[r * source_step + runs[j].source + x numbers]
-// No total is -0, and the runs of one r do not share any. Up to kOverread bytes after a run of totals may be
-// read, and written as they are; what follows a run of the source may be read up to source_end.
+// Windows added to sums: for every r < repeats, j < count and x < length numbers, each sum in the order of r,
+//   total[r * total_step + runs[j].total + x numbers] += source[r * source_step + runs[j].source + x numbers]
+// No total is -0, and no two runs have totals in common, of whichever windows. Up to kOverread bytes after a
+// run of totals may be read, and written as they are; what follows a run of the source may be read up to
+// source_end.
 struct AddRun {
   std::ptrdiff_t total, source;
 };
 struct AddRuns {
   char* total;
-  const std::ptrdiff_t* steps;
   const char *source, *source_end;
-  std::ptrdiff_t source_step, repeats;
+  std::ptrdiff_t total_step, source_step, repeats;
   const AddRun* runs;
   std::ptrdiff_t count, length;
 };
@@ -90,7 +90,10 @@ struct PatchKernels {
   // The same of sums of one term, +0 + element: null but for float32 and float64.
   void (*stream_sums[kNumbers])(char* target, const char* source, std::ptrdiff_t bytes);
   void (*stream_end)();  // after the last stream of a piece, before another thread may read
-  void (*add_runs[kNumbers])(const AddRuns&);               // null but for float32 and float64
+  void (*add_runs[kNumbers])(const AddRuns&);  // null but for float32 and float64
+  // add_runs adds so many windows at a time where runs are no longer than this, sums lie one number apart and
+  // a window's runs end before the next window begins; no store then waits for the one before it. 0: never.
+  std::ptrdiff_t turned_windows[kNumbers];
   void (*sum_rows[kReductions][kNumbers])(const SumRows&);  // float16 comes in, float32 is the total
 };
 

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <limits>
 #include <memory>
 
 #include "cases.hpp"
@@ -249,36 +250,42 @@ void sums(Draw& draw, const Target& target) {
       expect(totals[i] == outside[static_cast<std::size_t>(i)], "written between rows");
 }
 
-// Windows added to sums that lie one window apart, or over one another from one repeat to the next.
+// Windows added to sums that lie one number apart, so that they may be turned over, or further.
 template <class T, Number kNumber>
 void added_runs(Draw& draw, const Target& target) {
   constexpr Index kSize = sizeof(T);
-  const Index count = draw.number(1, 6), length = draw.number(1, 40), repeats = draw.number(1, 6);
+  const Index count = draw.number(1, 6), length = draw.number(1, draw.chance(50) ? 9 : 40);
+  const Index repeats = draw.number(1, draw.chance(50) ? 6 : 40);
+  const Index total_step = draw.chance(70) ? 1 : draw.number(0, 9);
   std::vector<AddRun> runs;
   Index total_end = 0, source_end = 0;
   for (Index j = 0; j < count; ++j) {
     const Index total = total_end + draw.number(0, 9), source = source_end + draw.number(0, 9);
     runs.push_back({.total = total * kSize, .source = source * kSize});
-    total_end = total + length;
+    total_end = total + (repeats - 1) * total_step + length;
     source_end = source + length;
   }
-  const Index source_step = source_end + draw.number(0, 5), most_step = draw.number(0, 50);
-  std::vector<std::ptrdiff_t> steps;
-  for (Index r = 0; r < repeats; ++r) steps.push_back(draw.number(0, most_step) * kSize);
-  Guarded<T> source((repeats - 1) * source_step + source_end, true);
-  Guarded<T> totals(most_step + total_end + kOverread / kSize, true);
-  for (T& value : source) value = small<T>(draw);
-  for (T& value : totals) value = small<T>(draw) + T{0};  // no -0
+  const Index source_step = source_end + draw.number(0, 5);
+  const Index further = draw.chance(50) ? 0 : draw.number(1, 20);  // windows, of which nothing is wanted
+  Guarded<T> source((repeats + further - 1) * source_step + source_end, true);
+  Guarded<T> totals(total_end + kOverread / kSize, true);
+  // Sevenths, whose sums depend on their order; what lies between the runs must not be seen.
+  for (T& value : source) value = std::numeric_limits<T>::quiet_NaN();
+  for (T& value : totals) value = small<T>(draw) / T{7} + T{0};  // no -0
   std::vector<T> expected = totals.copy();
-  for (Index r = 0; r < repeats; ++r)
-    for (const AddRun& run : runs)
-      for (Index x = 0; x < length; ++x)
-        expected[static_cast<std::size_t>((steps[static_cast<std::size_t>(r)] + run.total) / kSize + x)] +=
-            source[r * source_step + run.source / kSize + x];
+  for (Index r = 0; r < repeats; ++r) {
+    for (const AddRun& run : runs) {
+      for (Index x = 0; x < length; ++x) {
+        T& value = source[r * source_step + run.source / kSize + x];
+        value = small<T>(draw) / T{7};
+        expected[static_cast<std::size_t>(r * total_step + run.total / kSize + x)] += value;
+      }
+    }
+  }
   target.patches->add_runs[kNumber]({.total = reinterpret_cast<char*>(totals.data()),
-                                     .steps = steps.data(),
                                      .source = reinterpret_cast<const char*>(source.data()),
                                      .source_end = reinterpret_cast<const char*>(source.end()),
+                                     .total_step = total_step * kSize,
                                      .source_step = source_step * kSize,
                                      .repeats = repeats,
                                      .runs = runs.data(),
