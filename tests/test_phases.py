@@ -13,7 +13,7 @@ from tests.tolerances import conv_grad_input_error_bound
 
 ROOM = 2**40  # any limit at all keeps a call away from the driver of small problems
 both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
-# Rows that fill tiles and a few that do not; several chunks of terms; odd and even sizes. The first six are
+# Rows that fill tiles and a few that do not; several chunks of terms; odd and even sizes. The first seven are
 # for panels, the others for strips, but for targets on which the other kind is the faster.
 LAYERS = [
     ((2, 24, 14, 15), (150, 24, 3, 3), {"stride": 2, "padding": 1}),
@@ -22,7 +22,10 @@ LAYERS = [
     ((1, 9, 11, 40), (8, 9, 3, 3), {"stride": (3, 1), "dilation": (1, 2)}),
     ((3, 40, 101), (33, 40, 7), {"stride": 2, "padding": 3}),
     ((1, 12, 6, 7, 8), (10, 12, 3, 2, 3), {"stride": 2, "padding": 1}),
+    ((1, 40, 13, 31), (70, 40, 3, 4), {"stride": (2, 3), "padding": 1}),
     ((2, 3, 40, 41), (64, 3, 7, 7), {"stride": 2, "padding": 3}),
+    ((2, 1, 1503), (70, 1, 10), {"stride": 5}),
+    ((1, 4, 2, 260), (10, 2, 1, 80), {"stride": (1, 7), "padding": (0, 3), "groups": 2}),
     ((1, 20, 33, 30), (20, 1, 3, 3), {"stride": 2, "padding": 1, "groups": 20}),
     ((2, 6, 5000), (12, 1, 4), {"stride": 2, "groups": 6}),
     ((1, 2, 9, 20, 21), (5, 2, 1, 2, 2), {"stride": 2}),

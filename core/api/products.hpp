@@ -181,19 +181,19 @@ inline double phase_count(const ConvShape& s) {
   return count;
 }
 
-// All phases as one problem, if they are few and windows small; along the last axis they are one or two.
+// All phases as one problem, if they are few and windows small.
 template <class T>
 std::optional<PhaseProduct<T>> all_phases(const ConvShape& s, ArrayView<const T> dy, ArrayView<const T> w,
                                           BiasView<const T> b, ArrayView<T> dx) {
   constexpr double kMostPhases = 16;
-  constexpr Index kMostTaps = 64;
+  constexpr Index kMostTaps = 128;
   const WindowAxis& last = s.axes.back();
   const double count = phase_count(s);
-  if (count < 2 || count > kMostPhases || std::min(last.stride, last.size) > 2) return std::nullopt;
+  if (count < 2 || count > kMostPhases) return std::nullopt;
 
   const std::size_t rank = s.axes.size();
-  PhaseProduct<T> p{.all = {}, .phases = {}, .columns = std::min(last.stride, last.size)};
-  p.column_stride = dx.strides[1 + rank];
+  PhaseProduct<T> p{.all = {}, .phases = {}, .columns = std::min(last.stride, last.size) == 2 ? 2 : 1};
+  p.column_stride = dx.strides[1 + rank] * (p.columns == 2 ? 1 : last.stride);
   std::vector<std::vector<PhaseAxis>> axes(rank);
   std::vector<Extents> factor_taps(rank);
   for (std::size_t i = 0; i < rank; ++i) {

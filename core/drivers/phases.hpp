@@ -24,8 +24,10 @@ struct PhaseProduct {
   // those of w, row-major.
   WindowProduct<T> all;
   std::vector<Phase> phases;  // row-major
-  Index columns = 1;          // phases along the last axis, one or two, side by side in `phases`
-  Index column_stride = 1;    // from one to the other in the target
+  // Phases that are written as one row: two under a stride of 2 along the last axis, side by side in
+  // `phases`, else each alone.
+  Index columns = 1;
+  Index column_stride = 1;  // from one to the other in the target, or from pixel to pixel of one
 };
 
 // How the loops are cut.
