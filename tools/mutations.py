@@ -196,7 +196,7 @@ MUTATIONS = [
     # Drivers
     *_in(
         "core/drivers/window_product.cpp",
-        ("pixels = std::min(nr_, pixels_ - pixel);", "pixels = nr_;"),
+        ("pixels = first_pixel(panel0 + i + 1) - pixel;", "pixels = nr_;"),
         ("if (++tap == taps_) {", "if (++tap > taps_) {"),
         ("k1 == terms_ ? bias : nullptr", "bias"),
         (".accumulate = k0 > 0 || p_.accumulate,", ".accumulate = p_.accumulate,"),
@@ -225,6 +225,27 @@ MUTATIONS = [
         ("for (Index& tap : axis.tap) tap += corner[i];", ""),
         ("bad[i] = 1;", "bad[i] = 0;"),
         tests=("tests/test_winograd.py",),
+    ),
+    *_in(
+        "core/drivers/filter_product.cpp",
+        ("(group * terms_ + k0) * all + m * (k1 - k0);", "group * terms_ * all + m * (k1 - k0);"),
+        ("i % chunks * kChunk, k1 =", "0, k1 ="),
+        ("set_steps(k0, k1, rows_follow_ ? row : width_, steps);", "set_steps(k0, k1, width_, steps);"),
+        tests=("tests/test_filter_product.py", "tests/test_prepared.py"),
+    ),
+    *_in(
+        "core/drivers/weight_gradient.cpp",
+        (
+            "if (rows || box.extent != stepped.extent || box.images != stepped.images) {",
+            "if (rows || pixels == 0) {",
+        ),
+        ("in_order_ = in_order_ && p_.dw_channel == all_taps_;", ""),
+        tests=("tests/test_convolution.py",),
+    ),
+    *_in(
+        "core/api/products.hpp",
+        ("(p.columns == 2 ? 1 : last.stride);", "1;"),
+        tests=("tests/test_phases.py",),
     ),
     *_in(
         "core/drivers/depthwise_gradient.cpp",
