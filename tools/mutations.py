@@ -132,7 +132,7 @@ MUTATIONS = [
         "core/kernels/add_runs.hpp",
         ("(kLanes - 1) * a.source_step + furthest + 16;", "(kLanes - 2) * a.source_step + furthest;"),
         ("static_cast<std::size_t>(a.length * kSize % kBytes)", "static_cast<std::size_t>(kBytes)"),
-        ("if (a.source_end - source >= furthest) {", "if (a.source_end >= source) {"),
+        ("if (a.source_end - source >= furthest + kBytes) {", "if (a.source_end >= source) {"),
         ("if (kWhole >= 0 || whole < bytes)", "if (kWhole >= 0)"),
     ),
     *_in(
