@@ -254,3 +254,15 @@ def test_inputs_are_not_written():
         array.flags.writeable = False
     wr.conv(x, w, b)
     wr.conv_backward(dy, x, w)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_weight_gradient_of_several_boxes(target, dtype):
+    """Boxes of pixels of several sizes, added in slots, to a dw whose channels lie side by side or apart."""
+    rng = np.random.default_rng(12)
+    x = rng.integers(-4, 5, (3, 16, 41, 37)).astype(dtype)
+    dy = rng.integers(-4, 5, (3, 9, 41, 37)).astype(dtype)
+    expected = reference.conv_grad_weight(dy, x, (9, 16, 3, 3), padding=1)
+    for out in (np.full((9, 16, 3, 3), np.nan, dtype), np.full((9, 32, 3, 3), np.nan, dtype)[:, ::2]):
+        wr.conv_grad_weight(dy, x, (9, 16, 3, 3), padding=1, out=out)
+        np.testing.assert_array_equal(out, expected)
