@@ -228,7 +228,7 @@ MUTATIONS = [
     ),
     *_in(
         "core/drivers/filter_product.cpp",
-        ("(group * terms_ + k0) * all + m * (k1 - k0);", "group * terms_ * all + m * (k1 - k0);"),
+        ("panels_ + panels_place(group, k0) + m", "panels_ + panels_place(group, 0) + m"),
         ("i % chunks * kChunk, k1 =", "0, k1 ="),
         ("set_steps(k0, k1, rows_follow_ ? row : width_, steps);", "set_steps(k0, k1, width_, steps);"),
         tests=("tests/test_filter_product.py", "tests/test_prepared.py"),

@@ -100,8 +100,7 @@ class Driver {
         Panel panel{.first = m, .count = std::min(width_, end - m), .k0 = k0, .k1 = k1};
         const T* factors = packed + (m - filter0) * (rows_follow_ ? 1 : k1 - k0);
         if (panels_) {
-          const Index all = round_up(p_.rows, width_);
-          factors = panels_ + (group * terms_ + k0) * all + m * (k1 - k0);
+          factors = panels_ + panels_place(group, k0) + m * (k1 - k0);
           const Index panel_terms = (k1 - k0) * width_;
           ahead = {factors + panel_terms, 0, 1, ceil_div(panel_terms, kLine)};
           ahead.share(units * tiles_of_unit());
@@ -142,15 +141,20 @@ class Driver {
 
   // In the order in which they are read: chunk by chunk of terms, in each of them panel by panel.
   void pack_all(T* panels, const RunContext& context) const {
-    const Index all = round_up(p_.rows, width_), chunks = ceil_div(terms_, Index{kChunk});
+    const Index chunks = ceil_div(terms_, Index{kChunk});
     parallel_for(context, p_.groups * chunks, [&](Index i) {
       const Index group = i / chunks, k0 = i % chunks * kChunk, k1 = std::min(k0 + kChunk, terms_);
-      pack(k0, k1, p_.rows, p_.factor + group * p_.factor_group, panels + (group * terms_ + k0) * all);
+      pack(k0, k1, p_.rows, p_.factor + group * p_.factor_group, panels + panels_place(group, k0));
     });
   }
 
  private:
   static constexpr Index kLine = 64 / sizeof(T);
+
+  // Where the chunk of a group that begins with this term has its panels among all of them.
+  Index panels_place(Index group, Index k0) const {
+    return (group * terms_ + k0) * round_up(p_.rows, width_);
+  }
 
   struct Panel {
     Index first, count;  // filters
