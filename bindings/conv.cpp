@@ -107,18 +107,20 @@ nb::dict candidates() {
 
 void set_algorithm(int number) { auto_algorithm = static_cast<Algorithm>(number); }
 
-// One problem, with what its calls need not find out again; `border` is one of Border. Every method returns
+// One problem, with what its calls need not find out again; `border` is one of Border, `fill` what a constant
+// one holds. Every method returns
 // None, and has done nothing, where an operand is not plain.
 class Conv {
  public:
   Conv(Index n, Index c, Index k, Index groups, nb::handle size, nb::handle kernel_size, nb::handle stride,
-       nb::handle dilation, nb::handle before, nb::handle output_size, int border)
+       nb::handle dilation, nb::handle before, nb::handle output_size, int border, double fill)
       : shape_{.n = n,
                .c = c,
                .k = k,
                .groups = groups,
                .axes = window_axes(size, kernel_size, stride, dilation, before, output_size,
-                                   static_cast<Border>(border))},
+                                   static_cast<Border>(border)),
+               .fill = fill},
         small_(shape_),
         x_shape_{n, c},
         w_shape_{k, c / groups},
@@ -413,10 +415,10 @@ bool takes_result(nb::handle out, std::initializer_list<nb::handle> inputs) {
 void bind_conv(nb::module_& m) {
   nb::class_<Conv>(m, "Conv")
       .def(nb::init<Index, Index, Index, Index, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle,
-                    nb::handle, int>(),
+                    nb::handle, int, double>(),
            nb::arg("n"), nb::arg("c"), nb::arg("k"), nb::arg("groups"), nb::arg("size"),
            nb::arg("kernel_size"), nb::arg("stride"), nb::arg("dilation"), nb::arg("before"),
-           nb::arg("output_size"), nb::arg("border"))
+           nb::arg("output_size"), nb::arg("border"), nb::arg("fill"))
       .def("forward",
            nb::overload_cast<nb::handle, nb::handle, nb::handle, nb::object, Index, int>(&Conv::forward,
                                                                                          nb::const_),

@@ -1,6 +1,8 @@
 // windrow._core.Pool: one pooling problem, ready to run on arrays; and scatter, the way back of a maximum.
 #include "api/pool.hpp"
 
+#include <nanobind/stl/optional.h>
+
 #include <functional>
 #include <numeric>
 #include <optional>
@@ -74,10 +76,13 @@ void run_maybe_released(Index elements, Body&& body) {
 // Every method returns None, and has done nothing, where an array is not plain.
 class Pool {
  public:
-  // `border`: one of Border; what is not zeros has `beyond` pixels at the end of each axis.
+  // `border`: one of Border, with `beyond` pixels at the end of each axis; a constant one of `fill`, or of
+  // none.
   Pool(Index n, Index c, nb::handle size, nb::handle kernel_size, nb::handle stride, nb::handle dilation,
-       nb::handle before, nb::handle output_size, int border, nb::handle beyond)
-      : shape_{.n = n, .c = c, .axes = {}, .beyond = extents(beyond)}, x_shape_{n, c}, y_shape_{n, c} {
+       nb::handle before, nb::handle output_size, int border, nb::handle beyond, std::optional<double> fill)
+      : shape_{.n = n, .c = c, .axes = {}, .beyond = extents(beyond), .fill = fill},
+        x_shape_{n, c},
+        y_shape_{n, c} {
     const Extents sizes = extents(size), kernels = extents(kernel_size), strides = extents(stride),
                   dilations = extents(dilation), befores = extents(before), outs = extents(output_size);
     for (std::size_t i = 0; i < sizes.size(); ++i) {
@@ -287,10 +292,10 @@ nb::object scatter_to_new(nb::handle values, nb::handle indices, nb::handle shap
 void bind_pool(nb::module_& m) {
   nb::class_<Pool>(m, "Pool")
       .def(nb::init<Index, Index, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle, nb::handle, int,
-                    nb::handle>(),
+                    nb::handle, std::optional<double>>(),
            nb::arg("n"), nb::arg("c"), nb::arg("size"), nb::arg("kernel_size"), nb::arg("stride"),
            nb::arg("dilation"), nb::arg("before"), nb::arg("output_size"), nb::arg("border"),
-           nb::arg("beyond"))
+           nb::arg("beyond"), nb::arg("fill").none())
       .def("max", &Pool::max, nb::arg("x").none(), nb::arg("out").none(), nb::arg("indices").none(),
            nb::arg("magnitude") = false)
       .def("max_with_indices", &Pool::max_with_indices, nb::arg("x").none())

@@ -87,10 +87,11 @@ void run_product(const Target& target, nb::handle a_array, Index a_row, nb::hand
 }
 
 // Segment s of vector i, for first[i] <= s < first[i + 1], reads source[offset[s] + lane * step] for the
-// lanes of mask[s]. The first one of each vector goes to the kernel's first pass, the others to its second.
+// lanes of mask[s]; the other lanes are `fill`. The first segment of each vector goes to the kernel's first
+// pass, the others to its second.
 template <class T>
 void run_gather(const Target& target, nb::handle target_array, nb::handle source_array, nb::handle offsets,
-                nb::handle masks, nb::handle firsts, Index step) {
+                nb::handle masks, nb::handle firsts, Index step, T fill) {
   const KernelTable<T>& kernels = target.kernels<T>();
   const Buffer<T> to("target", target_array), source("source", source_array);
   const Buffer<Index> offset("offset", offsets), mask("mask", masks), first("first", firsts);
@@ -121,6 +122,7 @@ void run_gather(const Target& target, nb::handle target_array, nb::handle source
                   .more_count = static_cast<Index>(more.size()),
                   .more_vector = kNumber,
                   .step = step,
+                  .fill = fill,
                   .ahead = 0});
 }
 
@@ -380,12 +382,14 @@ void bind_kernels(nb::module_& m) {
   m.def(
       "gather",
       [](const std::string& target, bool is_double, nb::handle to, nb::handle source, nb::handle offset,
-         nb::handle mask, nb::handle first, Index step) {
-        const auto run = is_double ? run_gather<double> : run_gather<float>;
-        run(target_named(target), to, source, offset, mask, first, step);
+         nb::handle mask, nb::handle first, Index step, double fill) {
+        if (is_double)
+          return run_gather<double>(target_named(target), to, source, offset, mask, first, step, fill);
+        run_gather<float>(target_named(target), to, source, offset, mask, first, step,
+                          static_cast<float>(fill));
       },
       nb::arg("target"), nb::arg("is_double"), nb::arg("to"), nb::arg("source"), nb::arg("offset"),
-      nb::arg("mask"), nb::arg("first"), nb::arg("step"));
+      nb::arg("mask"), nb::arg("first"), nb::arg("step"), nb::arg("fill"));
   m.def(
       "stencil",
       [](const std::string& target, bool is_double, nb::handle w, nb::handle w_offset, nb::handle x,

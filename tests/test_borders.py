@@ -223,20 +223,23 @@ def test_pools_and_their_gradients_are_the_reference(problem, dtype, seed, mode,
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(problem=pool_problems, dtype=dtypes, seed=seeds, mode=st.sampled_from(["reflect", "edge", "wrap"]))
-def test_pools_read_in_place_have_the_bits_of_those_of_the_padded_image(target, problem, dtype, seed, mode):
+@given(
+    problem=pool_problems, dtype=dtypes, seed=seeds, mode=modes,
+    fill=st.sampled_from([3, 0.0, -0.0, np.inf, -np.inf, np.nan]),
+)  # fmt: skip
+def test_pools_have_the_bits_of_those_of_the_padded_image(target, problem, dtype, seed, mode, fill):
     """NaN, Inf and -0 among the pixels, any layout and number of threads."""
     x_shape, kernel, given_options = problem
     pads, plain = pooled(problem, mode)
     x = images(x_shape, dtype, seed, special=True)
-    wide = reference.extend(x, pads, mode, 0)
+    wide = reference.extend(x, pads, mode, fill)
     numbers = np.arange(np.prod(x_shape[2:], dtype=int)).reshape(1, 1, *x_shape[2:])
-    origins = reference.extend(numbers, pads, mode, 0).reshape(-1)
+    origins = reference.extend(numbers, pads, mode, -1).reshape(-1)
     y, places = reference.max_pool_with_indices(wide, kernel, **plain)
     others = [partial(pool, kernel_size=kernel) for pool in (wr.avg_pool, wr.lp_pool)]
     others.append(partial(wr.lp_pool, kernel_size=kernel, p=np.inf))
     expected = [bits(pool(wide, **plain)) for pool in others]
-    options = {**given_options, "padding_mode": mode}
+    options = {**given_options, **border_options(mode, fill)}
     for change in (np.ascontiguousarray, *layouts(np.random.default_rng(seed))):
         for threads in (1, 3):
             with wr.num_threads(threads):

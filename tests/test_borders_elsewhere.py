@@ -58,9 +58,7 @@ def test_prepared_says_what_it_is():
     inside = layer.explain((2, 3, 10, 20), threads=1).as_dict()
     assert inside == plain.explain((2, 3, 10, 20), threads=1).as_dict()
     filled = wr.prepare_conv(np.ones((4, 3, 3, 3)), padding=(1, 2), fill=3)
-    plain = wr.prepare_conv(np.ones((4, 3, 3, 3)))
-    inside = filled.explain((2, 3, 10, 20), threads=1).as_dict()
-    assert inside == plain.explain((2, 3, 12, 24), threads=1).as_dict()
+    assert filled.explain((2, 3, 10, 20), threads=1).as_dict() == inside
 
 
 # Transposed

@@ -1,4 +1,4 @@
-"""Borders that the core repeats where it reads an image: by every driver, against NumPy's padded image."""
+"""Borders that the core sees where it reads an image: by every driver, against NumPy's padded image."""
 
 import pickle
 import tracemalloc
@@ -15,12 +15,12 @@ from tests.errors import raises
 from tests.examples import per_target
 from tests.pooling_problems import bits, dtypes, images, layouts, seeds
 from tests.problems import Problem, channels_last, problems
-from tests.test_borders import extended, pads_of
+from tests.test_borders import border_options, extended, modes, pads_of
 from tests.test_convolution import assert_same_kind
 from tests.test_winograd import layers
 from windrow import reference
 
-modes = st.sampled_from(["reflect", "edge", "wrap"])
+FILL = -1.7  # which neither dtype holds
 formats = st.sampled_from([np.ascontiguousarray, channels_last])
 
 
@@ -44,7 +44,7 @@ def tiled(draw):
 def padded(x, problem, mode):
     """The image with its border, and the options of the plain operation on it."""
     pads = conv_pads(problem)
-    return extended(x, pads, mode, 0), {**problem.options, "padding": 0}
+    return extended(x, pads, mode, FILL), {**problem.options, "padding": 0}
 
 
 def conv_pads(problem):
@@ -69,7 +69,7 @@ def test_every_driver_has_the_bits_of_the_padded_image(target, name, data, dtype
         expected = wr.conv(fmt(wide), w, b, **plain)
         for threads in (1, 2):
             with wr.num_threads(threads):
-                y = wr.conv(fmt(x), w, b, **problem.options, padding_mode=mode)
+                y = wr.conv(fmt(x), w, b, **problem.options, **border_options(mode, FILL))
             np.testing.assert_array_equal(bits(y), bits(expected))
 
 
@@ -80,7 +80,7 @@ def test_what_auto_takes_has_the_bits_of_the_padded_image(target, problem, dtype
     x, w, dy = numbers((problem.x_shape, problem.w_shape, conv_y_shape(problem)), dtype, seed)
     wide, plain = padded(x, problem, mode)
     y, dw = wr.conv(wide, w, **plain), wr.conv_grad_weight(dy, wide, w.shape, **plain)
-    options = {**problem.options, "padding_mode": mode}
+    options = {**problem.options, **border_options(mode, FILL)}
     changes = (np.asarray, np.asarray, *layouts(np.random.default_rng(seed)))
     for threads, change in zip((1, 2, 1, 2, 2), changes, strict=True):
         with wr.num_threads(threads):
@@ -104,10 +104,10 @@ def test_agrees_with_the_reference(target, problem, dtype, seed, mode, fmt):
     shapes = (problem.x_shape, problem.w_shape, conv_y_shape(problem))
     x, w, dy = (images(shape, dtype, seed + i) for i, shape in enumerate(shapes))
     b = images(w.shape[:1], dtype, seed + 3)
-    wide = reference.extend(x, conv_pads(problem), mode, 0)
+    wide = reference.extend(x, conv_pads(problem), mode, 3)
     plain = {**problem.options, "padding": 0}
     y, dw = reference.conv(wide, w, b, **plain), reference.conv_grad_weight(dy, wide, w.shape, **plain)
-    options = {**problem.options, "padding_mode": mode}
+    options = {**problem.options, **border_options(mode, 3)}
     for more in ({}, {"max_workspace": 1 << 22}):
         np.testing.assert_array_equal(wr.conv(fmt(x), w, b, **options, **more), y)
         total = np.ones_like(dw)
@@ -123,8 +123,23 @@ def test_non_finite_values_in_tiles(target, problem, dtype, seed, mode, share):
     for value in (np.nan, np.inf, -np.inf):
         x[rng.random(x.shape) < share / 3] = value
     wide, plain = padded(x, problem, mode)
-    y = wr.conv(x, w, b, **problem.options, padding_mode=mode, algorithm="winograd")
+    y = wr.conv(x, w, b, **problem.options, **border_options(mode, FILL), algorithm="winograd")
     assert_same_kind(y, reference.conv(wide, w, b, **plain))
+
+
+@per_target(40)
+@given(
+    problem=st.one_of(problems(max_channels=40), depthwise(), tiled()), dtype=dtypes, seed=seeds, fmt=formats,
+    fill=st.sampled_from([np.nan, np.inf, -np.inf]),
+)  # fmt: skip
+def test_a_fill_that_is_not_finite(target, problem, dtype, seed, fmt, fill):
+    """It reaches what sees it, and nothing else, in y as in dw."""
+    x, w, dy = numbers((problem.x_shape, problem.w_shape, conv_y_shape(problem)), dtype, seed)
+    wide, plain = extended(x, conv_pads(problem), "constant", fill), {**problem.options, "padding": 0}
+    with np.errstate(invalid="ignore"):
+        y, dw = reference.conv(wide, w, **plain), reference.conv_grad_weight(dy, wide, w.shape, **plain)
+    assert_same_kind(wr.conv(fmt(x), w, **problem.options, fill=fill), y)
+    assert_same_kind(wr.conv_grad_weight(fmt(dy), fmt(x), w.shape, **problem.options, fill=fill), dw)
 
 
 @per_target(40)
@@ -134,12 +149,12 @@ def test_prepared_tiles(target, problem, dtype, seed, mode):
     x, w = numbers((problem.x_shape, problem.w_shape), dtype, seed)
     wide, plain = padded(x, problem, mode)
     expected = wr.prepare_conv(w, **plain, algorithm="winograd")(wide)
-    layer = wr.prepare_conv(w, **problem.options, padding_mode=mode, algorithm="winograd")
+    layer = wr.prepare_conv(w, **problem.options, **border_options(mode, FILL), algorithm="winograd")
     for one in (layer, layer, pickle.loads(pickle.dumps(layer))):
         np.testing.assert_array_equal(bits(one(x)), bits(expected))
 
 
-@pytest.mark.parametrize("mode", ["reflect", "edge", "wrap"])
+@pytest.mark.parametrize("mode", ["reflect", "edge", "wrap", "constant"])
 @pytest.mark.parametrize("fmt", [np.ascontiguousarray, channels_last])
 @pytest.mark.parametrize(
     ("x_shape", "w_shape", "options"),
@@ -163,15 +178,16 @@ def test_layers(target, mode, fmt, x_shape, w_shape, options):
     x, w = numbers((x_shape, w_shape), np.float32, 7)
     wide, plain = padded(x, problem, mode)
     dy = numbers((conv_y_shape(problem),), np.float32, 8)[0]
-    y = wr.conv(fmt(x), w, **problem.options, padding_mode=mode)
+    y = wr.conv(fmt(x), w, **problem.options, **border_options(mode, FILL))
     np.testing.assert_array_equal(bits(y), bits(wr.conv(wide, w, **plain)))
-    dw = wr.conv_grad_weight(fmt(dy), fmt(x), w_shape, **problem.options, padding_mode=mode)
+    dw = wr.conv_grad_weight(fmt(dy), fmt(x), w_shape, **problem.options, **border_options(mode, FILL))
     np.testing.assert_array_equal(bits(dw), bits(wr.conv_grad_weight(dy, wide, w_shape, **plain)))
 
 
-def test_nothing_is_padded():
+@pytest.mark.parametrize("mode", ["reflect", "constant"])
+def test_nothing_is_padded(mode):
     x, w = np.ones((8, 8, 64, 64), np.float32), np.ones((8, 8, 3, 3), np.float32)
-    options = {"padding": 1, "padding_mode": "reflect"}
+    options = {"padding": 1, **border_options(mode, 3)}
     y, dw = np.empty_like(x), np.empty_like(w)
     for call in (
         partial(wr.conv, x, w, **options, out=y),
@@ -195,6 +211,11 @@ def test_a_problem_that_is_known_is_checked_again():
         for fill in (2, False, 0.0):
             text = f"fill: expected 0 where padding_mode is 'edge', got {fill}"
             raises(ValueError, text, partial(call, padding=1, padding_mode="edge", fill=fill))
+    with pytest.raises(ValueError, match=r"^fill: expected a value that float32 can hold, got 1e\+300$"):
+        wr.conv(x.astype(np.float32), w.astype(np.float32), padding=1, fill=1e300)
+    assert np.isfinite(wr.conv(x, w, padding=1, fill=1e300)).all()
+    with pytest.raises(ValueError, match=r"^fill: expected a value that float32 can hold, got 1e\+300$"):
+        wr.conv(x.astype(np.float32), w.astype(np.float32), padding=1, fill=1e300)
     zeros = wr.conv(x, w, padding=1)
     np.testing.assert_array_equal(zeros, reference.conv(x, w, padding=1))
     np.testing.assert_array_equal(wr.conv(x, w, padding=1, padding_mode="edge"), y)

@@ -153,14 +153,15 @@ def test_product_keeps_ieee_specials(name, dtype):
 @each_target
 @both_dtypes
 @pytest.mark.parametrize("step", [-3, -2, -1, 0, 1, 2, 3, 5])
-def test_gather(name, dtype, step):
+@pytest.mark.parametrize("fill", [0.0, -1.5, np.inf])
+def test_gather(name, dtype, step, fill):
     """Random vectors of up to three disjoint segments; whatever a lane may not read is NaN."""
     rng = np.random.default_rng(SEED + step)
     lanes = testing.tile(name, dtype is np.float64)[2]
     span = (lanes - 1) * abs(step) + 1
     for count in (0, 1, 2, 13):
         source = np.full(4 * span + 64, np.nan, dtype)
-        expected = np.zeros(count * lanes, dtype)
+        expected = np.full(count * lanes, fill, dtype)
         offsets, masks, first = [], [], [0]
         for i in range(count):
             owner = rng.integers(0, 4, lanes)  # the segment that each lane belongs to; 3: none
@@ -184,7 +185,7 @@ def test_gather(name, dtype, step):
         target = aligned((count + 1) * lanes, dtype)
         guard = target[count * lanes :].copy()
         numbers = [np.array(values, np.int64) for values in (offsets, masks, first)]
-        testing.gather(name, dtype is np.float64, target, memory, *numbers, step)
+        testing.gather(name, dtype is np.float64, target, memory, *numbers, step, fill)
         assert_same_bits(target[: count * lanes], expected)
         assert_same_bits(target[count * lanes :], guard)
 
@@ -293,6 +294,6 @@ def test_arguments_outside_the_memory_are_refused(name):
     with pytest.raises(ValueError, match=r"^b$"):
         testing.product(name, False, a, 1, step, a[:1], step, c, 64, 1, 1, False, None)
     with pytest.raises(ValueError, match=r"^source$"):
-        testing.gather(name, False, c, a, step + 4, step + 1, np.array([0, 1]), 1)
+        testing.gather(name, False, c, a, step + 4, step + 1, np.array([0, 1]), 1, 0.0)
     with pytest.raises(ValueError, match=r"^target$"):
         testing.transpose(name, False, c, 64, a, 2, 2, 2)

@@ -51,6 +51,7 @@ struct CallOptions {
 struct ConvShape {
   Index n = 0, c = 0, k = 0, groups = 1;
   std::vector<WindowAxis> axes;
+  double fill = 0;  // what a constant border of x holds
 
   bool holds() const {
     return groups > 0 && c % groups == 0 && k % groups == 0 && holds_positions(axes) &&
@@ -59,8 +60,8 @@ struct ConvShape {
            holds_product({n, k}, axes, {&WindowAxis::out});
   }
   bool has_zeros_around() const {
-    return std::all_of(axes.begin(), axes.end(),
-                       [](const WindowAxis& axis) { return axis.border == Border::kZeros; });
+    return fill == 0 && std::all_of(axes.begin(), axes.end(),
+                                    [](const WindowAxis& axis) { return axis.border == Border::kConstant; });
   }
 };
 

@@ -29,6 +29,7 @@ template <class T>
 Pooling<T> forward(const PoolShape& s, ArrayView<const T> x, ArrayView<T> y, T divisor) {
   Pooling<T> p = pooling(s, x, y, divisor);
   p.border = s.axes[0].border;
+  if (s.fill) p.fill = static_cast<T>(*s.fill);
   p.beyond = s.beyond;
   for (std::size_t i = 0; i < s.axes.size(); ++i)
     p.axes.push_back(window_pixels(s.axes[i], x.strides[2 + i], y.strides[2 + i]));

@@ -6,12 +6,13 @@
 
 namespace windrow {
 
-// Axes have one border, which is pixels like all others if it is not zeros: it reaches `beyond` the end of
-// each axis, where a last window may reach farther.
+// Axes have one border, which is pixels like all others unless it is a constant without a `fill`: it reaches
+// `beyond` the end of each axis, where a last window may reach farther.
 struct PoolShape {
   Index n = 0, c = 0;
   std::vector<WindowAxis> axes;
   Extents beyond = {};
+  std::optional<double> fill = {};
 };
 
 struct IndexView {

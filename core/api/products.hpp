@@ -88,6 +88,7 @@ WindowProduct<T> forward_product(const ConvShape& s, ArrayView<const T> x, Array
     factor_taps.push_back(std::move(factor));
   }
   set_operands(p, s, s.k, s.c, x, w, w.strides[0], w.strides[1], y);
+  p.grid.fill = s.fill;
   p.factor_tap = tap_offsets(factor_taps);
   p.bias = b.data;
   p.bias_stride = b.stride;
@@ -249,6 +250,7 @@ WeightGradient<T> weight_gradient(const ConvShape& s, ArrayView<const T> dy, Arr
     return Extents(strides + 2, strides + 2 + static_cast<std::ptrdiff_t>(s.axes.size()));
   };
   return {.axes = s.axes,
+          .fill = static_cast<T>(s.fill),
           .images = s.n,
           .groups = s.groups,
           .rows = s.k / s.groups,

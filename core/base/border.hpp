@@ -15,7 +15,7 @@ struct BorderRun {
 constexpr BorderRun border_run(Border border, Index position, Index pace, Index most, Index size) {
   const Index pixel = repeated_position(position, size, border);
   const bool inside = 0 <= position && position < size;
-  if (!inside && (border == Border::kZeros || border == Border::kEdge || size <= 1))
+  if (!inside && (border == Border::kConstant || border == Border::kEdge || size <= 1))
     return {position < 0 ? std::min(most, ceil_div(-position, pace)) : most, pixel, 0};
   const bool back = !inside && border == Border::kReflect &&
                     repeated_position(position, 2 * (size - 1), Border::kWrap) != pixel;

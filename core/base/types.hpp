@@ -80,15 +80,16 @@ inline bool advance(Extents& index, const Extents& extent) {
   return false;
 }
 
-// What stands beyond the ends of an axis, as numpy.pad makes it: zeros, the pixels mirrored without their
-// edge, the edge, or the pixels from the other end on. Numbered as in borders.py.
-enum class Border { kZeros, kReflect, kEdge, kWrap };
+// What stands beyond the ends of an axis, as numpy.pad makes it: one value, zero unless said otherwise, the
+// pixels mirrored without their edge, the edge, or the pixels from the other end on. Numbered as in
+// borders.py.
+enum class Border { kConstant, kReflect, kEdge, kWrap };
 
-// The position in [0, size) whose value stands at `position`, or -1 where that is zero: however far outside,
-// and in a single pixel's mirror that pixel.
+// The position in [0, size) whose value stands at `position`, or -1 where that is a constant: however far
+// outside, and in a single pixel's mirror that pixel.
 constexpr Index repeated_position(Index position, Index size, Border border) {
   if (0 <= position && position < size) return position;
-  if (border == Border::kZeros || size == 0) return -1;
+  if (border == Border::kConstant || size == 0) return -1;
   if (border == Border::kEdge) return position < 0 ? 0 : size - 1;
   const Index last = 2 * (size - 1);  // of the mirror's period, there and back again, its first place
   const Index period = border == Border::kWrap ? size : std::max<Index>(1, last);
@@ -105,7 +106,7 @@ struct WindowAxis {
   Index stride = 1;
   Index dilation = 1;
   Index before = 0;  // places before the first input position
-  Border border = Border::kZeros;
+  Border border = Border::kConstant;
 
   Index at(Index position) const { return repeated_position(position, size, border); }
 };

@@ -27,7 +27,7 @@ template <class T>
 class Driver {
  public:
   Driver(const WindowProduct<T>& problem, const ChannelBlocks& blocks, const KernelTable<T>& kernels,
-         const T* weights, const T* bias, const T* zeros)
+         const T* weights, const T* bias, const T* border)
       : p_(problem),
         blocks_(blocks),
         kernels_(kernels),
@@ -39,7 +39,7 @@ class Driver {
         lane_block_(kLaneBytes / Index{sizeof(T)}),
         weights_(weights),
         bias_(bias),
-        zeros_(zeros) {
+        border_(border) {
     // The pixels [inner0_, inner1_) of a line have all taps of the last axis inside.
     inner0_ = 0;
     inner1_ = last_.count;
@@ -77,8 +77,8 @@ class Driver {
     }
   }
 
-  // Sets where each tap of the outer axes finds its line of the source: null where that is zeros. Returns the
-  // line of the result.
+  // Sets where each tap of the outer axes finds its line of the source: null where that is a constant.
+  // Returns the line of the result.
   T* place_line(Index number, const T** line) const {
     const std::vector<PixelAxis>& axes = p_.grid.axes;
     T* target = p_.target;
@@ -109,7 +109,7 @@ class Driver {
       for (const Index tap : last_.tap) {
         const Index at = last_.at(pixel * last_.step + tap);
         taps[t++] = *line && at >= 0 ? ChannelTap<T>{*line + at * last_.source_stride, step}
-                                     : ChannelTap<T>{zeros_, 0};
+                                     : ChannelTap<T>{border_, 0};
       }
     }
   }
@@ -139,7 +139,8 @@ class Driver {
   const PixelAxis& last_;
   const std::size_t outer_;
   const Index taps_, line_blocks_, units_, lane_block_;
-  const T *weights_, *bias_, *zeros_;
+  const T *weights_, *bias_;
+  const T* border_;  // what all channels of a constant border hold
   Index inner0_, inner1_;
 };
 
@@ -185,9 +186,9 @@ void run_channel_product(const WindowProduct<T>& problem, const ChannelBlocks& b
   pack_weights(problem, kernels, taps, weights);
   T* bias = problem.bias ? scratch.take<T>(groups) : nullptr;
   for (Index g = 0; bias && g < groups; ++g) bias[g] = problem.bias[g * problem.bias_stride];
-  T* zeros = scratch.take<T>(groups);
-  std::fill_n(zeros, groups, T{0});
-  const Driver<T> driver(problem, blocks, kernels, weights, bias, zeros);
+  T* border = scratch.take<T>(groups);
+  std::fill_n(border, groups, static_cast<T>(problem.grid.fill));
+  const Driver<T> driver(problem, blocks, kernels, weights, bias, border);
   parallel_for(context, driver.pieces(), [&](Index piece) { driver.piece(piece); });
 }
 

@@ -26,6 +26,7 @@ PixelGrid grid_of(const WeightGradient<T>& p) {
     grid.axes.push_back(window_pixels(p.axes[i], p.x_stride[i], p.dy_stride[i]));
   grid.images = p.images;
   grid.source_image = p.x_image;
+  grid.fill = p.fill;
   return grid;
 }
 

@@ -47,7 +47,7 @@ struct PackedImage {
   int inner = 0;                     // the innermost axis
   Index phases = 1, shift = 0, phase_stride = 0;
   bool spread = false;  // strides may be longer than what they stride over
-  Border border = Border::kZeros;
+  Border border = Border::kConstant;
   Index item = 1, bytes = 0;
 
   // Sets strides and bytes for axes from outermost to innermost.

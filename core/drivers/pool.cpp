@@ -21,36 +21,44 @@ using lines::Vector;
 
 constexpr Index kPieceTaps = Index{1} << 17;  // values read in a piece of work: some 50 us
 
-// Consecutive pixels of an axis that see the same taps, [tap0, tap1), inside the source; or one pixel that
-// sees what a border repeats.
+// Consecutive pixels of an axis that see the taps [tap0, tap1), the same ones of them inside the source; or
+// one pixel that sees what a border repeats.
 struct Run {
   Index first, count, tap0, tap1;
-  bool inside;
+  Index inside0, inside1;  // the taps inside
 };
+
+bool see_the_same(const Run& a, const Run& b, bool repeats) {
+  if (repeats && b.inside1 - b.inside0 != b.tap1 - b.tap0) return false;
+  return a.tap0 == b.tap0 && a.tap1 == b.tap1 && a.inside0 == b.inside0 && a.inside1 == b.inside1;
+}
 
 template <class T>
 std::vector<Run> runs_of(const Pooling<T>& p, std::size_t i, Index first, Index end) {
   const PixelAxis& axis = p.axes[i];
-  const bool bordered = p.border != Border::kZeros;
+  const bool repeats = p.border != Border::kConstant, bordered = repeats || p.fill;
   const Index low = bordered ? axis.tap.front() : 0, high = axis.size + (bordered ? p.beyond[i] : 0);
   std::vector<Run> runs;
   const Index* begin = axis.tap.begin();
   for (Index pixel = first; pixel < end; ++pixel) {
     const Index at = pixel * axis.step;
-    const Index tap0 = std::lower_bound(begin, axis.tap.end(), low - at) - begin;
-    const Index tap1 = std::max(tap0, std::lower_bound(begin, axis.tap.end(), high - at) - begin);
-    const bool inside = tap0 == tap1 || (at + begin[tap0] >= 0 && at + begin[tap1 - 1] < axis.size);
-    if (inside && !runs.empty() && runs.back().inside && runs.back().tap0 == tap0 &&
-        runs.back().tap1 == tap1) {
+    const auto first_from = [&](Index position) {
+      return std::lower_bound(begin, axis.tap.end(), position - at) - begin;
+    };
+    const Index tap0 = first_from(low), tap1 = std::max(tap0, first_from(high));
+    const Index inside0 = std::clamp(first_from(0), tap0, tap1);
+    const Index inside1 = std::clamp(first_from(axis.size), inside0, tap1);
+    const Run run{pixel, 1, tap0, tap1, inside0, inside1};
+    if (!runs.empty() && see_the_same(runs.back(), run, repeats)) {
       ++runs.back().count;
     } else {
-      runs.push_back({pixel, 1, tap0, tap1, inside});
+      runs.push_back(run);
     }
   }
   return runs;
 }
 
-// Where the first pixel of a run along axis i has its taps in the source.
+// Where the first pixel of a run along axis i has its taps in the source; -1 in a constant border.
 template <class T>
 Extents positions_of(const Pooling<T>& p, std::size_t i, const Run& run) {
   const PixelAxis& axis = p.axes[i];
@@ -79,7 +87,7 @@ enum class Kind { kMax, kSum };
 
 template <class T>
 bool kernels_take(const Pooling<T>& p, const Taps& taps, const Dimension& lane, bool with_index) {
-  return lane.count >= current_target().kernels<T>().pool_lanes && !taps.offset.empty() &&
+  return lane.count >= current_target().kernels<T>().pool_lanes && !taps.offset.empty() && taps.fills == 0 &&
          (lane.source == 1 || (lane.source == 2 && !p.twice)) && lane.target == (p.twice ? 2 : 1) &&
          (!with_index || lane.index == 1);
 }
@@ -99,7 +107,8 @@ void pool_box(const Pooling<T>& p, const Taps& taps, std::vector<Dimension>& box
                                                 Index{std::numeric_limits<Lane>::max()};
   int exponent;
   const bool exact = std::frexp(p.divisor, &exponent) == T{0.5};
-  const Line<kTerm, T> line{taps, box.back(), p.divisor, exact ? T{1} / p.divisor : T{0}, p.norm, narrow};
+  const Line<kTerm, T> line{
+      taps, box.back(), p.divisor, exact ? T{1} / p.divisor : T{0}, p.norm, p.fill.value_or(T{0}), narrow};
   // Where a target's kernels take the lines: those of the dimension before the last one together.
   windrow::Pool<T> part{};
   const bool fast = kTerm == Term::kValue && narrow && kernels_take(p, taps, box.back(), index != nullptr);
@@ -163,17 +172,35 @@ void pool_box(const Pooling<T>& p, const Taps& taps, std::vector<Dimension>& box
   }
 }
 
-// Adds an axis to the taps of a box: all combinations, row-major. From where it says, no place is before.
+// Adds an axis to the taps of a box: all combinations, row-major. From where it says, no place is before, and
+// the place of a tap in a constant border is -1.
 void add_axis(Taps& taps, const Extents& positions, Index from, Index source_stride, Index place_stride) {
   Extents offset, place;
   for (std::size_t t = 0; t < taps.offset.size(); ++t) {
     for (const Index position : positions) {
-      offset.push_back(taps.offset[t] + (position - from) * source_stride);
-      place.push_back(taps.place[t] + (position - from) * place_stride);
+      const bool inside = taps.place[t] >= 0 && position >= 0;
+      offset.push_back(inside ? taps.offset[t] + (position - from) * source_stride : 0);
+      place.push_back(inside ? taps.place[t] + (position - from) * place_stride : -1);
     }
   }
   taps.offset = std::move(offset);
   taps.place = std::move(place);
+}
+
+// Takes the taps in a constant border out of the others.
+void count_fills(Taps& taps) {
+  Index kept = 0;
+  for (std::size_t t = 0; t < taps.place.size(); ++t) {
+    if (taps.place[t] < 0) {
+      if (taps.fills++ == 0) taps.before = kept;
+      continue;
+    }
+    const auto to = static_cast<std::size_t>(kept++);
+    taps.offset[to] = taps.offset[t];
+    taps.place[to] = taps.place[t];
+  }
+  taps.offset.resize(static_cast<std::size_t>(kept));
+  taps.place.resize(static_cast<std::size_t>(kept));
 }
 
 // The windows at [first, end) along the first axis, of some images and channels.
@@ -200,7 +227,10 @@ void pool_part(const Pooling<T>& p, Index image, Index images, Index channel, In
       const Run& run = along[i][which[i]];
       const Index index_stride = index ? p.index_stride[i] : 0;
       const Extents positions = positions_of(p, i, run);
-      const Index at = positions.empty() ? 0 : *std::min_element(positions.begin(), positions.end());
+      Index at = axis.size;
+      for (const Index position : positions)
+        if (position >= 0) at = std::min(at, position);
+      if (at == axis.size) at = 0;
       add_axis(taps, positions, at, axis.source_stride, place_stride[i]);
       source += at * axis.source_stride;
       place += at * place_stride[i];
@@ -209,6 +239,7 @@ void pool_part(const Pooling<T>& p, Index image, Index images, Index channel, In
       box.push_back({run.count, axis.step * axis.source_stride, axis.target_stride, index_stride,
                      axis.step * place_stride[i]});
     }
+    count_fills(taps);
     pool_box<kKind, kTerm>(p, taps, box, source, target, index, place);
     std::size_t i = rank;
     for (;;) {
@@ -284,7 +315,8 @@ PoolPlan plan_pool(const Pooling<T>& p, const char* kernel, bool with_indices) {
     const Run most = *std::max_element(runs.begin(), runs.end(),
                                        [](const Run& a, const Run& b) { return a.count < b.count; });
     plan.share *= static_cast<double>(most.count) / static_cast<double>(axis.count);
-    if (most.tap0 == most.tap1) taps.offset = {};
+    if (most.inside0 == most.inside1) taps.offset = {};
+    taps.fills += most.tap1 - most.tap0 - (most.inside1 - most.inside0);
     box.push_back({most.count, axis.step * axis.source_stride, axis.target_stride,
                    with_indices ? p.index_stride[i] : 0, 0});
   }

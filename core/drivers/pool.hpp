@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <vector>
 
 #include "base/parallel.hpp"
@@ -11,14 +12,15 @@
 namespace windrow {
 
 // target[n, c, p] = the maximum, or the sum divided by `divisor`, of source[n, c, position(p, tap)] over the
-// taps whose position lies inside the source, or where a border repeats it. Positions are those of PixelAxis,
-// ascending with the tap along each axis. A sum of means' gradients is such a sum too, one for each phase of
-// the stride.
+// taps whose position lies inside the source, or where its border is pixels. Positions are those of
+// PixelAxis, ascending with the tap along each axis. A sum of means' gradients is such a sum too, one for
+// each phase of the stride.
 template <class T>
 struct Pooling {
   std::vector<PixelAxis> axes;
-  Border border = Border::kZeros;  // of the source; without zeros, which are no taps
-  Extents beyond;                  // along each axis, as far as a border reaches after the source
+  Border border = Border::kConstant;  // of the source
+  std::optional<T> fill;              // what a constant one holds; none: it is no pixel, and no tap sees it
+  Extents beyond;                     // along each axis, as far as a border reaches after the source
   Index images = 0, channels = 0;
   const T* source = nullptr;
   Index source_image = 0, source_channel = 0;

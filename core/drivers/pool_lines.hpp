@@ -25,8 +25,10 @@ struct Vector {
 
 // The taps of some windows that all see the same ones inside the source.
 struct Taps {
-  Extents offset;  // of each tap in the source, from that of the first position
-  Extents place;   // the same as numbers of source positions
+  Extents offset;    // of each tap in the source, from that of the first position
+  Extents place;     // the same as numbers of source positions
+  Index fills = 0;   // taps that see a constant border; the first of them comes after ...
+  Index before = 0;  // ... so many of the others
 };
 
 // A dimension of a box of windows: images, channels, or positions along an axis.
@@ -120,7 +122,35 @@ struct Line {
   T divisor;
   T reciprocal;  // of a power of two, by which a product is the quotient to the bit; else 0
   T norm;
+  T fill;       // what a constant border holds
   bool narrow;  // whether places fit a lane
+
+  static constexpr auto kNowhere =
+      std::numeric_limits<typename Vector<T>::Lane>::min();  // the place of fills
+
+  Index count() const { return static_cast<Index>(taps.offset.size()); }
+
+  // Calls see(first, end) for the taps inside the source and fills() for all others, in order.
+  template <class See, class Fills>
+  void in_order(See&& see, Fills&& fills) const {
+    if (taps.fills == 0) return see(0, count());
+    see(0, taps.before);
+    fills();
+    see(taps.before, count());
+  }
+
+  static std::size_t at(Index tap) { return static_cast<std::size_t>(tap); }
+
+  // Of the tap that comes first of all.
+  Index first_place() const { return taps.fills > 0 && taps.before == 0 ? kNowhere : taps.place[0]; }
+
+  T sum_of_fills() const { return static_cast<T>(taps.fills) * term_of_one<kTerm>(fill, norm); }
+
+  // What a vector of windows from i on sees at a tap.
+  template <int kStep>
+  typename Vector<T>::Number term_at(const T* source, Index tap, Index i) const {
+    return term<kTerm>(load<T, kStep>(source + taps.offset[at(tap)] + i * lane.source, lane.source), norm);
+  }
 
   // The maxima of kVectors vectors of windows from i on. The first of equal values stays, and NaN wins.
   template <int kStep, int kVectors>
@@ -133,15 +163,18 @@ struct Line {
       best[k] = V{} - std::numeric_limits<T>::infinity();
       is_nan[k] = L{};
     }
-    const T* at = source + i * lane.source;
-    for (const Index offset : taps.offset) {
-      for (int k = 0; k < kVectors; ++k) {
-        const V v =
-            term<kTerm>(load<T, kStep>(at + offset + k * Vector<T>::kLanes * lane.source, lane.source), norm);
-        best[k] = v > best[k] ? v : best[k];
-        is_nan[k] |= v != v;
-      }
-    }
+    const auto take = [&](int k, const V& v) {
+      best[k] = v > best[k] ? v : best[k];
+      is_nan[k] |= v != v;
+    };
+    in_order(
+        [&](Index first, Index end) {
+          for (Index t = first; t < end; ++t)
+            for (int k = 0; k < kVectors; ++k) take(k, term_at<kStep>(source, t, i + k * Vector<T>::kLanes));
+        },
+        [&] {
+          for (int k = 0; k < kVectors; ++k) take(k, V{} + term_of_one<kTerm>(fill, norm));
+        });
     for (int k = 0; k < kVectors; ++k) {
       L bits;
       std::memcpy(&bits, &best[k], sizeof bits);
@@ -160,25 +193,29 @@ struct Line {
     L from[kVectors];
     for (int k = 0; k < kVectors; ++k) {
       best[k] = V{} - std::numeric_limits<T>::infinity();
-      from[k] = L{} + static_cast<Lane>(taps.place[0]);
+      from[k] = L{} + static_cast<Lane>(first_place());
     }
-    const T* at = source + i * lane.source;
-    for (std::size_t t = 0; t < taps.offset.size(); ++t) {
-      const L here = L{} + static_cast<Lane>(taps.place[t]);
-      for (int k = 0; k < kVectors; ++k) {
-        const V v = term<kTerm>(
-            load<T, kStep>(at + taps.offset[t] + k * Vector<T>::kLanes * lane.source, lane.source), norm);
-        const L stays = (best[k] != best[k]) | (v <= best[k]);
-        best[k] = stays ? best[k] : v;
-        from[k] = stays ? from[k] : here;
-      }
-    }
+    const auto take = [&](int k, const V& v, Index place_of_tap) {
+      const L stays = (best[k] != best[k]) | (v <= best[k]);
+      best[k] = stays ? best[k] : v;
+      from[k] = stays ? from[k] : L{} + static_cast<Lane>(place_of_tap);
+    };
+    in_order(
+        [&](Index first, Index end) {
+          for (Index t = first; t < end; ++t)
+            for (int k = 0; k < kVectors; ++k)
+              take(k, term_at<kStep>(source, t, i + k * Vector<T>::kLanes), taps.place[at(t)]);
+        },
+        [&] {
+          for (int k = 0; k < kVectors; ++k) take(k, V{} + term_of_one<kTerm>(fill, norm), kNowhere);
+        });
     for (int k = 0; k < kVectors; ++k) {
       const Index j = i + k * Vector<T>::kLanes;
       store(target + j * lane.target, lane.target, best[k]);
       std::int64_t* to = index + j * lane.index;
       typename Vector<T>::Indices number = __builtin_convertvector(from[k], typename Vector<T>::Indices);
-      for (Index l = 0; l < Vector<T>::kLanes; ++l) number[l] += place + (j + l) * lane.place;
+      for (Index l = 0; l < Vector<T>::kLanes; ++l)
+        number[l] = from[k][l] == kNowhere ? -1 : number[l] + place + (j + l) * lane.place;
       if (lane.index == 1) {
         std::memcpy(to, &number, sizeof number);
       } else {
@@ -192,21 +229,18 @@ struct Line {
   void sum_block(const T* source, T* target, Index i) const {
     using V = typename Vector<T>::Number;
     V total[kVectors] = {}, sum[kVectors] = {};
-    const T* at = source + i * lane.source;
-    const std::size_t count = taps.offset.size();
-    for (std::size_t t = 0; t < count; ++t) {
+    for (Index t = 0; t < count(); ++t) {
       if (t > 0 && t % kChunk == 0) {
         for (int k = 0; k < kVectors; ++k) {
           total[k] = t == kChunk ? sum[k] : total[k] + sum[k];
           sum[k] = V{};
         }
       }
-      for (int k = 0; k < kVectors; ++k)
-        sum[k] += term<kTerm>(
-            load<T, kStep>(at + taps.offset[t] + k * Vector<T>::kLanes * lane.source, lane.source), norm);
+      for (int k = 0; k < kVectors; ++k) sum[k] += term_at<kStep>(source, t, i + k * Vector<T>::kLanes);
     }
     for (int k = 0; k < kVectors; ++k) {
-      if (count > kChunk) sum[k] = total[k] + sum[k];
+      if (count() > kChunk) sum[k] = total[k] + sum[k];
+      if (taps.fills > 0) sum[k] += sum_of_fills();
       if constexpr (kTerm == Term::kValue) {
         sum[k] = reciprocal != 0 ? sum[k] * reciprocal : sum[k] / divisor;
       } else {
@@ -218,28 +252,34 @@ struct Line {
 
   // The same for one window.
   void max_one(const T* source, T* target, std::int64_t* index, Index place, Index i) const {
-    T best = kTerm == Term::kValue || !taps.place.empty() ? -std::numeric_limits<T>::infinity() : T{0};
-    Index from = taps.place.empty() ? -1 - place - i * lane.place : taps.place[0];
-    for (std::size_t t = 0; t < taps.offset.size(); ++t) {
-      const T v = term_of_one<kTerm>(source[i * lane.source + taps.offset[t]], norm);
-      if (best != best || v <= best) continue;
+    const bool none = count() + taps.fills == 0;
+    T best = none && kTerm != Term::kValue ? T{0} : -std::numeric_limits<T>::infinity();
+    Index from = none ? kNowhere : first_place();
+    const auto take = [&](T v, Index place_of_tap) {
+      if (best != best || v <= best) return;
       best = v;
-      from = taps.place[t];
-    }
+      from = place_of_tap;
+    };
+    in_order(
+        [&](Index first, Index end) {
+          for (Index t = first; t < end; ++t)
+            take(term_of_one<kTerm>(source[i * lane.source + taps.offset[at(t)]], norm), taps.place[at(t)]);
+        },
+        [&] { take(term_of_one<kTerm>(fill, norm), kNowhere); });
     target[i * lane.target] = best;
-    if (index) index[i * lane.index] = place + i * lane.place + from;
+    if (index) index[i * lane.index] = from == kNowhere ? -1 : place + i * lane.place + from;
   }
   void sum_one(const T* source, T* target, Index i) const {
     T total = 0, sum = 0;
-    const std::size_t count = taps.offset.size();
-    for (std::size_t t = 0; t < count; ++t) {
+    for (Index t = 0; t < count(); ++t) {
       if (t > 0 && t % kChunk == 0) {
         total = t == kChunk ? sum : total + sum;
         sum = 0;
       }
-      sum += term_of_one<kTerm>(source[i * lane.source + taps.offset[t]], norm);
+      sum += term_of_one<kTerm>(source[i * lane.source + taps.offset[at(t)]], norm);
     }
-    if (count > kChunk) sum = total + sum;
+    if (count() > kChunk) sum = total + sum;
+    if (taps.fills > 0) sum += sum_of_fills();
     if constexpr (kTerm == Term::kValue) {
       target[i * lane.target] = reciprocal != 0 ? sum * reciprocal : sum / divisor;
     } else {

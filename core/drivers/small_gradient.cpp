@@ -54,7 +54,8 @@ SmallGradient<T>::SmallGradient(const WeightGradient<T>& p, const SmallGradientL
       strip_(p.images * layout.image),
       x_group_(p.channels * p.x_channel),
       dy_channel_(p.dy_channel),
-      dw_row_(p.dw_row) {
+      dw_row_(p.dw_row),
+      fill_(p.fill) {
   const std::size_t rank = p.axes.size();
   Extents place(rank, p.channels), out, kernel;  // from position to position of the strip
   for (std::size_t i = rank - 1; i-- > 0;) place[i] = place[i + 1] * layout.strip[i + 1];
@@ -67,14 +68,15 @@ SmallGradient<T>::SmallGradient(const WeightGradient<T>& p, const SmallGradientL
     Extents at(rank, 0);
     do {
       Index from = image * p.x_image, to = image * layout.image;
-      bool is_zero = false;
+      bool is_constant = false;
       for (std::size_t i = 0; i < rank; ++i) {
         const Index position = p.axes[i].at(at[i] - p.axes[i].before);
-        is_zero = is_zero || position < 0;
+        is_constant = is_constant || position < 0;
         from += position * p.x_stride[i];
         to += at[i] * place[i];
       }
-      for (Index c = 0; !is_zero && c < p.channels; ++c) pixels_.push_back({from + c * p.x_channel, to + c});
+      for (Index c = 0; !is_constant && c < p.channels; ++c)
+        pixels_.push_back({from + c * p.x_channel, to + c});
     } while (advance(at, layout.strip));
 
     at.assign(rank, 0);
@@ -110,7 +112,7 @@ void SmallGradient<T>::run(const T* x, const T* dy, T* dw) const {
   const Index width = layout_.runs * layout_.run_lanes;
   T* strip = scratch.take<T>(strip_ + nr_);  // kernels read whole vectors
   T* sums = scratch.take<T>(kernels_.rows * width);
-  std::fill_n(strip, strip_ + nr_, T{0});
+  std::fill_n(strip, strip_ + nr_, fill_);
   for (Index group = 0; group < groups_; ++group) {
     const T* source = x + group * x_group_;
     for (const Move& pixel : pixels_) strip[pixel.to] = source[pixel.from];

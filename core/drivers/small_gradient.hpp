@@ -45,6 +45,7 @@ class SmallGradient {
   const SmallGradientLayout layout_;
   const Index groups_, rows_, channels_, nr_;
   const Index strip_, x_group_, dy_channel_, dw_row_;
+  const T fill_;
   std::vector<Move> pixels_;  // of x to the strip, for one group
   std::vector<Step> steps_;   // the pixels of dy, and their places in the strip
   Extents run_offset_;        // of each run in the strip, from a pixel's place

@@ -102,7 +102,8 @@ SmallProduct<T>::SmallProduct(const WindowProduct<T>& p, const SmallLayout& layo
       factor_group_(p.factor_group),
       source_group_(p.source_group),
       target_row_(p.target_row),
-      target_group_(p.target_group) {
+      target_group_(p.target_group),
+      fill_(static_cast<T>(p.grid.fill)) {
   const PixelGrid& grid = p.grid;
   const std::size_t rank = grid.axes.size(), last = rank - 1;
   std::vector<StripAxis> axes;
@@ -133,17 +134,17 @@ SmallProduct<T>::SmallProduct(const WindowProduct<T>& p, const SmallLayout& layo
         Extents at(last, 0);
         do {
           Index offset = channel * p.source_channel + image * grid.source_image;
-          bool is_zero = false;
+          bool is_constant = false;
           for (std::size_t i = 0; i < last; ++i) {
             const Index position = grid.axes[i].at((at[i] + axes[i].first) * grid.axes[i].step +
                                                    axes[i].phases[static_cast<std::size_t>(at_phase[i])]);
-            is_zero = is_zero || position < 0;
+            is_constant = is_constant || position < 0;
             offset += position * grid.axes[i].source_stride;
           }
           // Element j of the row is at position begin + j * step.
           const Index begin =
               axes[last].first * row.step + axes[last].phases[static_cast<std::size_t>(at_phase[last])];
-          for (Index j = 0, some = 1; !is_zero && j < length[last]; j += some) {
+          for (Index j = 0, some = 1; !is_constant && j < length[last]; j += some) {
             const Index lane = (start + j) % kernels_.lanes, place = begin + j * row.step;
             const Index position = row.at(place);
             some = 1;
@@ -215,6 +216,7 @@ void SmallProduct<T>::run(const T* source, const T* factor, const T* bias, Index
                      .more_count = static_cast<Index>(more_.size()),
                      .more_vector = 0,
                      .step = gather_step_,
+                     .fill = fill_,
                      .ahead = 0});
     for (Index m = 0; m < rows_; m += kernels_.rows) {
       const int rows = static_cast<int>(std::min<Index>(kernels_.rows, rows_ - m));

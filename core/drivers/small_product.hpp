@@ -44,6 +44,7 @@ class SmallProduct {
   const SmallLayout layout_;
   const Index groups_, rows_, nr_;
   const Index factor_row_, factor_group_, source_group_, target_row_, target_group_;
+  const T fill_;
   Index gather_step_ = 1;            // from lane to lane in the source
   Index run_ = 0, target_step_ = 1;  // pixels of a Result, and from one to the next in the target
   std::vector<Segment> segments_, more_;

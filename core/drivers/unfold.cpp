@@ -143,7 +143,7 @@ class Unfolder {
       box.start[at(a)] = first[at(a)] * axis.stride - axis.before;
       box.count[at(a)] = extent(axis, count[at(a)]);
       box.border = axis.border;
-      constant |= axis.border == Border::kZeros &&
+      constant |= axis.border == Border::kConstant &&
                   (box.start[at(a)] < 0 || box.start[at(a)] + box.count[at(a)] > axis.size);
     }
     box.arrange(order_.data(), p_.item);

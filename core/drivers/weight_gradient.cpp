@@ -251,10 +251,10 @@ class Driver {
     Extents outer(extent.begin(), extent.begin() + static_cast<std::ptrdiff_t>(along)), at(along, 0);
     do {
       const T* row = x;
-      bool is_zero = false;
+      bool is_constant = false;
       for (std::size_t i = 0; i < along; ++i) {
         const Index position = p_.axes[i].at(low[i] + at[i]);
-        is_zero = is_zero || position < 0;
+        is_constant = is_constant || position < 0;
         row += position * p_.x_stride[i];
       }
       const auto copy = [&](Index first, Index position, Index count) {
@@ -262,12 +262,13 @@ class Driver {
                  along > 0 ? p_.x_stride[along - 1] : 0, strip + first * step);
       };
       const auto fill_border = [&](Index begin, Index end) {
-        if (axis.border == Border::kZeros) std::fill_n(strip + begin * step, (end - begin) * step, T{0});
-        for (Index j = begin; axis.border != Border::kZeros && j < end; ++j)
+        if (axis.border == Border::kConstant)
+          std::fill_n(strip + begin * step, (end - begin) * step, p_.fill);
+        for (Index j = begin; axis.border != Border::kConstant && j < end; ++j)
           copy(j, axis.at(low[along] + j), 1);
       };
-      if (is_zero) {
-        std::fill_n(strip, extent[along] * step, T{0});
+      if (is_constant) {
+        std::fill_n(strip, extent[along] * step, p_.fill);
       } else {
         fill_border(0, from);
         if (from < to) copy(from, low[along] + from, to - from);

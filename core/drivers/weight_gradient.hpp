@@ -20,6 +20,7 @@ inline constexpr Index kStripPixels = 2 * kChunk;
 template <class T>
 struct WeightGradient {
   std::vector<WindowAxis> axes;
+  T fill = 0;                                            // what a constant border of x holds
   Index images = 1, groups = 1, rows = 0, channels = 0;  // rows (of dw) and channels of one group
 
   const T* x = nullptr;

@@ -168,6 +168,7 @@ class Driver {
                         .column = along + width_.tap[0],
                         .columns = std::min(s.count * b_.tile, width_.count - along) + 2,
                         .width = round_up(s.count, kernel_.lanes) * b_.tile + kernel_.lanes,
+                        .fill = static_cast<T>(p_.grid.fill),
                         .ahead = p_.source_channel};
       std::fill_n(memory.strip, sizes_.strip, T{0});
       for (Index channel = 0; channel < p_.channels; ++channel, seen.plane += p_.source_channel) {

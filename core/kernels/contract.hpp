@@ -146,7 +146,7 @@ struct Segment {
   std::int32_t vector;  // which vector of the target
 };
 
-// Vector i of `count` vectors at target = the lanes of segments[i], zeros elsewhere; then the lanes of each
+// Vector i of `count` vectors at target = the lanes of segments[i], `fill` elsewhere; then the lanes of each
 // of the `more` segments, where a vector's lanes come from several runs. Two passes, so that the first has no
 // branch.
 template <class T>
@@ -159,6 +159,7 @@ struct Gather {
   std::ptrdiff_t more_count;
   std::ptrdiff_t more_vector;  // the number that `more` gives to the target's first vector
   std::ptrdiff_t step;
+  T fill;
   std::ptrdiff_t ahead;  // from the source to what will be gathered next: fetched into the cache; 0: nothing
 };
 

@@ -21,7 +21,7 @@ void gather_generic(const windrow::Gather<T>& g) {
   constexpr int kLanes = Simd<T>::kLanes;
   for (std::ptrdiff_t i = 0; i < g.count; ++i) {
     T* vector = g.target + i * kLanes;
-    for (int lane = 0; lane < kLanes; ++lane) vector[lane] = 0;
+    for (int lane = 0; lane < kLanes; ++lane) vector[lane] = g.fill;
     gather_lanes(g, g.segments[i], vector);
   }
   for (std::ptrdiff_t i = 0; i < g.more_count; ++i)
@@ -32,13 +32,21 @@ void gather_generic(const windrow::Gather<T>& g) {
 
 // By value: stores of vectors may change any memory, as far as the compiler knows, and the fields would be
 // read again after each of them.
-template <class T, bool kEven>
+// Of a fill of zeros the lanes that are not read are those of the load.
+template <class T, bool kEven, bool kZeros>
 void gather_masked(const windrow::Gather<T> g) {
   using S = Simd<T>;
+  const auto fill = S::all(g.fill);
   for (std::ptrdiff_t i = 0; i < g.count; ++i) {
     const auto mask = static_cast<typename Masked::Of<T>>(g.segments[i].mask);
     const T* source = g.source + g.segments[i].offset;
-    S::store(g.target + i * S::kLanes, kEven ? Masked::load_even(mask, source) : Masked::load(mask, source));
+    typename S::V v;
+    if constexpr (kZeros) {
+      v = kEven ? Masked::load_even(mask, source) : Masked::load(mask, source);
+    } else {
+      v = kEven ? Masked::load_even(fill, mask, source) : Masked::load(fill, mask, source);
+    }
+    S::store(g.target + i * S::kLanes, v);
     // A hint that may point anywhere: image planes are too far apart for the hardware to guess the next one.
     __builtin_prefetch(source + g.ahead, 0, 2);
   }
@@ -54,9 +62,9 @@ void gather_masked(const windrow::Gather<T> g) {
 template <class T>
 void gather(const windrow::Gather<T>& g) {
   if (g.step == 1) {
-    gather_masked<T, false>(g);
+    g.fill == 0 ? gather_masked<T, false, true>(g) : gather_masked<T, false, false>(g);
   } else if (g.step == 2) {
-    gather_masked<T, true>(g);
+    g.fill == 0 ? gather_masked<T, true, true>(g) : gather_masked<T, true, false>(g);
   } else {
     gather_generic(g);
   }

@@ -10,7 +10,7 @@ constexpr Index kManyTaps = 1024;  // beyond these a table has a chunk of them a
 // The most pixels of a row for which one tap reads what the border repeats.
 Index most_repeated(const PixelAxis& axis) {
   Index most = 0;
-  for (std::size_t t = 0; axis.border != Border::kZeros && t < axis.tap.size(); ++t) {
+  for (std::size_t t = 0; axis.border != Border::kConstant && t < axis.tap.size(); ++t) {
     const PixelAxis::Inside own = axis.inside(axis.tap[t], axis.count);
     most = std::max(most, axis.count - (own.to - own.from));
   }
@@ -91,6 +91,7 @@ void PanelTable::place(const PixelGrid& grid, Index first, Index count) {
   const PixelAxis& last = grid.axes.back();
   count_ = count;
   lane_step_ = last.step * last.source_stride;
+  fill_ = grid.fill;
 
   run_count_ = source_run_count_ = 0;
   for (Index lane = 0; lane < count;) {
@@ -169,17 +170,17 @@ void PanelTable::add_tap(const PixelGrid& grid, const Extents& tap, Index first_
   for (const SourceRun& run : std::span(source_runs_, static_cast<std::size_t>(source_run_count_))) {
     const Seen lanes = *seen++;
     Index line = 0;
-    bool is_zero = false;
+    bool is_constant = false;
     for (std::size_t i = 0; i < outer; ++i) {
       const PixelAxis& axis = grid.axes[i];
       const Index position =
           axis.at(run.position[i] * axis.step + axis.tap[static_cast<std::size_t>(tap[i])]);
-      is_zero = is_zero || position < 0;
+      is_constant = is_constant || position < 0;
       line += position * axis.source_stride;
     }
-    if (is_zero) continue;
+    if (is_constant) continue;
     if (lanes.low < lanes.high) add_lanes(lanes.low, lanes.high, line + lanes.offset, first_vector);
-    if (last.border == Border::kZeros) continue;
+    if (last.border == Border::kConstant) continue;
     const Index first = run.position[outer] * last.step + last.tap[static_cast<std::size_t>(tap[outer])];
     const auto repeat = [&](Index low, Index high) {
       for (Index lane = low; lane < high; ++lane) {

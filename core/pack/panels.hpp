@@ -21,10 +21,10 @@ struct PixelAxis {
   Index size = 1;   // source positions
   Index source_stride = 0;
   Index target_stride = 0;
-  Border border = Border::kZeros;
+  Border border = Border::kConstant;
   Extents tap;  // source position of each tap, from p * step
 
-  // The source position whose value stands at `position`, or -1 where that is zero.
+  // The source position whose value stands at `position`, or -1 where that is a constant.
   Index at(Index position) const { return repeated_position(position, size, border); }
 
   // Of some pixels side by side, the first of which reads position `start`, those that read the image itself.
@@ -43,6 +43,7 @@ struct PixelGrid {
   Index images = 1;
   Index source_image = 0;  // stride from image to image
   Index target_image = 0;
+  double fill = 0;  // what a constant border of the source holds
 
   Index per_image() const;
   Index taps() const;
@@ -99,6 +100,7 @@ class PanelTable {
                     .more_count = first_more_[to] - first_more_[from],
                     .more_vector = (tap0 - tap0_) * vectors_,
                     .step = lane_step_,
+                    .fill = static_cast<T>(fill_),
                     .ahead = ahead});
   }
 
@@ -121,6 +123,7 @@ class PanelTable {
   Index lanes_, vectors_;
   Index count_ = 0;
   Index lane_step_ = 1;
+  double fill_ = 0;
   Index source_place_ = 0;
   Index tap0_ = 0;
   Index run_count_ = 0, source_run_count_ = 0, more_count_ = 0;

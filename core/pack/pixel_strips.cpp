@@ -65,7 +65,8 @@ PixelStrips::PixelStrips(const PixelGrid& grid, Index rows, Index columns, Index
       target_image_(grid.target_image),
       rows_(rows),
       columns_(columns),
-      channels_(channels) {
+      channels_(channels),
+      fill_(grid.fill) {
   const std::size_t rank = grid.axes.size();
   if (rank > 1) {
     row_axis_ = grid.axes[rank - 2];
@@ -173,6 +174,7 @@ template <class T>
 void PixelStrips::fill(const KernelTable<T>& kernels, const PixelBlock& block, const T* source,
                        Index source_channel, T* strip) const {
   source += block.image * source_image_;
+  const T fill = static_cast<T>(fill_);
   Extents tap(axes_.size(), 0);
   const Index first_row = block.row * row_axis_.step + first_row_;
   const Index first_column = block.column * last_.step + first_column_;
@@ -181,23 +183,24 @@ void PixelStrips::fill(const KernelTable<T>& kernels, const PixelBlock& block, c
   const Index high = std::clamp<Index>(last_.size - first_column, low, width_);
   for (Index slice = 0; slice < slices_; ++slice) {
     const T* from = source;
-    bool is_zero = false;
+    bool is_constant = false;
     for (std::size_t i = 0; i < axes_.size(); ++i) {
       const Index position =
           axes_[i].at(block.outer[i] * axes_[i].step + axes_[i].tap[static_cast<std::size_t>(tap[i])]);
-      is_zero = is_zero || position < 0;
+      is_constant = is_constant || position < 0;
       from += position * axes_[i].source_stride;
     }
     for (Index r = 0; r < height_; ++r, strip += width_ * pitch_) {
       const Index row = row_axis_.at(first_row + r);
-      if (is_zero || row < 0) {
-        std::fill_n(strip, width_ * pitch_, T{0});
+      if (is_constant || row < 0) {
+        std::fill_n(strip, width_ * pitch_, fill);
         continue;
       }
       const T* line = from + row * row_axis_.source_stride;
       const auto fill_border = [&](Index begin, Index end) {
-        if (last_.border == Border::kZeros) std::fill_n(strip + begin * pitch_, (end - begin) * pitch_, T{0});
-        for (Index j = begin; last_.border != Border::kZeros && j < end; ++j)
+        if (last_.border == Border::kConstant)
+          std::fill_n(strip + begin * pitch_, (end - begin) * pitch_, fill);
+        for (Index j = begin; last_.border != Border::kConstant && j < end; ++j)
           copy_run(kernels, line + last_.at(first_column + j) * last_.source_stride, source_channel, 1,
                    strip + j * pitch_);
       };

@@ -60,6 +60,7 @@ class PixelStrips {
   PixelAxis row_axis_, last_;    // a grid of one axis has a single row
   Index images_, source_image_, target_image_;
   Index rows_, columns_, channels_;
+  double fill_;
   Index outer_ = 1, slices_ = 1;
   Index row_blocks_ = 0, column_blocks_ = 0, blocks_ = 0;
   Index first_row_ = 0, first_column_ = 0;  // the smallest tap of each axis

@@ -16,7 +16,7 @@ void copy_rows(const KernelTable<T>& kernels, const PlaneRows<T>& p) {
     T* target = p.target + r * p.target_row;
     const Index row = down.at(p.row + r);
     if (row < 0) {
-      std::fill_n(target, p.width, T{0});
+      std::fill_n(std::fill_n(target, p.columns, p.fill), p.width - p.columns, T{0});
       continue;
     }
     const T* source = p.plane + row * down.source_stride;
@@ -30,15 +30,17 @@ void copy_rows(const KernelTable<T>& kernels, const PlaneRows<T>& p) {
                  .low = inside.from,
                  .high = inside.to,
                  .ahead = p.ahead});
-    if (across.border == Border::kZeros) continue;
-    const auto repeat = [&](Index first, Index last) {
+    if (across.border == Border::kConstant && p.fill == 0) continue;  // it is there
+    const auto fill_border = [&](Index first, Index last) {
       for (Index j = first; j < last; ++j) {
-        const T* from = source + across.at(p.column + j * across.step) * across.source_stride;
-        for (Index i = 0; i < some; ++i) target[i * p.target_row + j] = from[i * down.source_stride];
+        const Index position = across.at(p.column + j * across.step);
+        for (Index i = 0; i < some; ++i)
+          target[i * p.target_row + j] =
+              position < 0 ? p.fill : source[i * down.source_stride + position * across.source_stride];
       }
     };
-    repeat(0, inside.from);
-    repeat(inside.to, p.columns);
+    fill_border(0, inside.from);
+    fill_border(inside.to, p.columns);
   }
 }
 

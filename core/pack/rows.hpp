@@ -6,8 +6,8 @@
 
 namespace windrow {
 
-// Element j < columns of row r becomes the source at row + r down and column + j * across.step across, and
-// the rest of `width` zero.
+// Element j < columns of row r becomes the source at row + r down and column + j * across.step across, or
+// `fill` beyond a constant border, and the rest of `width` zero.
 template <class T>
 struct PlaneRows {
   T* target;
@@ -17,6 +17,7 @@ struct PlaneRows {
   Index row, rows;
   Index column, columns;
   Index width;
+  T fill;
   Index ahead;  // from the source to what will be copied next
 };
 

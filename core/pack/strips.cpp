@@ -11,7 +11,8 @@ Index floor_div(Index a, Index b) { return a >= 0 ? a / b : -((-a + b - 1) / b);
 
 }  // namespace
 
-Strips::Strips(const PixelGrid& grid, const StripBlocks& blocks) : last_(grid.axes.back()), blocks_(blocks) {
+Strips::Strips(const PixelGrid& grid, const StripBlocks& blocks)
+    : last_(grid.axes.back()), blocks_(blocks), fill_(grid.fill) {
   const std::size_t rank = grid.axes.size();
   if (rank > 1) {
     row_axis_ = grid.axes[rank - 2];
@@ -86,17 +87,17 @@ void Strips::fill(const KernelTable<T>& kernels, const StripPlace& place, const 
   Extents tap(axes_.size(), 0);
   for (Index slice = 0; slice < slices_; ++slice) {
     const T* from = source;
-    bool is_zero = false;
+    bool is_constant = false;
     for (std::size_t i = 0; i < axes_.size(); ++i) {
       const Index position =
           axes_[i].at(place.outer[i] * axes_[i].step + axes_[i].tap[static_cast<std::size_t>(tap[i])]);
-      is_zero = is_zero || position < 0;
+      is_constant = is_constant || position < 0;
       from += position * axes_[i].source_stride;
     }
     const Index rows = (place.rows - 1) * row_axis_.step + row_span_;
     for (const Index phase : phases_) {
-      if (is_zero) {
-        std::fill_n(strip, rows * width_, T{0});
+      if (is_constant) {
+        std::fill_n(strip, rows * width_, static_cast<T>(fill_));
       } else {
         copy_rows(kernels, {.target = strip,
                             .target_row = width_,
@@ -108,6 +109,7 @@ void Strips::fill(const KernelTable<T>& kernels, const StripPlace& place, const 
                             .column = (place.column + first_shift_) * last_.step + phase,
                             .columns = width_,
                             .width = width_,
+                            .fill = static_cast<T>(fill_),
                             .ahead = ahead});
       }
       strip += part_;

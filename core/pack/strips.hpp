@@ -58,6 +58,7 @@ class Strips {
   PixelAxis row_axis_, last_;    // a grid of one axis has a single row
   Index outer_ = 1, row_blocks_ = 0, column_blocks_ = 0;
   StripBlocks blocks_;
+  double fill_;
 
   Extents phases_;     // those that have taps, each a position modulo the step
   Extents tap_phase_;  // for each tap of the last axis: which of those

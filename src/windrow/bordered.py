@@ -1,9 +1,10 @@
 """The operations on images whose padding is made of pixels (`padding_mode=`).
 
-`conv` and its gradient for the weights repeat pixels in the core, as they read the image, in the dtypes that
-it computes in. All others go a few images at a time: each one pads a block of images (`borders.py`) and calls
-the plain operation on it without padding, writing the block's part of the result. A gradient for the images
-goes the other way: the plain gradient of a padded block, then its border folded back.
+`conv` and its gradient for the weights read the border in the core, as they read the image, in the dtypes
+that it computes in, and so do the poolings. All others go a few images at a time: each one pads a block of
+images (`borders.py`) and calls the plain operation on it without padding, writing the block's part of the
+result. A gradient for the images goes the other way: the plain gradient of a padded block, then its border
+folded back; a constant border has no share in it, so that there it is the plain gradient itself.
 """
 
 from typing import Any, NamedTuple
@@ -25,7 +26,7 @@ from .arrays import (
     is_channels_last,
     native,
 )
-from .borders import Border, blocks, border_of, fold_back, padded_blocks, pool_border
+from .borders import Border, blocks, border_of, fold_back, padded_blocks, pool_border, with_border
 from .geometry import (
     ConvGeometry,
     PatchGeometry,
@@ -66,15 +67,18 @@ class _Conv(NamedTuple):
     max_workspace: int
 
     def in_core(self, dtype: np.dtype[Any], given: dict[str, Any]) -> _core.Conv | None:
-        """The problem as the core repeats pixels itself, where it does; remembered by the options given."""
-        mode = self.border.mode
-        if mode == "constant" or dtype not in (np.float32, np.float64):
+        """The problem for the core, which reads the border itself, where it has this dtype.
+
+        It is remembered by the options given, unless those have a fill, whose value depends on the dtype.
+        """
+        if dtype not in (np.float32, np.float64):
             return None
-        core = convolution.prepared(self.geometry._replace(padding_mode=mode))
-        _core.remember(
-            core, mode, self.geometry.x_shape, self.geometry.w_shape,
-            given["stride"], given["padding"], given["dilation"], given["groups"],
-        )  # fmt: skip
+        core = convolution.prepared(with_border(self.geometry, self.border))
+        if self.border.mode != "constant":
+            _core.remember(
+                core, self.border.mode, self.geometry.x_shape, self.geometry.w_shape,
+                given["stride"], given["padding"], given["dilation"], given["groups"],
+            )  # fmt: skip
         return core
 
 
@@ -176,6 +180,11 @@ def conv_grad_input(
     target = convolution._checked_accumulator(out, accumulate, x_shape, dtype, {"dy": dy, "w": w})
     if channels_last is None:
         channels_last = is_channels_last(dy)
+    if problem.border.mode == "constant":
+        if wide != dtype or dtype not in (np.float32, np.float64):
+            return converted.conv_grad_input(dy, w, x_shape, options, out, accumulate, channels_last)
+        *_, number, limit = problem
+        return convolution._grad_input(dy, w, problem.geometry, limit, number, out, accumulate, channels_last)
     dx = empty_images("dx", x_shape, dtype, channels_last=channels_last) if target is None else target
     channels, filters = problem.geometry.c, w.astype(wide, copy=False)
     for part, padded in blocks(problem.border, len(dy), channels, wide, channels_last=channels_last):
@@ -301,35 +310,6 @@ def _pool_problem(
     names = ("kernel_size", "stride", "padding", "dilation", "ceil_mode")
     edge, geometry = pool_border(x_shape, tuple(options[name] for name in names), *mode, dtype, x_name)
     return _Pool(edge, geometry, _without_padding(options, geometry.windows))
-
-
-def pool(operation: Any, x: Any, options: dict[str, Any], mode: Mode, out: Array | None) -> Array:
-    """`max_pool`, `avg_pool` or `lp_pool` with a border of a constant; all others are read in place."""
-    x = as_operand("x", x)
-    dtype = common_float({"x": x})
-    problem = _pool_problem(x.shape, options, mode, dtype)
-    if out is None:
-        y = empty_images("y", problem.geometry.y_shape, dtype, channels_last=is_channels_last(x))
-    else:
-        y = check_out(out, problem.geometry.y_shape, dtype, {"x": x})
-    for part, padded in padded_blocks(x, problem.border):
-        operation(padded, **problem.options, out=y[part])
-    return y if out is None else out
-
-
-def max_pool_with_indices(x: Any, options: dict[str, Any], mode: Mode) -> pooling.MaxPooled:
-    """`windrow.max_pool_with_indices` with a border of a constant, whose index is -1."""
-    x = as_operand("x", x)
-    dtype = common_float({"x": x})
-    problem = _pool_problem(x.shape, options, mode, dtype)
-    last = is_channels_last(x)
-    y = empty_images("y", problem.geometry.y_shape, dtype, channels_last=last)
-    indices = empty_images("indices", problem.geometry.y_shape, np.dtype(np.int64), channels_last=last)
-    origins = np.append(problem.border.origins, -1)  # the last one is that of no pixel
-    for part, padded in padded_blocks(x, problem.border):
-        y[part], places = pooling.max_pool_with_indices(padded, **problem.options)
-        indices[part] = origins[places]
-    return pooling.MaxPooled(y, indices)
 
 
 def avg_pool_backward(

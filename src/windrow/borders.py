@@ -15,7 +15,7 @@ import numpy as np
 
 from .arguments import Pairs, Shape, show
 from .arrays import Array, empty_images, fill_value, is_channels_last
-from .geometry import CACHED, PoolGeometry, Windows, pool_geometry
+from .geometry import CACHED, ConvGeometry, PoolGeometry, Windows, pool_geometry
 
 MODES = ("constant", "reflect", "edge", "wrap")
 BLOCK_BYTES = 4 << 20  # of padded images held at a time; of one image where that is larger
@@ -58,10 +58,9 @@ def is_plain(padding_mode: Any, fill: Any) -> bool:
     )
 
 
-def is_read_in_place(padding_mode: Any, fill: Any) -> bool:
-    """Whether the core reads all that a pooling's padding stands for where it is: pixels, or none at all."""
-    repeats = type(padding_mode) is str and padding_mode in ("reflect", "edge", "wrap")
-    return (padding_mode is None or repeats) and type(fill) is int and fill == 0
+def repeats_pixels(padding_mode: Any) -> bool:
+    """Whether padding is pixels of the image itself, which its gradient comes back to."""
+    return type(padding_mode) is str and padding_mode in MODES[1:]
 
 
 def check_mode(padding_mode: Any, fill: Any) -> None:
@@ -95,8 +94,13 @@ def border_of(windows: Windows, padding_mode: str, fill: Any, dtype: np.dtype[An
     return border(windows.size, padding, padding_mode, fill, dtype)
 
 
+def with_border(geometry: ConvGeometry, border: Border) -> ConvGeometry:
+    """A convolution of images with this border, which the core reads as it goes."""
+    return geometry._replace(padding_mode=border.mode, fill=float(border.fill))
+
+
 def pool_border(
-    x_shape: Shape, options: tuple[Any, ...], padding_mode: str, fill: Any, dtype: np.dtype[Any], x_name: str
+    x_shape: Shape, options: tuple[Any, ...], padding_mode: Any, fill: Any, dtype: np.dtype[Any], x_name: str
 ) -> tuple[Border, PoolGeometry]:
     """The border that a pooling's windows see, and their geometry on images with that.
 

@@ -437,11 +437,11 @@ def prepared(geometry: ConvGeometry) -> _core.Conv:
     """The core's form of a problem, made once."""
     problem = _problems.get(geometry)
     if problem is None:
-        n, c, k, groups, windows, padding_mode = geometry
+        n, c, k, groups, windows, padding_mode, fill = geometry
         before = [pair[0] for pair in windows.padding]
         problem = _core.Conv(
             n, c, k, groups, windows.size, windows.kernel_size, windows.stride, windows.dilation, before,
-            windows.output_size, MODES.index(padding_mode),
+            windows.output_size, MODES.index(padding_mode), fill,
         )  # fmt: skip
         while len(_problems) >= CACHED:
             # The oldest; another thread may have been faster.

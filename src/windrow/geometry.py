@@ -98,7 +98,8 @@ class ConvGeometry(NamedTuple):
     k: int
     groups: int
     windows: Windows
-    padding_mode: str = "constant"  # zeros, or the pixels that the core repeats there (`borders.py`)
+    padding_mode: str = "constant"  # what the core reads in the padding (`borders.py`)
+    fill: float = 0.0  # under "constant"
 
     @property
     def x_shape(self) -> Shape:

@@ -7,7 +7,7 @@ import numpy as np
 
 from .arguments import show
 from .arrays import Array, as_operand, check_out, common_float, empty, native
-from .borders import is_read_in_place
+from .borders import repeats_pixels
 from .convolution import _into
 from .geometry import Windows, check_shape
 from .pooling import _ADD, _prepared, _spread, max_unpool_backward
@@ -63,20 +63,11 @@ def lp_pool(
     >>> wr.lp_pool(x, 2, 1), wr.lp_pool(x, 2, np.inf)
     (array([[[ 7., 17.]]]), array([[[ 4., 12.]]]))
     """
-    if not is_read_in_place(padding_mode, fill):
-        from . import bordered  # noqa: PLC0415 - it needs this module
-
-        pooled = {
-            "kernel_size": kernel_size, "p": p, "stride": stride, "padding": padding, "dilation": dilation,
-            "ceil_mode": ceil_mode,
-        }  # fmt: skip
-        return bordered.pool(lp_pool, x, pooled, bordered.Mode(padding_mode, fill), out)
     x = as_operand("x", x)
     dtype = common_float({"x": x})
     norm = _norm(p, dtype)
-    geometry, core = _prepared(
-        x.shape, (kernel_size, stride, padding, dilation, ceil_mode), "x", padding_mode
-    )
+    options = (kernel_size, stride, padding, dilation, ceil_mode)
+    geometry, core, _ = _prepared(x.shape, options, "x", padding_mode, fill, dtype)
     target = None if out is None else check_out(out, geometry.y_shape, dtype, {"x": x})
     plain = native(x)
     if norm == np.inf:
@@ -125,7 +116,7 @@ def lp_pool_backward(
     >>> wr.lp_pool_backward(np.array([[[5.0, 13.0]]]), np.array([[[3.0, -4.0, 5.0, 12.0]]]), 2)
     array([[[ 3., -4.,  5., 12.]]])
     """
-    if padding_mode is not None or type(fill) is not int or fill:
+    if repeats_pixels(padding_mode):
         from . import bordered  # noqa: PLC0415 - it needs this module
 
         pooled = {
@@ -136,17 +127,18 @@ def lp_pool_backward(
     dy, x = as_operand("dy", dy), as_operand("x", x)
     dtype = common_float({"dy": dy, "x": x})
     norm = _norm(p, dtype)
-    geometry, core = _prepared(x.shape, (kernel_size, stride, padding, dilation, ceil_mode), "x")
+    options = (kernel_size, stride, padding, dilation, ceil_mode)
+    geometry, core, pads = _prepared(x.shape, options, "x", padding_mode, fill, dtype)
     check_shape("dy", dy.shape, geometry.y_shape)
     inputs: dict[str, Array | None] = {"dy": dy, "x": x}
-    target = None if out is None else check_out(out, geometry.x_shape, dtype, inputs)
+    target = None if out is None else check_out(out, x.shape, dtype, inputs)
     plain = native(x)
     if norm == np.inf:
         y = empty("y", geometry.y_shape, dtype)
         indices = empty("indices", geometry.y_shape, np.dtype(np.int64))
         core.max(plain, y, indices, True)
         shares = dy * np.sign(max_unpool_backward(plain, indices))
-        return _spread("dx", shares, indices, geometry.x_shape, dtype, _ADD, out, inputs)
+        return _spread("dx", shares, indices, x.shape, dtype, _ADD, out, inputs)
     shares = native(dy)
     if norm != 1:
         # A sum that neither overflows nor vanishes leaves y ** (1 - p) in range too.
@@ -155,10 +147,12 @@ def lp_pool_backward(
         shares = np.array(shares)
         _times_power(shares, norms, 1 - norm, ())
 
+    windows = geometry.windows._replace(size=x.shape[2:], padding=pads)
+
     def compute(to: Array | None) -> Array | None:
         dx = core.sum_backward(shares, to, 1.0)
         if dx is not None:
-            _times_power(dx, x, norm - 1, _unseen(geometry.windows))
+            _times_power(dx, x, norm - 1, _unseen(windows))
         return dx
 
     return _into(out, target, compute)

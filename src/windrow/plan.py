@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from .arguments import int_argument, shape_argument, show
+from .borders import border_of, with_border
 from .config import get_num_threads
 from .convolution import _checked_options, prepared
 from .geometry import conv_geometry, transposed_geometry
@@ -142,6 +143,7 @@ def plan_of(
     max_workspace: int | None = None,
     threads: int | None = None,
     padding_mode: str = "constant",
+    fill: Any = 0,
     is_prepared: bool = False,
 ) -> Plan:
     """What `explain` returns, also for weights that are prepared."""
@@ -159,7 +161,7 @@ def plan_of(
         geometry = conv_geometry(
             *shapes, stride, padding, dilation, groups, x_name="x_shape", w_name="w_shape"
         )
-    geometry = geometry._replace(padding_mode=padding_mode)
+    geometry = with_border(geometry, border_of(geometry.windows, padding_mode, fill, kind))
     # What is x here: of a transposed convolution, what would be dy.
     x, y = geometry.x_shape, geometry.y_shape
     given, result = (y, x) if transposed else (x, y)

@@ -63,7 +63,7 @@ def pool_plan(
     kind = checked_dtype(dtype)
     count = checked_threads(threads)
     shape = shape_argument("x_shape", x_shape)
-    geometry, core = _prepared(shape, (kernel_size, stride, padding, dilation, ceil_mode), "x_shape")
+    geometry, core, _ = _prepared(shape, (kernel_size, stride, padding, dilation, ceil_mode), "x_shape")
     last = memory_format == "channels_last"
     facts = core.plan(_PASSES[operation], kind == np.float64, last)
     windows = geometry.windows

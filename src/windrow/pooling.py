@@ -12,7 +12,7 @@ import numpy as np
 
 from . import _core
 from ._core import exact
-from .arguments import axis_counts, shape_argument, show
+from .arguments import Pairs, axis_counts, shape_argument, show
 from .arrays import (
     Array,
     as_operand,
@@ -23,7 +23,7 @@ from .arrays import (
     is_native,
     native,
 )
-from .borders import MODES, is_read_in_place, pool_border
+from .borders import MODES, pool_border, repeats_pixels
 from .convolution import _into
 from .geometry import CACHED, PoolGeometry, Windows, check_shape, pool_geometry
 
@@ -36,13 +36,15 @@ class MaxPooled(NamedTuple):
 
 
 class _Problem(NamedTuple):
-    geometry: PoolGeometry
+    geometry: PoolGeometry  # where padding is pixels, that on images with their border
     core: _core.Pool
+    padding: Pairs
 
 
 _problems: dict[tuple[Any, ...], _Problem] = {}  # by the raw arguments, exact types only
 _counts: dict[tuple[Windows, bool], tuple[float, Array | None]] = {}
 
+_FLOAT32 = np.dtype(np.float32)
 _ADD, _PUT, _TAKE = range(3)  # core/drivers/pool.hpp: ScatterKind
 
 
@@ -100,23 +102,15 @@ def max_pool(
     array([[[[ 5.,  7.],
              [13., 15.]]]])
     """
-    if not is_read_in_place(padding_mode, fill):
-        from . import bordered  # noqa: PLC0415 - it needs this module
-
-        pooled = {
-            "kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation,
-            "ceil_mode": ceil_mode,
-        }  # fmt: skip
-        return bordered.pool(max_pool, x, pooled, bordered.Mode(padding_mode, fill), out)
     options = (kernel_size, stride, padding, dilation, ceil_mode)
     if out is None:
-        known = _known(getattr(x, "shape", None), options, padding_mode)
+        known = _known(getattr(x, "shape", None), options, padding_mode, fill)
         y = None if known is None else known.core.max(x, None, None)
         if y is not None:
             return y
     x = as_operand("x", x)
     dtype = common_float({"x": x})
-    geometry, core = _prepared(x.shape, options, "x", padding_mode)
+    geometry, core, _ = _prepared(x.shape, options, "x", padding_mode, fill, dtype)
     target = None if out is None else check_out(out, geometry.y_shape, dtype, {"x": x})
     plain = native(x)
     return _into(out, target, lambda to: core.max(plain, to, None))
@@ -154,22 +148,14 @@ def max_pool_with_indices(
     >>> wr.max_pool_with_indices(np.array([[[1.0, 3.0, 3.0, 2.0]]]), 2)
     MaxPooled(y=array([[[3., 3.]]]), indices=array([[[1, 2]]]))
     """
-    if not is_read_in_place(padding_mode, fill):
-        from . import bordered  # noqa: PLC0415 - it needs this module
-
-        pooled = {
-            "kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation,
-            "ceil_mode": ceil_mode,
-        }  # fmt: skip
-        return bordered.max_pool_with_indices(x, pooled, bordered.Mode(padding_mode, fill))
     options = (kernel_size, stride, padding, dilation, ceil_mode)
-    known = _known(getattr(x, "shape", None), options, padding_mode)
+    known = _known(getattr(x, "shape", None), options, padding_mode, fill)
     both = None if known is None else known.core.max_with_indices(x)
     if both is not None:
         return MaxPooled(*both)
     x = as_operand("x", x)
     dtype = common_float({"x": x})
-    geometry, core = _prepared(x.shape, options, "x", padding_mode)
+    geometry, core, _ = _prepared(x.shape, options, "x", padding_mode, fill, dtype)
     last = is_channels_last(x)
     y = empty_images("y", geometry.y_shape, dtype, channels_last=last)
     indices = empty_images("indices", geometry.y_shape, np.dtype(np.int64), channels_last=last)
@@ -318,17 +304,9 @@ def avg_pool(
     >>> wr.avg_pool(x, 2, padding=1, count_include_pad=False)
     array([[[1., 4.]]])
     """
-    if not is_read_in_place(padding_mode, fill):
-        from . import bordered  # noqa: PLC0415 - it needs this module
-
-        pooled = {
-            "kernel_size": kernel_size, "stride": stride, "padding": padding, "dilation": dilation,
-            "ceil_mode": ceil_mode, "count_include_pad": count_include_pad,
-        }  # fmt: skip
-        return bordered.pool(avg_pool, x, pooled, bordered.Mode(padding_mode, fill), out)
     options = (kernel_size, stride, padding, dilation, ceil_mode)
     if out is None and type(count_include_pad) is bool:
-        known = _known(getattr(x, "shape", None), options, padding_mode)
+        known = _known(getattr(x, "shape", None), options, padding_mode, fill)
         if known is not None:
             divisor, counts = _divisors(known.geometry.windows, count_include_pad)
             y = known.core.sum(x, None, divisor)
@@ -336,7 +314,7 @@ def avg_pool(
                 return _divided(y, counts)
     x = as_operand("x", x)
     dtype = common_float({"x": x})
-    geometry, core = _prepared(x.shape, options, "x", padding_mode)
+    geometry, core, _ = _prepared(x.shape, options, "x", padding_mode, fill, dtype)
     divisor, counts = _divisors(geometry.windows, _checked_bool("count_include_pad", count_include_pad))
     target = None if out is None else check_out(out, geometry.y_shape, dtype, {"x": x})
     plain = native(x)
@@ -382,7 +360,7 @@ def avg_pool_backward(
     >>> wr.avg_pool_backward(np.array([[[2.0, 4.0]]]), (1, 1, 3), 2, stride=1)
     array([[[1., 3., 2.]]])
     """
-    if padding_mode is not None or type(fill) is not int or fill:
+    if repeats_pixels(padding_mode):
         from . import bordered  # noqa: PLC0415 - it needs this module
 
         pooled = {
@@ -395,10 +373,10 @@ def avg_pool_backward(
     dtype = common_float({"dy": dy})
     x_shape = shape_argument("x_shape", x_shape)
     options = (kernel_size, stride, padding, dilation, ceil_mode)
-    geometry, core = _prepared(x_shape, options, "x_shape")
+    geometry, core, _ = _prepared(x_shape, options, "x_shape", padding_mode, fill, dtype)
     check_shape("dy", dy.shape, geometry.y_shape)
     divisor, counts = _divisors(geometry.windows, _checked_bool("count_include_pad", count_include_pad))
-    target = None if out is None else check_out(out, geometry.x_shape, dtype, {"dy": dy})
+    target = None if out is None else check_out(out, x_shape, dtype, {"dy": dy})
     shares = native(dy)
     if counts is not None:
         shares = shares / counts.astype(dtype)
@@ -422,42 +400,50 @@ def sum_pool_backward(dy: Array, x_shape: tuple[int, ...], options: tuple[Any, .
 # From arguments to prepared problems
 
 
-def _known(x_shape: Any, options: tuple[Any, ...], padding_mode: str | None = None) -> _Problem | None:
+def _known(
+    x_shape: Any, options: tuple[Any, ...], padding_mode: str | None = None, fill: Any = 0
+) -> _Problem | None:
     """The problem prepared for these raw arguments, if they have come before."""
     kernel_size, stride, padding, dilation, ceil_mode = options
     if stride is None:
         stride = kernel_size
     if type(ceil_mode) is not bool or not exact(x_shape, kernel_size, stride, padding, dilation):
         return None
+    if type(fill) is not int or fill:  # what it may be depends on the dtype
+        return None
     return _problems.get((x_shape, kernel_size, stride, padding, dilation, ceil_mode, padding_mode))
 
 
 def _prepared(
-    x_shape: tuple[int, ...], options: tuple[Any, ...], x_name: str, padding_mode: str | None = None
+    x_shape: tuple[int, ...],
+    options: tuple[Any, ...],
+    x_name: str,
+    padding_mode: str | None = None,
+    fill: Any = 0,
+    dtype: np.dtype[Any] = _FLOAT32,
 ) -> _Problem:
-    """The core's form of a problem, checked, and kept where the raw arguments may be a key.
-
-    With a `padding_mode` the geometry is that on images with their border.
-    """
+    """The core's form of a problem, checked, and kept where the raw arguments may be a key."""
     kernel_size, stride, padding, dilation, ceil_mode = options
-    known = _known(x_shape, options, padding_mode)
+    known = _known(x_shape, options, padding_mode, fill)
     if known is not None:
         return known
-    if padding_mode is None:
+    is_zero = type(fill) is int and fill == 0
+    mode, value = 0, None
+    if padding_mode is None and is_zero:
         geometry = pool_geometry(x_shape, *options, x_name=x_name)
-        pads, mode = geometry.windows.padding, 0
+        pads = geometry.windows.padding
     else:
-        edge, geometry = pool_border(x_shape, options, padding_mode, 0, np.dtype(np.float32), x_name)
-        pads, mode = edge.padding, MODES.index(padding_mode)
+        edge, geometry = pool_border(x_shape, options, padding_mode, fill, dtype, x_name)
+        pads, mode, value = edge.padding, MODES.index(edge.mode), float(edge.fill)
     windows = geometry.windows
     core = _core.Pool(
         geometry.n, geometry.c, x_shape[2:], windows.kernel_size, windows.stride, windows.dilation,
-        [pair[0] for pair in pads], windows.output_size, mode, [pair[1] for pair in pads],
+        [pair[0] for pair in pads], windows.output_size, mode, [pair[1] for pair in pads], value,
     )  # fmt: skip
-    problem = _Problem(geometry, core)
+    problem = _Problem(geometry, core, pads)
     if stride is None:
         stride = kernel_size
-    if exact(x_shape, kernel_size, stride, padding, dilation):
+    if is_zero and exact(x_shape, kernel_size, stride, padding, dilation):
         while len(_problems) >= CACHED:
             # The oldest; another thread may have been faster.
             _problems.pop(next(iter(_problems)), None)

@@ -1,28 +1,25 @@
 """A convolution whose weights are kept: `prepare_conv`."""
 
 import math
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Sequence
 from numbers import Real
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from . import _core
-from .arguments import shape_argument, show
+from .arguments import show
 from .arrays import (
     Array,
     as_operand,
     check_out,
     common_float,
-    empty_images,
     fill_value,
-    is_channels_last,
     native,
 )
-from .borders import border_of, check_mode, is_plain, padded_blocks
+from .borders import border_of, check_mode, is_plain, with_border
 from .convolution import ALGORITHMS, _into, checked_algorithm, prepared
-from .geometry import ConvGeometry, check_shape, conv_geometry, conv_options
+from .geometry import check_shape, conv_geometry, conv_options
 from .plan import Plan, plan_of
 
 DEFAULTS = {
@@ -39,7 +36,7 @@ class PreparedConv:
     ``layer(x, out=None)`` is ``activation(conv(x, w, b))``. Safe to call from any number of threads.
     """
 
-    __slots__ = ("_core", "_fast", "_is_filled", "_options", "activation", "b", "w")
+    __slots__ = ("_core", "_fast", "_options", "activation", "b", "w")
 
     w: Array
     b: Array | None
@@ -50,10 +47,9 @@ class PreparedConv:
         limits = _limits(activation, self.w.dtype)
         self.activation = activation
         self._options = options
-        self._is_filled = options["padding_mode"] == "constant" and not is_plain("constant", options["fill"])
         number = ALGORITHMS.index(options["algorithm"])
         self._core = _core.Prepared(self.w, self.b, limits is not None, *(limits or (0.0, 0.0)), number)
-        self._fast: Callable[[Any, Any], Array | None] = _never if self._is_filled else self._core.fast
+        self._fast = self._core.fast
 
     def __call__(self, x: Any, out: Array | None = None) -> Array:
         """Return the layer's result on x, in the memory format of x, or written to `out`.
@@ -80,51 +76,16 @@ class PreparedConv:
             options["groups"],
         )
         target = None if out is None else check_out(out, geometry.y_shape, dtype, {"x": x})
-        if self._is_filled:
-            return self._filled(x, geometry, out, target)
-        if options["padding_mode"] != "constant":
-            border_of(geometry.windows, options["padding_mode"], 0, dtype)
-            geometry = geometry._replace(padding_mode=options["padding_mode"])
-        problem = prepared(geometry)
+        edge = border_of(geometry.windows, options["padding_mode"], options["fill"], dtype)
+        problem = prepared(with_border(geometry, edge))
         x = native(x)
         return _into(out, target, lambda to: self._core.checked(problem, x, to))
 
-    def _filled(self, x: Array, geometry: ConvGeometry, out: Array | None, target: Array | None) -> Array:
-        """The same where padding is not zero: a few padded images at a time, without padding."""
-        options = self._options
-        edge = border_of(geometry.windows, "constant", options["fill"], self.w.dtype)
-        padding = 0 if geometry.windows.positions else options["padding"]
-        y = target
-        if y is None:
-            y = empty_images("y", geometry.y_shape, self.w.dtype, channels_last=is_channels_last(x))
-        for part, padded in padded_blocks(x, edge):
-            bare = conv_geometry(
-                padded.shape,
-                self.w.shape,
-                options["stride"],
-                padding,
-                options["dilation"],
-                options["groups"],
-            )
-            problem, block, to = prepared(bare), native(padded), y[part]
-            _into(to, to, partial(self._core.checked, problem, block))
-        return y if out is None else out
-
     def explain(self, x_shape: Sequence[int], **options: Any) -> Plan:
-        """Tell what a call on images of this shape does; `options` are memory_format= and threads=.
-
-        With a `fill` that is not zero: on these images with their borders, without padding.
-        """
-        own = {name: value for name, value in self._options.items() if name != "fill"}
-        if self._is_filled:
-            sizes = (own[name] for name in ("stride", "padding", "dilation", "groups"))
-            windows = conv_geometry(shape_argument("x_shape", x_shape), self.w.shape, *sizes).windows
-            x_shape = (
-                *x_shape[:2],
-                *(size + sum(pair) for size, pair in zip(windows.size, windows.padding)),
-            )
-            own["padding"] = 0
-        return plan_of("conv", x_shape, self.w.shape, dtype=self.w.dtype, is_prepared=True, **own, **options)
+        """Tell what a call on images of this shape does; `options` are memory_format= and threads=."""
+        return plan_of(
+            "conv", x_shape, self.w.shape, dtype=self.w.dtype, is_prepared=True, **self._options, **options
+        )
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _restored, (self.w, self.b, self._options, self.activation)
@@ -200,10 +161,6 @@ def prepare_conv(
         "algorithm": algorithm,
     }
     return PreparedConv(w, b, options, _activation(activation))
-
-
-def _never(x: Any, out: Any) -> None:
-    """No fast lane: `_checked` knows of borders."""
 
 
 def _restored(w: Array, b: Array | None, options: dict[str, Any], activation: Activation) -> PreparedConv:
