@@ -316,13 +316,16 @@ class Known {
   nb::object problem_;
 };
 
+// NumPy's number of the dtype of an array.
+int type_of(nb::handle array) { return PyArray_TYPE(reinterpret_cast<PyArrayObject*>(array.ptr())); }
+
 nb::object known_conv(nb::handle x, nb::handle w, nb::handle b, nb::handle stride, nb::handle padding,
                       nb::handle dilation, nb::handle groups, nb::handle padding_mode, nb::handle fill,
                       nb::object out) {
-  if (!is_zero(fill)) return nb::none();
   ProblemKey key;
-  const Known problem(key.add(padding_mode) && key.add_shape(x) && key.add_shape(w), key, stride, padding,
-                      dilation, groups);
+  const Known problem(
+      key.add(padding_mode) && key.add_shape(x) && key.add_fill(fill, type_of(x)) && key.add_shape(w), key,
+      stride, padding, dilation, groups);
   if (!problem.accepts(out, {x, w, b})) return nb::none();
   return problem->forward(x, w, b, std::move(out), 0, 0);
 }
@@ -343,21 +346,21 @@ nb::object known_grad_weight(nb::handle dy, nb::handle x, nb::handle w_shape, nb
                              nb::handle padding, nb::handle dilation, nb::handle groups,
                              nb::handle padding_mode, nb::handle fill, nb::object out,
                              nb::handle accumulate) {
-  if (!is_zero(fill)) return nb::none();
   ProblemKey key;
-  const Known problem(
-      PyBool_Check(accumulate.ptr()) && key.add(padding_mode) && key.add_shape(x) && key.add(w_shape), key,
-      stride, padding, dilation, groups);
+  const Known problem(PyBool_Check(accumulate.ptr()) && key.add(padding_mode) && key.add_shape(x) &&
+                          key.add_fill(fill, type_of(x)) && key.add(w_shape),
+                      key, stride, padding, dilation, groups);
   const bool add = accumulate.ptr() == Py_True;
   if ((add && out.is_none()) || !problem.accepts(out, {dy, x})) return nb::none();
   return problem->grad_weight(dy, x, std::move(out), add, 0);
 }
 
 void remember(nb::object problem, nb::handle padding_mode, nb::handle x_shape, nb::handle w_shape,
-              nb::handle stride, nb::handle padding, nb::handle dilation, nb::handle groups) {
+              nb::handle stride, nb::handle padding, nb::handle dilation, nb::handle groups, nb::handle fill,
+              int type) {
   ProblemKey key;
-  if (key.add(padding_mode) && key.add(x_shape) && key.add(w_shape) && key.add(stride) && key.add(padding) &&
-      key.add(dilation) && key.add(groups))
+  if (key.add(padding_mode) && key.add(x_shape) && key.add_fill(fill, type) && key.add(w_shape) &&
+      key.add(stride) && key.add(padding) && key.add(dilation) && key.add(groups))
     remember_problem(key, std::move(problem));
 }
 
@@ -449,7 +452,7 @@ void bind_conv(nb::module_& m) {
         nb::arg("fill").none(), nb::arg("out").none(), nb::arg("accumulate").none());
   m.def("remember", &remember, nb::arg("problem"), nb::arg("padding_mode"), nb::arg("x_shape"),
         nb::arg("w_shape"), nb::arg("stride").none(), nb::arg("padding").none(), nb::arg("dilation").none(),
-        nb::arg("groups").none());
+        nb::arg("groups").none(), nb::arg("fill").none() = 0, nb::arg("type") = 0);
   m.def("grad_bias", &grad_bias, nb::arg("dy").none(), nb::arg("out").none(), nb::arg("accumulate"));
 }
 

@@ -1,6 +1,7 @@
 #include "known.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <unordered_map>
 
 namespace windrow::python {
@@ -8,7 +9,7 @@ namespace {
 
 constexpr std::size_t kMostProblems = 1024;  // as windrow.geometry.CACHED: a network has tens
 
-enum Kind : Index { kInt = -1, kText = -2, kTuple = -3 };
+enum Kind : Index { kInt = -1, kText = -2, kTuple = -3, kFill = -4 };
 
 struct Hash {
   std::size_t operator()(const ProblemKey& key) const { return key.hash(); }
@@ -61,6 +62,13 @@ bool ProblemKey::add_entry(nb::handle value, int depth) {
     PyErr_Clear();  // half a surrogate pair
   }
   return false;
+}
+
+bool ProblemKey::add_fill(nb::handle fill, int type) {
+  if (is_zero(fill)) return true;
+  if (!push(kFill) || !push(type)) return false;
+  if (!PyFloat_CheckExact(fill.ptr())) return PyLong_CheckExact(fill.ptr()) && add(fill);
+  return push(std::bit_cast<Index>(PyFloat_AS_DOUBLE(fill.ptr())));
 }
 
 bool ProblemKey::add_text(const char* text, std::size_t size) {

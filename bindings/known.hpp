@@ -16,6 +16,8 @@ class ProblemKey {
   // False, and the key is of no use, where the value is not of that kind.
   bool add_shape(nb::handle array);
   bool add(nb::handle value);
+  // What a padding of `fill` is in an array of NumPy's type number `type`; nothing for the int 0.
+  bool add_fill(nb::handle fill, int type);
   bool add_text(const char* text, std::size_t size);
 
   bool operator==(const ProblemKey& other) const {

@@ -85,11 +85,17 @@ std::size_t lane_dimension(const std::vector<Dimension>& box) {
 
 enum class Kind { kMax, kSum };
 
+// Kernels see a constant border before all else: of zeros of both signs the first one would not always stay.
+template <class T>
+bool kernels_see(const Pooling<T>& p, const Taps& taps) {
+  return taps.before == 0 || p.fill != T{0};
+}
+
 template <class T>
 bool kernels_take(const Pooling<T>& p, const Taps& taps, const Dimension& lane, bool with_index) {
-  return lane.count >= current_target().kernels<T>().pool_lanes && !taps.offset.empty() && taps.fills == 0 &&
+  return lane.count >= current_target().kernels<T>().pool_lanes && !taps.offset.empty() &&
          (lane.source == 1 || (lane.source == 2 && !p.twice)) && lane.target == (p.twice ? 2 : 1) &&
-         (!with_index || lane.index == 1);
+         (!with_index || lane.index == 1) && (taps.fills == 0 || (!with_index && kernels_see(p, taps)));
 }
 
 // A box of windows that all see the same taps.
@@ -134,6 +140,9 @@ void pool_box(const Pooling<T>& p, const Taps& taps, std::vector<Dimension>& box
             .chunk = kChunk,
             .divisor = p.divisor,
             .reciprocal = line.reciprocal,
+            .border = kKind == Kind::kSum ? line.sum_of_fills()
+                      : taps.fills > 0    ? line.fill
+                                          : -std::numeric_limits<T>::infinity(),
             .twice = p.twice};
   }
   const std::size_t outer = box.size() - (fast ? 2 : 1);

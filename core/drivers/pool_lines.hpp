@@ -144,7 +144,9 @@ struct Line {
   // Of the tap that comes first of all.
   Index first_place() const { return taps.fills > 0 && taps.before == 0 ? kNowhere : taps.place[0]; }
 
-  T sum_of_fills() const { return static_cast<T>(taps.fills) * term_of_one<kTerm>(fill, norm); }
+  T sum_of_fills() const {
+    return taps.fills == 0 ? T{0} : static_cast<T>(taps.fills) * term_of_one<kTerm>(fill, norm);
+  }
 
   // What a vector of windows from i on sees at a tap.
   template <int kStep>
@@ -173,7 +175,7 @@ struct Line {
             for (int k = 0; k < kVectors; ++k) take(k, term_at<kStep>(source, t, i + k * Vector<T>::kLanes));
         },
         [&] {
-          for (int k = 0; k < kVectors; ++k) take(k, V{} + term_of_one<kTerm>(fill, norm));
+          for (int k = 0; k < kVectors; ++k) take(k, -V{} + term_of_one<kTerm>(fill, norm));
         });
     for (int k = 0; k < kVectors; ++k) {
       L bits;
@@ -207,7 +209,7 @@ struct Line {
               take(k, term_at<kStep>(source, t, i + k * Vector<T>::kLanes), taps.place[at(t)]);
         },
         [&] {
-          for (int k = 0; k < kVectors; ++k) take(k, V{} + term_of_one<kTerm>(fill, norm), kNowhere);
+          for (int k = 0; k < kVectors; ++k) take(k, -V{} + term_of_one<kTerm>(fill, norm), kNowhere);
         });
     for (int k = 0; k < kVectors; ++k) {
       const Index j = i + k * Vector<T>::kLanes;
@@ -229,6 +231,7 @@ struct Line {
   void sum_block(const T* source, T* target, Index i) const {
     using V = typename Vector<T>::Number;
     V total[kVectors] = {}, sum[kVectors] = {};
+    const T fills = sum_of_fills();
     for (Index t = 0; t < count(); ++t) {
       if (t > 0 && t % kChunk == 0) {
         for (int k = 0; k < kVectors; ++k) {
@@ -240,7 +243,7 @@ struct Line {
     }
     for (int k = 0; k < kVectors; ++k) {
       if (count() > kChunk) sum[k] = total[k] + sum[k];
-      if (taps.fills > 0) sum[k] += sum_of_fills();
+      sum[k] += fills;
       if constexpr (kTerm == Term::kValue) {
         sum[k] = reciprocal != 0 ? sum[k] * reciprocal : sum[k] / divisor;
       } else {
@@ -279,7 +282,7 @@ struct Line {
       sum += term_of_one<kTerm>(source[i * lane.source + taps.offset[at(t)]], norm);
     }
     if (count() > kChunk) sum = total + sum;
-    if (taps.fills > 0) sum += sum_of_fills();
+    sum += sum_of_fills();
     if constexpr (kTerm == Term::kValue) {
       target[i * lane.target] = reciprocal != 0 ? sum * reciprocal : sum / divisor;
     } else {

@@ -243,7 +243,8 @@ struct WinogradWeights {
 // A NaN is the maximum; of equal values the first one stays. With `indices`, of maxima, index[r * index_row +
 // i] = first_place + r * place_row + i * place_step + place[t] of the tap that it came from. With `twice`, of
 // sums under step 1, each is written to places 2 * i and 2 * i + 1 of the target instead; and sums are
-// written once more at each of `copies` distances from the target.
+// written once more at each of `copies` distances from the target. `border` is what windows see besides:
+// before all taps of a maximum without indices, which is not below it, or added to a sum before the division.
 template <class T>
 struct Pool {
   const T* source;
@@ -259,6 +260,7 @@ struct Pool {
   std::ptrdiff_t copies;  // of sums: at least 1
   std::ptrdiff_t chunk;
   T divisor, reciprocal;  // reciprocal: 0, or by which a product is the quotient to the bit
+  T border;               // -inf for maxima, 0 for sums: nothing
   bool twice;
 };
 

@@ -194,8 +194,8 @@ struct PoolMax {
     typename P::L nan[kVectors];
     const T* source[kVectors];
     WINDROW_UNROLL for (int k = 0; k < kVectors; ++k) {
-      best[k] = typename P::V{} - static_cast<T>(__builtin_inf());
-      nan[k] = typename P::L{};
+      best[k] = -typename P::V{} + p.border;  // also where that is -0
+      nan[k] = pool_unordered<T>(best[k], best[k]);
       source[k] = p.source + at.row * p.source_row + at[k] * kStep;
     }
     for (std::ptrdiff_t t = 0; t < p.taps; ++t) {
@@ -328,6 +328,7 @@ struct PoolSum {
       add<T, kStep, kVectors>(p, source, first, first + p.chunk < p.taps ? first + p.chunk : p.taps, more);
       for (int k = 0; k < kVectors; ++k) sum[k] += more[k];
     }
+    WINDROW_UNROLL for (int k = 0; k < kVectors; ++k) sum[k] += p.border;
     const bool exact = p.reciprocal != 0;
     WINDROW_UNROLL for (int k = 0; k < kVectors; ++k) {
       sum[k] = exact ? sum[k] * p.reciprocal : sum[k] / p.divisor;

@@ -66,19 +66,18 @@ class _Conv(NamedTuple):
     algorithm: int  # as the core takes them
     max_workspace: int
 
-    def in_core(self, dtype: np.dtype[Any], given: dict[str, Any]) -> _core.Conv | None:
+    def in_core(self, dtype: np.dtype[Any], given: dict[str, Any], given_fill: Any) -> _core.Conv | None:
         """The problem for the core, which reads the border itself, where it has this dtype.
 
-        It is remembered by the options given, unless those have a fill, whose value depends on the dtype.
+        It is remembered by the options given, and by the dtype where they have a fill.
         """
         if dtype not in (np.float32, np.float64):
             return None
         core = convolution.prepared(with_border(self.geometry, self.border))
-        if self.border.mode != "constant":
-            _core.remember(
-                core, self.border.mode, self.geometry.x_shape, self.geometry.w_shape,
-                given["stride"], given["padding"], given["dilation"], given["groups"],
-            )  # fmt: skip
+        _core.remember(
+            core, self.border.mode, self.geometry.x_shape, self.geometry.w_shape,
+            given["stride"], given["padding"], given["dilation"], given["groups"], given_fill, dtype.num,
+        )  # fmt: skip
         return core
 
 
@@ -126,7 +125,7 @@ def conv(
     if b is not None:
         check_shape("b", b.shape, shape[1:2])
     target = None if out is None else check_out(out, shape, dtype, inputs)
-    core = problem.in_core(dtype, options)
+    core = problem.in_core(dtype, options, mode.fill)
     if core is not None:
         *_, number, limit = problem
         x, w, b = native(x), native(w), None if b is None else native(b)
@@ -209,7 +208,7 @@ def conv_grad_weight(
     problem = _conv_problem(x.shape, w_shape, options, mode, dtype, w_name="w_shape")
     check_shape("dy", dy.shape, problem.geometry.y_shape)
     target = convolution._checked_accumulator(out, accumulate, w_shape, dtype, {"dy": dy, "x": x})
-    core = problem.in_core(dtype, options)
+    core = problem.in_core(dtype, options, mode.fill)
     if core is not None:
         limit = problem.max_workspace
         dy, x = native(dy), native(x)

@@ -104,7 +104,7 @@ def max_pool(
     """
     options = (kernel_size, stride, padding, dilation, ceil_mode)
     if out is None:
-        known = _known(getattr(x, "shape", None), options, padding_mode, fill)
+        known = _known(x, options, padding_mode, fill)
         y = None if known is None else known.core.max(x, None, None)
         if y is not None:
             return y
@@ -149,7 +149,7 @@ def max_pool_with_indices(
     MaxPooled(y=array([[[3., 3.]]]), indices=array([[[1, 2]]]))
     """
     options = (kernel_size, stride, padding, dilation, ceil_mode)
-    known = _known(getattr(x, "shape", None), options, padding_mode, fill)
+    known = _known(x, options, padding_mode, fill)
     both = None if known is None else known.core.max_with_indices(x)
     if both is not None:
         return MaxPooled(*both)
@@ -306,7 +306,7 @@ def avg_pool(
     """
     options = (kernel_size, stride, padding, dilation, ceil_mode)
     if out is None and type(count_include_pad) is bool:
-        known = _known(getattr(x, "shape", None), options, padding_mode, fill)
+        known = _known(x, options, padding_mode, fill)
         if known is not None:
             divisor, counts = _divisors(known.geometry.windows, count_include_pad)
             y = known.core.sum(x, None, divisor)
@@ -400,18 +400,26 @@ def sum_pool_backward(dy: Array, x_shape: tuple[int, ...], options: tuple[Any, .
 # From arguments to prepared problems
 
 
-def _known(
-    x_shape: Any, options: tuple[Any, ...], padding_mode: str | None = None, fill: Any = 0
-) -> _Problem | None:
-    """The problem prepared for these raw arguments, if they have come before."""
+def _key(
+    x_shape: Any, options: tuple[Any, ...], padding_mode: Any, fill: Any, dtype: Any
+) -> tuple[Any, ...] | None:
+    """The raw arguments, where they may be a key: no two of them that are equal mean something else."""
     kernel_size, stride, padding, dilation, ceil_mode = options
     if stride is None:
         stride = kernel_size
     if type(ceil_mode) is not bool or not exact(x_shape, kernel_size, stride, padding, dilation):
         return None
-    if type(fill) is not int or fill:  # what it may be depends on the dtype
-        return None
-    return _problems.get((x_shape, kernel_size, stride, padding, dilation, ceil_mode, padding_mode))
+    plain = (x_shape, kernel_size, stride, padding, dilation, ceil_mode, padding_mode)
+    if type(fill) is int and fill == 0:
+        return plain
+    # There are zeros of both signs, and what a fill may be depends on the dtype.
+    return (*plain, fill, dtype) if type(fill) in (int, float) and fill else None
+
+
+def _known(x: Any, options: tuple[Any, ...], padding_mode: Any, fill: Any) -> _Problem | None:
+    """The problem prepared for these raw arguments, if they have come before."""
+    key = _key(getattr(x, "shape", None), options, padding_mode, fill, getattr(x, "dtype", None))
+    return None if key is None else _problems.get(key)
 
 
 def _prepared(
@@ -423,13 +431,12 @@ def _prepared(
     dtype: np.dtype[Any] = _FLOAT32,
 ) -> _Problem:
     """The core's form of a problem, checked, and kept where the raw arguments may be a key."""
-    kernel_size, stride, padding, dilation, ceil_mode = options
-    known = _known(x_shape, options, padding_mode, fill)
+    key = _key(x_shape, options, padding_mode, fill, dtype)
+    known = None if key is None else _problems.get(key)
     if known is not None:
         return known
-    is_zero = type(fill) is int and fill == 0
     mode, value = 0, None
-    if padding_mode is None and is_zero:
+    if padding_mode is None and type(fill) is int and fill == 0:
         geometry = pool_geometry(x_shape, *options, x_name=x_name)
         pads = geometry.windows.padding
     else:
@@ -441,13 +448,11 @@ def _prepared(
         [pair[0] for pair in pads], windows.output_size, mode, [pair[1] for pair in pads], value,
     )  # fmt: skip
     problem = _Problem(geometry, core, pads)
-    if stride is None:
-        stride = kernel_size
-    if is_zero and exact(x_shape, kernel_size, stride, padding, dilation):
+    if key is not None:
         while len(_problems) >= CACHED:
             # The oldest; another thread may have been faster.
             _problems.pop(next(iter(_problems)), None)
-        _problems[(x_shape, kernel_size, stride, padding, dilation, ceil_mode, padding_mode)] = problem
+        _problems[key] = problem
     return problem
 
 
