@@ -1,17 +1,26 @@
 // Order of the loops, from outside in: pieces of (group, pixels, rows) that threads share; chunks of kChunk
-// terms; panels of NR pixels; tiles of MR rows. A packed panel of one chunk lies in the first-level cache
-// while all rows of the piece pass over it; the rows' factors of one chunk lie in the second level while all
-// panels pass over them.
+// terms; panels of NR pixels, a few of which are packed at a time; tiles of MR rows. A panel of one chunk
+// lies in the first-level cache while all rows of the piece pass over it; the other panels of its few, and
+// the rows' factors of one chunk, lie in the second level.
 #include "drivers/window_product.hpp"
 
 #include <algorithm>
 #include <new>
+#include <span>
 
 #include "base/workspace.hpp"
 #include "drivers/tiles.hpp"
 
 namespace windrow {
 namespace {
+
+// Of the panels that are packed at a time. Channels lie pages apart, and of each a panel wants a few lines:
+// so many panels side by side are read in a row, before the next page is gone to.
+constexpr Index kPackedBytes = Index{96} << 10;
+
+Index panels_packed(const ProductBlocks& blocks, Index panel_bytes) {
+  return std::clamp<Index>(kPackedBytes / panel_bytes, 1, blocks.panels);
+}
 
 // From term to term of packed factors, in elements: an odd number of cache lines, so that terms do not fall
 // into few sets of the cache.
@@ -43,6 +52,8 @@ class Driver {
         panels_(ceil_div(pixels_, nr_)),
         pixel_blocks_(ceil_div(panels_, blocks.panels)),
         row_blocks_(ceil_div(problem.rows, blocks.rows)),
+        panel_(nr_ * kChunk),
+        packed_(panels_packed(blocks, panel_ * Index{sizeof(T)})),
         table_(panel_size(problem.grid, kernels_.lanes, kernels_.vectors)) {}
 
   Index pieces() const { return p_.groups * pixel_blocks_ * row_blocks_; }
@@ -58,7 +69,7 @@ class Driver {
     const Index panel1 = panels_ * (pixel_block + 1) / pixel_blocks_;
 
     Scratch scratch;
-    T* packed = scratch.take<T>(nr_ * kChunk);
+    T* packed = scratch.take<T>(packed_ * panel_);
     auto* steps = scratch.take<Step>(kChunk);
     const Index stride = factor_stride(blocks_.rows, sizeof(T));
     T* factors = blocks_.pack_factor ? scratch.take<T>(kChunk * stride) : nullptr;
@@ -88,14 +99,18 @@ class Driver {
       if (factors) pack_factors(factor, k1 - k0, rows, stride, factors, steps);
       for (Index i = 0; i < count; ++i) {
         Panel<T>& panel = panels[i];
-        // Next comes the next panel, or the first one of the next channels.
-        const bool last = i + 1 == count;
-        const Index channels = ceil_div(k1 - k0, std::max<Index>(1, taps_));
-        const Index to_next = panels[last ? 0 : i + 1].table.source_place() - panel.table.source_place();
-        pack(panel.table, source, k0, k1, to_next + (last ? channels * p_.source_channel : 0), packed);
+        if (i % packed_ == 0) {
+          const Index some = std::min(packed_, count - i);
+          // Next come the next panels, or the first ones of the next channels.
+          const bool last = i + some == count;
+          const Index channels = ceil_div(k1 - k0, std::max<Index>(1, taps_));
+          const Index to_next = panels[last ? 0 : i + some].table.source_place() - panel.table.source_place();
+          pack({&panel, static_cast<std::size_t>(some)}, source, k0, k1,
+               to_next + (last ? channels * p_.source_channel : 0), packed);
+        }
         Product<T> product{.a = factors ? factors : factor,
                            .a_row = factors ? 1 : p_.factor_row,
-                           .b = packed,
+                           .b = packed + i % packed_ * panel_,
                            .step = steps,
                            .c = panel.sums ? panel.sums : target + panel.table.runs().front().target,
                            .c_row = panel.sums ? nr_ : p_.target_row,
@@ -128,7 +143,7 @@ class Driver {
     }
   }
 
-  void pack(PanelTable& table, const T* source, Index k0, Index k1, Index ahead, T* packed) const {
+  void pack(std::span<Panel<T>> panels, const T* source, Index k0, Index k1, Index ahead, T* packed) const {
     for (Index k = k0; k < k1;) {
       const Index channel = k / taps_;
       const Index tap0 = k % taps_;
@@ -137,9 +152,13 @@ class Driver {
         // Only those of one row of the window.
         const auto row = static_cast<Index>(p_.grid.axes.back().tap.size());
         tap1 = std::min(tap1, (tap0 / row + 1) * row);
-        table.set_taps(p_.grid, tap0, tap1);
       }
-      table.pack(kernels_, source + channel * p_.source_channel, tap0, tap1, ahead, packed);
+      T* to = packed;
+      for (Panel<T>& panel : panels) {
+        if (table_.taps < taps_) panel.table.set_taps(p_.grid, tap0, tap1);
+        panel.table.pack(kernels_, source + channel * p_.source_channel, tap0, tap1, ahead, to);
+        to += panel_;
+      }
       packed += (tap1 - tap0) * nr_;
       k += tap1 - tap0;
     }
@@ -183,6 +202,7 @@ class Driver {
   const ProductBlocks& blocks_;
   const KernelTable<T>& kernels_;
   const Index nr_, taps_, terms_, pixels_, panels_, pixel_blocks_, row_blocks_;
+  const Index panel_, packed_;  // elements of a packed panel; panels packed at a time
   const PanelSize table_;
 };
 
@@ -203,11 +223,12 @@ void run_window_product_here(const WindowProduct<T>& problem, const ProductBlock
 }
 
 Index product_scratch(const ProductBlocks& blocks, const Tile& tile) {
-  const Index packed = kChunk * tile.columns();
+  const Index panel = kChunk * tile.columns();
+  const Index packed = panels_packed(blocks, panel * tile.bytes) * panel;
   const Index factors = blocks.pack_factor ? kChunk * factor_stride(blocks.rows, tile.bytes) : 0;
   const Index sums = blocks.panels * blocks.rows * tile.columns();
-  const Index panel = blocks.table_bytes + round_up(Index{sizeof(Panel<float>)}, Index{kAlignment});
-  return (packed + factors + sums) * tile.bytes + kChunk * Index{sizeof(Step)} + blocks.panels * panel;
+  const Index tables = blocks.table_bytes + round_up(Index{sizeof(Panel<float>)}, Index{kAlignment});
+  return (packed + factors + sums) * tile.bytes + kChunk * Index{sizeof(Step)} + blocks.panels * tables;
 }
 
 template void run_window_product(const WindowProduct<float>&, const ProductBlocks&, const Target&,
