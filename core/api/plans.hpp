@@ -223,11 +223,12 @@ bool is_depthwise(const WeightGradient<T>& p, const Target& target) {
   return depthwise_gradient_cost(p, target).scratch_bytes <= most;
 }
 
-// Sets the scratch that one thread may take, and returns how many threads may run. How dw is cut decides its
-// bits, so that it must not see the number of threads: the cut is made for a fixed share of the limit.
+// Sets the scratch that one thread may take, and returns how many threads may run. How sums are cut decides
+// bits of dw, so that it must not see the number of threads: the cut is made for a fixed share of the limit.
 template <class T>
 int fit_weight_gradient(WeightGradient<T>& p, const CallOptions& options, const Target& target, int threads) {
   constexpr Index kShares = 8;
+  p.threads = threads;
   if (options.max_workspace == 0) return threads;
   p.most_scratch = std::max<Index>(1, options.max_workspace / kShares);
   return threads_with_room(weight_gradient_cost(p, target).scratch_bytes, options, threads);

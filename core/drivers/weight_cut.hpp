@@ -12,7 +12,8 @@ namespace windrow {
 // dw.
 inline constexpr Index kStripElements =
     128 << 10;  // of x in channels-last form: stays in a core's second-level cache
-inline constexpr Index kStripChannels = 64;              // channels of a strip
+inline constexpr Index kStripChannels = 64;              // channels of a strip, or a multiple of them ...
+inline constexpr Index kStripLanes = 256;                // ... where a window has so few taps
 inline constexpr Index kPartialElements = 512 << 10;     // sums that one piece of work holds
 inline constexpr Index kPartialBytes = Index{32} << 20;  // partial sums of one call
 inline constexpr Index kMostRowLanes = 256;              // taps times channels that are put side by side
@@ -41,9 +42,22 @@ struct WeightCut {
 
 // How much of everything one piece of work may hold, in elements.
 struct WeightRoom {
-  Index strip = kStripElements, channels = kStripChannels, pixels = kStripPixels, sums = kPartialElements;
+  Index channels;
+  Index strip = kStripElements, pixels = kStripPixels, sums = kPartialElements;
   bool slots = true;
 };
+
+// These cut no sum: who does what is open to every thread count.
+inline constexpr Index kThreadPieces = 4;  // pieces of work for each thread, as far as ...
+inline constexpr Index kPieceRows = 64;    // ... each has so many rows: a strip is copied for each of them
+
+// A strip is copied once for all rows, and serves as many taps as a window has.
+template <class T>
+Index strip_channels(const WeightGradient<T>& p) {
+  Index taps = 1;
+  for (const WindowAxis& axis : p.axes) taps = std::min(kStripLanes, taps * axis.kernel);
+  return std::max(kStripChannels, kStripLanes / taps / kStripChannels * kStripChannels);
+}
 
 inline Index strip_positions(const std::vector<WindowAxis>& axes, const Extents& pixels,
                              const Extents& taps) {
@@ -122,6 +136,12 @@ WeightCut cut(const WeightGradient<T>& p, const WeightRoom& room, Index lanes) {
   c.slots = pieces == 0 ? 1 : ceil_div(kSlotPieces, pieces);
   c.slots = std::min({c.slots, kPartialBytes / slot_bytes, units * box * c.images / kSlotPixels});
   c.slots = room.slots ? std::max<Index>(c.slots, 1) : 1;
+  if (p.threads > 1 && pieces > 0) {
+    const Index wanted = ceil_div(kThreadPieces * p.threads, pieces * c.slots) * c.row_blocks;
+    c.row_blocks = std::clamp(wanted, c.row_blocks, std::max(c.row_blocks, p.rows / kPieceRows));
+    c.rows = ceil_div(p.rows, c.row_blocks);
+    c.row_blocks = ceil_div(p.rows, c.rows);
+  }
   return c;
 }
 
@@ -138,8 +158,7 @@ Index scratch_bytes(const WeightCut& c, const Target& target) {
 // The usual cut, or under a limit a finer one, down to single channels, pixels and rows.
 template <class T>
 WeightCut cut_to_fit(const WeightGradient<T>& p, const Target& target) {
-  WeightRoom room;
-  room.slots = p.most_scratch == 0;
+  WeightRoom room{.channels = strip_channels(p), .slots = p.most_scratch == 0};
   const Index lanes = target.kernels<T>().lanes;
   WeightCut c = cut(p, room, lanes);
   while (p.most_scratch != 0 && scratch_bytes<T>(c, target) > p.most_scratch) {

@@ -334,13 +334,14 @@ class Driver {
 
   void add_box(const Part& part, const T* dy, Index pixels, const Step* steps, const T* strip,
                const Extents& strip_extent, bool accumulate, const Sums& sums, Ahead& ahead) const {
-    const Index width = even_width(kernels_, part.lane_run);
+    const Index vectors = ceil_div(part.lane_run, kernels_.lanes),
+                tiles = ceil_div(vectors, kernels_.vectors);
     for (Index run = 0; run < part.lane_runs; ++run) {
       const T* run_strip = strip + tap_position(part, run * part.run_taps, strip_extent) * part.channels;
       for (Index m = 0; m < part.rows; m += kernels_.rows) {
         const int rows = static_cast<int>(std::min<Index>(kernels_.rows, part.rows - m));
-        for (Index lane = 0; lane < part.lane_run; lane += width) {
-          const Index lanes = std::min(width, part.lane_run - lane);
+        for (Index tile = 0; tile < tiles; ++tile) {
+          const Index first = vectors * tile / tiles, lane = first * kernels_.lanes;
           ahead.x.fetch();
           ahead.dy.fetch();
           kernels_.product({.a = dy + (part.group * p_.rows + part.row + m) * p_.dy_channel,
@@ -352,7 +353,7 @@ class Driver {
                             .k = pixels,
                             .accumulate = accumulate,
                             .bias = nullptr},
-                           rows, static_cast<int>(ceil_div(lanes, kernels_.lanes)));
+                           rows, static_cast<int>(vectors * (tile + 1) / tiles - first));
         }
       }
     }

@@ -35,6 +35,7 @@ struct WeightGradient {
   Extents dw_stride;
   bool accumulate = false;
   Index most_scratch = 0;  // bytes for each thread, all sums included; 0: no limit
+  int threads = 1;         // that there should be pieces of work for
 };
 
 template <class T>
