@@ -452,7 +452,7 @@ void bind_conv(nb::module_& m) {
         nb::arg("fill").none(), nb::arg("out").none(), nb::arg("accumulate").none());
   m.def("remember", &remember, nb::arg("problem"), nb::arg("padding_mode"), nb::arg("x_shape"),
         nb::arg("w_shape"), nb::arg("stride").none(), nb::arg("padding").none(), nb::arg("dilation").none(),
-        nb::arg("groups").none(), nb::arg("fill").none() = 0, nb::arg("type") = 0);
+        nb::arg("groups").none(), nb::arg("fill").none() = 0, nb::arg("dtype") = 0);
   m.def("grad_bias", &grad_bias, nb::arg("dy").none(), nb::arg("out").none(), nb::arg("accumulate"));
 }
 

@@ -126,6 +126,24 @@ def test_weight_gradient_adds_boxes_of_pixels(
 
 
 @pytest.mark.parametrize(
+    ("kernel", "channels", "slots"),
+    [
+        ((1, 1), 320, 4),  # two blocks of at most 256 channels; 8 pieces are wanted
+        ((1, 1), 240, 7),  # one of them; 3,920 pixels give no 8 slots of at least 512
+        ((2, 1), 130, 4),  # two of at most 128
+        ((3, 1), 130, 3),  # three of at most 64
+    ],
+)
+def test_channels_of_a_piece_decide_the_slots(target, kernel, channels, slots):
+    rng = np.random.default_rng(4)
+    x, dy = draw(rng, 5, channels, 27 + kernel[0], 28), draw(rng, 5, 130, 28, 28)
+    expected = summed_by_boxes(target, dy, x, kernel, 7, 1, slots)
+    for threads in (1, 2, 5):  # by which rows are cut, and no sum
+        with wr.num_threads(threads):
+            assert_same_bits(wr.conv_grad_weight(dy, x, (130, channels, *kernel)), expected)
+
+
+@pytest.mark.parametrize(
     ("height", "width", "heights", "widths"),
     [
         (5, 7, [5], [7]),
