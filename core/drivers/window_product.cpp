@@ -22,11 +22,11 @@ Index panels_packed(const ProductBlocks& blocks, Index panel_bytes) {
   return std::clamp<Index>(kPackedBytes / panel_bytes, 1, blocks.panels);
 }
 
-// From term to term of packed factors, in elements: an odd number of cache lines, so that terms do not fall
-// into few sets of the cache.
-Index factor_stride(Index rows, Index bytes) {
+// From term to term of packed factors or pixels, in elements: an odd number of cache lines, so that terms do
+// not fall into few sets of the cache.
+Index term_stride(Index count, Index bytes) {
   const Index line = static_cast<Index>(kAlignment) / bytes;
-  return (ceil_div(rows, line) | 1) * line;
+  return (ceil_div(count, line) | 1) * line;
 }
 
 // One panel of the piece at work. Where its pixels do not lie side by side in the result, or do not fill its
@@ -34,6 +34,7 @@ Index factor_stride(Index rows, Index bytes) {
 template <class T>
 struct Panel {
   PanelTable table;
+  Index packed = 0;   // where it begins among those packed with it
   int vectors = 0;    // of the tile that hold pixels
   T* sums = nullptr;  // [row][NR], or null: the result itself
 };
@@ -52,8 +53,9 @@ class Driver {
         panels_(ceil_div(pixels_, nr_)),
         pixel_blocks_(ceil_div(panels_, blocks.panels)),
         row_blocks_(ceil_div(problem.rows, blocks.rows)),
-        panel_(nr_ * kChunk),
-        packed_(panels_packed(blocks, panel_ * Index{sizeof(T)})),
+        packed_(panels_packed(blocks, nr_ * kChunk * Index{sizeof(T)})),
+        packed_stride_(term_stride(packed_ * nr_, sizeof(T))),
+        term_(taps_ == 1 ? packed_stride_ : nr_),
         table_(panel_size(problem.grid, kernels_.lanes, kernels_.vectors)) {}
 
   Index pieces() const { return p_.groups * pixel_blocks_ * row_blocks_; }
@@ -69,9 +71,9 @@ class Driver {
     const Index panel1 = panels_ * (pixel_block + 1) / pixel_blocks_;
 
     Scratch scratch;
-    T* packed = scratch.take<T>(packed_ * panel_);
+    T* packed = scratch.take<T>(packed_stride_ * kChunk);
     auto* steps = scratch.take<Step>(kChunk);
-    const Index stride = factor_stride(blocks_.rows, sizeof(T));
+    const Index stride = term_stride(blocks_.rows, sizeof(T));
     T* factors = blocks_.pack_factor ? scratch.take<T>(kChunk * stride) : nullptr;
     const Index count = panel1 - panel0;
     Panel<T>* panels = scratch.take<Panel<T>>(count);
@@ -80,6 +82,11 @@ class Driver {
       Panel<T>& panel = *new (&panels[i]) Panel<T>{.table = PanelTable(scratch, table_)};
       panel.table.place(p_.grid, pixel, pixels);
       if (table_.taps == taps_) panel.table.set_taps(p_.grid, 0, taps_);
+      const Index together = i / packed_ * packed_;
+      panel.packed = taps_ != 1 ? (i - together) * nr_ * kChunk
+                     : side_by_side(panel0 + together, panel0 + std::min(together + packed_, count))
+                         ? pixel - first_pixel(panel0 + together)
+                         : (i - together) * nr_;
       panel.vectors = static_cast<int>(ceil_div(pixels, kernels_.lanes));
       const bool in_place = pixels % kernels_.lanes == 0 && panel.table.contiguous(p_.grid);
       panel.sums = in_place ? nullptr : scratch.take<T>(rows * nr_);
@@ -104,13 +111,18 @@ class Driver {
           // Next come the next panels, or the first ones of the next channels.
           const bool last = i + some == count;
           const Index channels = ceil_div(k1 - k0, std::max<Index>(1, taps_));
-          const Index to_next = panels[last ? 0 : i + some].table.source_place() - panel.table.source_place();
-          pack({&panel, static_cast<std::size_t>(some)}, source, k0, k1,
-               to_next + (last ? channels * p_.source_channel : 0), packed);
+          const Index ahead = panels[last ? 0 : i + some].table.source_place() - panel.table.source_place() +
+                              (last ? channels * p_.source_channel : 0);
+          if (side_by_side(panel0 + i, panel0 + i + some)) {
+            copy(panel, first_pixel(panel0 + i + some) - first_pixel(panel0 + i), source, k0, k1, ahead,
+                 packed);
+          } else {
+            pack({&panel, static_cast<std::size_t>(some)}, source, k0, k1, ahead, packed);
+          }
         }
         Product<T> product{.a = factors ? factors : factor,
                            .a_row = factors ? 1 : p_.factor_row,
-                           .b = packed + i % packed_ * panel_,
+                           .b = packed + panel.packed,
                            .step = steps,
                            .c = panel.sums ? panel.sums : target + panel.table.runs().front().target,
                            .c_row = panel.sums ? nr_ : p_.target_row,
@@ -135,12 +147,37 @@ class Driver {
     Index tap = k0 - channel * taps_;
     for (Index k = k0; k < k1; ++k) {
       steps[k - k0] = {.a = channel * p_.factor_channel + p_.factor_tap[static_cast<std::size_t>(tap)],
-                       .b = (k - k0) * nr_};
+                       .b = (k - k0) * term_};
       if (++tap == taps_) {
         tap = 0;
         ++channel;
       }
     }
+  }
+
+  // Whether the windows of some panels are single pixels that follow one another in the source.
+  bool side_by_side(Index panel0, Index panel1) const {
+    const PixelGrid& grid = p_.grid;
+    const PixelAxis& axis = grid.axes.back();
+    const Index per_image = grid.per_image();
+    return taps_ == 1 && grid.axes.size() == 1 && axis.source_stride * axis.step == 1 && axis.tap[0] == 0 &&
+           axis.count <= axis.size &&
+           first_pixel(panel0) / per_image == (first_pixel(panel1) - 1) / per_image;
+  }
+
+  // Packs such pixels of the channels [k0, k1), the first of which are those of `panel`.
+  void copy(const Panel<T>& panel, Index pixels, const T* source, Index k0, Index k1, Index ahead,
+            T* packed) const {
+    kernels_.pad({.target = packed,
+                  .target_row = term_,
+                  .source = source + k0 * p_.source_channel + panel.table.source_place(),
+                  .source_row = p_.source_channel,
+                  .step = 1,
+                  .rows = k1 - k0,
+                  .width = round_up(pixels, kernels_.lanes),
+                  .low = 0,
+                  .high = pixels,
+                  .ahead = ahead});
   }
 
   void pack(std::span<Panel<T>> panels, const T* source, Index k0, Index k1, Index ahead, T* packed) const {
@@ -153,13 +190,12 @@ class Driver {
         const auto row = static_cast<Index>(p_.grid.axes.back().tap.size());
         tap1 = std::min(tap1, (tap0 / row + 1) * row);
       }
-      T* to = packed;
       for (Panel<T>& panel : panels) {
         if (table_.taps < taps_) panel.table.set_taps(p_.grid, tap0, tap1);
-        panel.table.pack(kernels_, source + channel * p_.source_channel, tap0, tap1, ahead, to);
-        to += panel_;
+        panel.table.pack(kernels_, source + channel * p_.source_channel, tap0, tap1, ahead,
+                         packed + panel.packed);
       }
-      packed += (tap1 - tap0) * nr_;
+      packed += (tap1 - tap0) * term_;
       k += tap1 - tap0;
     }
   }
@@ -202,7 +238,8 @@ class Driver {
   const ProductBlocks& blocks_;
   const KernelTable<T>& kernels_;
   const Index nr_, taps_, terms_, pixels_, panels_, pixel_blocks_, row_blocks_;
-  const Index panel_, packed_;  // elements of a packed panel; panels packed at a time
+  const Index packed_, packed_stride_;  // panels packed at a time, and elements of a term of all of them
+  const Index term_;  // from term to term: of all of them under a window of one tap, else of one panel
   const PanelSize table_;
 };
 
@@ -223,9 +260,9 @@ void run_window_product_here(const WindowProduct<T>& problem, const ProductBlock
 }
 
 Index product_scratch(const ProductBlocks& blocks, const Tile& tile) {
-  const Index panel = kChunk * tile.columns();
-  const Index packed = panels_packed(blocks, panel * tile.bytes) * panel;
-  const Index factors = blocks.pack_factor ? kChunk * factor_stride(blocks.rows, tile.bytes) : 0;
+  const Index together = panels_packed(blocks, kChunk * tile.columns() * tile.bytes);
+  const Index packed = kChunk * term_stride(together * tile.columns(), tile.bytes);
+  const Index factors = blocks.pack_factor ? kChunk * term_stride(blocks.rows, tile.bytes) : 0;
   const Index sums = blocks.panels * blocks.rows * tile.columns();
   const Index tables = blocks.table_bytes + round_up(Index{sizeof(Panel<float>)}, Index{kAlignment});
   return (packed + factors + sums) * tile.bytes + kChunk * Index{sizeof(Step)} + blocks.panels * tables;

@@ -20,8 +20,9 @@ void pad_generic(const windrow::Pad<T>& p) {
 
 #ifdef WINDROW_MASKED
 
+// By value, as gather_masked takes its fields.
 template <class T, bool kEven>
-void pad_masked(const windrow::Pad<T>& p) {
+void pad_masked(const windrow::Pad<T> p) {
   using S = Simd<T>;
   constexpr std::ptrdiff_t kLanes = S::kLanes;
   const auto lanes_below = [](std::ptrdiff_t end) {
@@ -31,10 +32,14 @@ void pad_masked(const windrow::Pad<T>& p) {
     T* target = p.target + r * p.target_row;
     const T* source = p.source + r * p.source_row;
     for (std::ptrdiff_t j = 0; j < p.width; j += kLanes) {
-      const auto mask =
-          static_cast<typename Masked::Of<T>>(lanes_below(p.high - j) & ~lanes_below(p.low - j));
-      const typename S::V v =
-          kEven ? Masked::load_even(mask, source + 2 * j) : Masked::load(mask, source + j);
+      typename S::V v;
+      if (!kEven && p.low <= j && j + kLanes <= p.high) {
+        v = S::load(source + j);
+      } else {
+        const auto mask =
+            static_cast<typename Masked::Of<T>>(lanes_below(p.high - j) & ~lanes_below(p.low - j));
+        v = kEven ? Masked::load_even(mask, source + 2 * j) : Masked::load(mask, source + j);
+      }
       S::store(target + j, v);
       __builtin_prefetch(source + (kEven ? 2 : 1) * j + p.ahead, 0, 2);
       if (kEven) __builtin_prefetch(source + 2 * j + kLanes + p.ahead, 0, 2);
