@@ -155,10 +155,8 @@ class Conv {
           b_in ? BiasView<const T>{b_in.input().data, b_in.stride(0)} : BiasView<const T>{};
       const Algorithm chosen = algorithm_of(algorithm);
       if (max_workspace == 0 && chosen <= Algorithm::kDirect &&
-          small_.conv<T>(x_in.input(), w_in.input(), bias, y_out, current_target())) {
-        if (limits.on) limit_result(shape_, y_out, limits, RunContext{});
+          small_.conv<T>(x_in.input(), w_in.input(), bias, y_out, limits, current_target()))
         return std::move(out);
-      }
       run_released(max_workspace, [&](const RunContext& context) {
         conv<T>(shape_, x_in.input(), w_in.input(), bias, y_out,
                 {.max_workspace = max_workspace,

@@ -315,6 +315,15 @@ void run_collect(const Target& target, nb::handle target_array, nb::handle sourc
 }
 
 template <class T>
+void run_limit(const Target& target, nb::handle target_array, Index row, Index rows, Index count, T low,
+               T high) {
+  const Buffer<T> to("target", target_array);
+  to.check_rows(0, rows, row, count);
+  target.kernels<T>().limit(
+      {.target = to.data, .target_row = row, .rows = rows, .count = count, .low = low, .high = high});
+}
+
+template <class T>
 void run_spread(const Target& target, nb::handle target_array, Index step, nb::handle source_array,
                 Index count) {
   const Buffer<T> to("target", target_array), source("source", source_array);
@@ -465,6 +474,16 @@ void bind_kernels(nb::module_& m) {
       },
       nb::arg("target"), nb::arg("is_double"), nb::arg("to"), nb::arg("source"), nb::arg("source_start"),
       nb::arg("step"), nb::arg("count"));
+  m.def(
+      "limit",
+      [](const std::string& target, bool is_double, nb::handle to, Index row, Index rows, Index count,
+         double low, double high) {
+        if (is_double) return run_limit<double>(target_named(target), to, row, rows, count, low, high);
+        run_limit<float>(target_named(target), to, row, rows, count, static_cast<float>(low),
+                         static_cast<float>(high));
+      },
+      nb::arg("target"), nb::arg("is_double"), nb::arg("to"), nb::arg("row"), nb::arg("rows"),
+      nb::arg("count"), nb::arg("low"), nb::arg("high"));
   m.def(
       "spread",
       [](const std::string& target, bool is_double, nb::handle to, Index step, nb::handle source,

@@ -209,6 +209,24 @@ def test_spread(name, dtype, step):
 
 @each_target
 @both_dtypes
+@pytest.mark.parametrize(("low", "high"), [(0.0, np.inf), (-0.5, 0.25), (-np.inf, -0.0), (0.25, 0.25)])
+def test_limit(name, dtype, low, high):
+    """Every count up to beyond two vectors; NaN stays, as -0 at a limit of 0, and what is between rows."""
+    rng = np.random.default_rng(SEED)
+    lanes = testing.tile(name, dtype is np.float64)[2]
+    for count in range(2 * lanes + 3):
+        room = draw(rng, 3 * (count + 2), dtype).reshape(3, count + 2)
+        room.flat[::5] = np.resize(np.array([np.nan, -0.0, 0.0, np.inf, -np.inf], dtype), room.flat[::5].size)
+        expected = room.copy()
+        inside = expected[:, :count]
+        inside[inside < low] = low
+        inside[inside > high] = high
+        testing.limit(name, dtype is np.float64, room, count + 2, 3, count, low, high)
+        assert_same_bits(room, expected)
+
+
+@each_target
+@both_dtypes
 @pytest.mark.parametrize("less", [0, 1])
 def test_interleave(name, dtype, less):
     """Every count up to beyond two vectors; nothing is written beyond the last element."""

@@ -83,16 +83,6 @@ bool has_empty_phase(const ConvShape& s) {
   });
 }
 
-template <class T>
-void limit_run(T* values, Index count, Index step, T low, T high) {
-  // Comparisons that are false for NaN.
-  for (Index i = 0; i < count; ++i) {
-    T& value = values[i * step];
-    value = low > value ? low : value;
-    value = high < value ? high : value;
-  }
-}
-
 // Fills dx with zeros if it is one block of memory without gaps; else leaves it alone.
 template <class T>
 bool clear_if_dense(const ConvShape& s, ArrayView<T> dx, const RunContext& context) {
@@ -114,43 +104,13 @@ bool clear_if_dense(const ConvShape& s, ArrayView<T> dx, const RunContext& conte
 }  // namespace
 
 template <class T>
-void limit_result(const ConvShape& s, ArrayView<T> y, const Limits& limits, const RunContext& context) {
-  const T low = static_cast<T>(limits.low), high = static_cast<T>(limits.high);
-  Index count = s.n * s.k, reach = (s.n - 1) * y.strides[0] + (s.k - 1) * y.strides[1];
-  bool forwards = y.strides[0] >= 0 && y.strides[1] >= 0;
-  for (std::size_t i = 0; i < s.axes.size(); ++i) {
-    count *= s.axes[i].out;
-    reach += (s.axes[i].out - 1) * y.strides[2 + i];
-    forwards = forwards && y.strides[2 + i] >= 0;
-  }
-  if (count == 0) return;
-  if (forwards && reach + 1 == count) {  // no gaps: in whatever order
-    constexpr Index kPiece = Index{1} << 16;
-    parallel_for(context, ceil_div(count, kPiece), [&](Index piece) {
-      limit_run(y.data + piece * kPiece, std::min(kPiece, count - piece * kPiece), 1, low, high);
-    });
-    return;
-  }
-  const Index rows = s.axes.back().out, step = y.strides[1 + s.axes.size()];
-  parallel_for(context, s.n * s.k, [&](Index plane) {
-    T* data = y.data + plane / s.k * y.strides[0] + plane % s.k * y.strides[1];
-    for (Index row = 0; row < count / (s.n * s.k) / rows; ++row) {
-      Index offset = 0, rest = row;
-      for (std::size_t i = s.axes.size() - 1; i-- > 0; rest /= s.axes[i].out)
-        offset += rest % s.axes[i].out * y.strides[2 + i];
-      limit_run(data + offset, rows, step, low, high);
-    }
-  });
-}
-
-template <class T>
 void conv(const ConvShape& shape, ArrayView<const T> x, ArrayView<const T> w, BiasView<const T> b,
           ArrayView<T> y, const CallOptions& options, const Target& target, const RunContext& context) {
   assert(shape.holds());
   const RunContext few = worth(context, flops_of(shape));
-  const WindowProduct<T> product = forward_product(shape, x, w, b, y);
+  WindowProduct<T> product = forward_product(shape, x, w, b, y);
+  product.limits = options.limits;
   if (!run_if_winograd(shape, product, options, target, few)) run_product(product, options, target, few);
-  if (options.limits.on) limit_result(shape, y, options.limits, few);
 }
 
 // The products of a folded gradient, one after another; `at` is where those of this loop begin.
@@ -271,7 +231,6 @@ void conv_grad_bias(const ConvShape& s, ArrayView<const T> dy, BiasView<T> db, c
 }
 
 #define WINDROW_INSTANTIATE(T)                                                                               \
-  template void limit_result(const ConvShape&, ArrayView<T>, const Limits&, const RunContext&);              \
   template void conv(const ConvShape&, ArrayView<const T>, ArrayView<const T>, BiasView<const T>,            \
                      ArrayView<T>, const CallOptions&, const Target&, const RunContext&);                    \
   template void conv_grad_input(const ConvShape&, ArrayView<const T>, ArrayView<const T>, BiasView<const T>, \

@@ -18,12 +18,6 @@ struct WorkspaceTooSmall {
   Index needed;  // bytes, on one thread
 };
 
-// Every entry of a result is brought into [low, high] last of all. NaN stays NaN, and -0 at a low of 0 stays.
-struct Limits {
-  bool on = false;
-  double low = 0, high = 0;
-};
-
 // kAuto: by the shapes of one image. kWinograd: wherever there is such a form. Those after it are single
 // candidates, for calibration and tests; where a product has none such, the direct sum chooses.
 enum class Algorithm {
@@ -81,10 +75,6 @@ struct BiasView {
 template <class T>
 void conv(const ConvShape& shape, ArrayView<const T> x, ArrayView<const T> w, BiasView<const T> b,
           ArrayView<T> y, const CallOptions& options, const Target& target, const RunContext& context);
-
-// Brings y into the limits, as `conv` does at its end.
-template <class T>
-void limit_result(const ConvShape& shape, ArrayView<T> y, const Limits& limits, const RunContext& context);
 
 // The bias, one value per channel of dx and added last, is that of a transposed convolution, whose result dx
 // then is. Borders are zeros.

@@ -96,9 +96,10 @@ struct SmallCalls::Kept {
     if (!small) parts.clear();
   }
 
-  bool run(const T* first, const T* second, BiasView<const T> b, T* out) const {
+  bool run(const T* first, const T* second, BiasView<const T> b, T* out, const Limits& limits) const {
     if (gradient) gradient->run(second, first, out);
-    for (const Part& part : parts) part.product.run(first, second, b.data, b.stride, out + part.target);
+    for (const Part& part : parts)
+      part.product.run(first, second, b.data, b.stride, out + part.target, limits);
     return gradient || !parts.empty();
   }
 };
@@ -127,7 +128,7 @@ SmallCalls::Slots<T>& SmallCalls::slots(Pass pass) {
 
 template <class T>
 bool SmallCalls::run(Pass pass, ArrayView<const T> first, ArrayView<const T> second, BiasView<const T> b,
-                     ArrayView<T> out, const Target& target) {
+                     ArrayView<T> out, const Limits& limits, const Target& target) {
   if (!perhaps_[static_cast<std::size_t>(pass)]) return false;
   for (std::atomic<Kept<T>*>& slot : slots<T>(pass).kept) {
     Kept<T>* kept = slot.load(std::memory_order_acquire);
@@ -137,27 +138,27 @@ bool SmallCalls::run(Pass pass, ArrayView<const T> first, ArrayView<const T> sec
       if (slot.compare_exchange_strong(kept, fresh.get(), std::memory_order_acq_rel)) kept = fresh.release();
     }
     if (kept->target == &target && has_strides(kept->strides, shape_.axes.size() + 2, first, second, out))
-      return kept->run(first.data, second.data, b, out.data);
+      return kept->run(first.data, second.data, b, out.data, limits);
   }
   return false;
 }
 
 template <class T>
 bool SmallCalls::conv(ArrayView<const T> x, ArrayView<const T> w, BiasView<const T> b, ArrayView<T> y,
-                      const Target& target) {
-  return run<T>(Pass::kForward, x, w, b, y, target);
+                      const Limits& limits, const Target& target) {
+  return run<T>(Pass::kForward, x, w, b, y, limits, target);
 }
 
 template <class T>
 bool SmallCalls::conv_grad_input(ArrayView<const T> dy, ArrayView<const T> w, ArrayView<T> dx,
                                  const Target& target) {
-  return run<T>(Pass::kGradInput, dy, w, {}, dx, target);
+  return run<T>(Pass::kGradInput, dy, w, {}, dx, {}, target);
 }
 
 template <class T>
 bool SmallCalls::conv_grad_weight(ArrayView<const T> dy, ArrayView<const T> x, ArrayView<T> dw,
                                   const Target& target) {
-  return run<T>(Pass::kGradWeight, dy, x, {}, dw, target);
+  return run<T>(Pass::kGradWeight, dy, x, {}, dw, {}, target);
 }
 
 template <class T>
@@ -177,7 +178,7 @@ bool is_small(const ConvShape& shape, Pass pass, const Target& target) {
 
 #define WINDROW_INSTANTIATE(T)                                                                            \
   template bool SmallCalls::conv(ArrayView<const T>, ArrayView<const T>, BiasView<const T>, ArrayView<T>, \
-                                 const Target&);                                                          \
+                                 const Limits&, const Target&);                                           \
   template bool SmallCalls::conv_grad_input(ArrayView<const T>, ArrayView<const T>, ArrayView<T>,         \
                                             const Target&);                                               \
   template bool SmallCalls::conv_grad_weight(ArrayView<const T>, ArrayView<const T>, ArrayView<T>,        \

@@ -19,7 +19,7 @@ class SmallCalls {
   // where the problem is not small. Safe from any thread.
   template <class T>
   bool conv(ArrayView<const T> x, ArrayView<const T> w, BiasView<const T> b, ArrayView<T> y,
-            const Target& target);
+            const Limits& limits, const Target& target);
   template <class T>
   bool conv_grad_input(ArrayView<const T> dy, ArrayView<const T> w, ArrayView<T> dx, const Target& target);
   template <class T>
@@ -40,7 +40,7 @@ class SmallCalls {
   // `first` and `second` as the pass names its operands.
   template <class T>
   bool run(Pass pass, ArrayView<const T> first, ArrayView<const T> second, BiasView<const T> b,
-           ArrayView<T> out, const Target& target);
+           ArrayView<T> out, const Limits& limits, const Target& target);
 
   static constexpr int kPasses = 3;
   const ConvShape& shape_;

@@ -97,6 +97,12 @@ constexpr Index repeated_position(Index position, Index size, Border border) {
   return border == Border::kWrap ? place : std::min(place, last - place);
 }
 
+// Every entry of a result is brought into [low, high] last of all. NaN stays NaN, and -0 at a low of 0 stays.
+struct Limits {
+  bool on = false;
+  double low = 0, high = 0;
+};
+
 // How windows lie along one spatial axis: output position p, tap t reads input position
 // p * stride + t * dilation - before, and what the border says where that is outside [0, size).
 struct WindowAxis {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/workspace.hpp"
+#include "drivers/tiles.hpp"
 
 namespace windrow {
 namespace {
@@ -128,6 +129,7 @@ class Driver {
                          .count = count,
                          .accumulate = p_.accumulate,
                          .bias = bias_ ? bias_ + lane : nullptr});
+      limit(kernels_, p_.limits, target + lane, last_.target_stride, pixels, count);
       lane += count;
       for (Index t = 0; lane < p_.groups && t < taps_; ++t) taps[t].x += count;
     }

@@ -265,6 +265,7 @@ class Driver {
         ahead.fetch();
         kernels_.product(product, static_cast<int>(to - from), vectors);
         if (panel.bias) add_bias(product.c, product.c_row, to - from, panel);
+        if (panel.k1 == terms_) limit(kernels_, p_.limits, product.c, product.c_row, to - from, panel.count);
         if (copied && panel.k1 == terms_) {
           for (Index i = 0; i < to - from; ++i)
             std::copy_n(buffer + i * sums_row_, panel.count, result + i * pixel);

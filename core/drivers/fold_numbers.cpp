@@ -71,11 +71,11 @@ void start_totals(Number number, Reduction reduction, char* totals, Index count)
     return;
   }
   with_total(number, [&]<class Total>(Total) {
-    using Limits = std::numeric_limits<Total>;
-    Total least = Limits::lowest(), most = Limits::max();
-    if constexpr (Limits::has_infinity) {
-      least = -Limits::infinity();
-      most = Limits::infinity();
+    using Type = std::numeric_limits<Total>;
+    Total least = Type::lowest(), most = Type::max();
+    if constexpr (Type::has_infinity) {
+      least = -Type::infinity();
+      most = Type::infinity();
     }
     const Total neutral = reduction == kMax ? least : most;
     for (Index i = 0; i < count; ++i)

@@ -7,6 +7,7 @@
 #include <algorithm>
 
 #include "base/workspace.hpp"
+#include "drivers/tiles.hpp"
 
 namespace windrow {
 namespace {
@@ -201,8 +202,8 @@ SmallProduct<T>::SmallProduct(const WindowProduct<T>& p, const SmallLayout& layo
 }
 
 template <class T>
-void SmallProduct<T>::run(const T* source, const T* factor, const T* bias, Index bias_stride,
-                          T* target) const {
+void SmallProduct<T>::run(const T* source, const T* factor, const T* bias, Index bias_stride, T* target,
+                          const Limits& limits) const {
   Scratch scratch;
   T* strip = scratch.take<T>(layout_.strip + nr_);  // kernels read whole vectors
   T* sums = scratch.take<T>(kernels_.rows * layout_.lanes);
@@ -234,6 +235,7 @@ void SmallProduct<T>::run(const T* source, const T* factor, const T* bias, Index
                           .bias = bias ? tile_bias : nullptr},
                          rows, static_cast<int>(std::min(nr_, layout_.lanes - lane) / kernels_.lanes));
       }
+      limit(kernels_, limits, sums, layout_.lanes, rows, layout_.lanes);
       for (Index r = 0; r < rows; ++r) {
         T* to = target + group * target_group_ + (m + r) * target_row_;
         for (const Result& result : results_)

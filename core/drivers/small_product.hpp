@@ -33,7 +33,8 @@ class SmallProduct {
   SmallProduct(const WindowProduct<T>& problem, const SmallLayout& layout, const Target& target);
 
   // The operands of a problem that differs from the constructor's in its addresses only.
-  void run(const T* source, const T* factor, const T* bias, Index bias_stride, T* target) const;
+  void run(const T* source, const T* factor, const T* bias, Index bias_stride, T* target,
+           const Limits& limits) const;
 
  private:
   struct Result {  // pixels that lie side by side in the sums

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/workspace.hpp"
+#include "drivers/tiles.hpp"
 
 namespace windrow {
 namespace {
@@ -140,6 +141,7 @@ class Driver {
       }
       product.b = strip + lane;
       kernels_.product(product, rows, static_cast<int>(ceil_div(lanes, kernels_.lanes)));
+      limit(kernels_, p_.limits, buffer, nr_, rows, lanes);
       each_run([&](T* result, T* sums, Index count) {
         kernels_.spread({.target = result, .source = sums, .step = step, .count = count});
       });
@@ -155,6 +157,7 @@ class Driver {
       product.c = target;
       product.c_row = p_.target_row;
       kernels_.product(product, rows, vectors);
+      limit(kernels_, p_.limits, target, p_.target_row, rows, columns);
       return;
     }
     product.c = buffer;
@@ -163,6 +166,7 @@ class Driver {
       kernels_.collect(
           {.target = buffer + r * nr_, .source = target + r * p_.target_row, .step = step, .count = columns});
     kernels_.product(product, rows, vectors);
+    limit(kernels_, p_.limits, buffer, nr_, rows, columns);
     for (Index r = 0; r < rows; ++r)
       kernels_.spread(
           {.target = target + r * p_.target_row, .source = buffer + r * nr_, .step = step, .count = columns});
@@ -173,6 +177,7 @@ class Driver {
     const Index step = strips_.last().target_stride;
     if (step == 1 || place.columns == 1) {
       if (!run_window(stencil)) kernels_.stencil(stencil);
+      limit(kernels_, p_.limits, stencil.y, stencil.y_row, stencil.rows, stencil.count);
       return;
     }
     // Row by row through the buffer, where pixels do not lie side by side.
@@ -183,6 +188,7 @@ class Driver {
       if (p_.accumulate)
         kernels_.collect({.target = buffer, .source = target, .step = step, .count = place.columns});
       kernels_.stencil(stencil);
+      limit(kernels_, p_.limits, buffer, 0, 1, place.columns);
       kernels_.spread({.target = target, .source = buffer, .step = step, .count = place.columns});
     }
   }

@@ -16,12 +16,25 @@ Index even_width(const KernelTable<T>& kernels, Index count) {
   return ceil_div(vectors, std::max<Index>(1, ceil_div(vectors, kernels.vectors))) * kernels.lanes;
 }
 
+// Brings results into their limits, where there are any.
+template <class T>
+void limit(const KernelTable<T>& kernels, const Limits& limits, T* target, Index target_row, Index rows,
+           Index count) {
+  if (!limits.on) return;
+  kernels.limit({.target = target,
+                 .target_row = target_row,
+                 .rows = rows,
+                 .count = count,
+                 .low = static_cast<T>(limits.low),
+                 .high = static_cast<T>(limits.high)});
+}
+
 // `product` begins at the first of `rows` rows; the bias, if any, is that of the same row. Where a full tile
 // and a sliver would be left, two tiles share their rows: a sliver of one or two rows takes as long as one of
 // four.
 template <class T>
 void run_tiles(const KernelTable<T>& kernels, Product<T> product, Index rows, int vectors, const T* bias,
-               Index bias_stride) {
+               Index bias_stride, const Limits& limits = {}) {
   constexpr int kMaxRows = 16;  // of any target's tile
   T tile_bias[kMaxRows];
   const auto product_kernel = kernels.product;
@@ -34,6 +47,7 @@ void run_tiles(const KernelTable<T>& kernels, Product<T> product, Index rows, in
       product.bias = tile_bias;
     }
     product_kernel(product, static_cast<int>(some), vectors);
+    limit(kernels, limits, product.c, c_row, some, vectors * Index{kernels.lanes});
     product.a += some * a_row;
     product.c += some * c_row;
   }

@@ -129,7 +129,9 @@ class Driver {
                            .k = k1 - k0,
                            .accumulate = k0 > 0 || p_.accumulate,
                            .bias = nullptr};
-        run_tiles(kernels_, product, rows, panel.vectors, k1 == terms_ ? bias : nullptr, p_.bias_stride);
+        const bool last = k1 == terms_;
+        run_tiles(kernels_, product, rows, panel.vectors, last ? bias : nullptr, p_.bias_stride,
+                  last ? p_.limits : Limits{});
       }
       k0 = k1;
     } while (k0 < terms_);

@@ -280,6 +280,7 @@ class Driver {
     const Index step = width_.target_stride;
     for (Index r = 0; r < rows; ++r, out += sizes_.out_row, target += height_.target_stride) {
       for (Index c = 0; p_.accumulate && c < columns; ++c) out[c] = target[c * step] + out[c];
+      limit(kernels_, p_.limits, out, 0, 1, columns);
       kernels_.spread({.target = target, .source = out, .step = step, .count = columns});
     }
   }

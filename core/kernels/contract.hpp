@@ -173,6 +173,15 @@ struct Strided {
   std::ptrdiff_t count;
 };
 
+// target[r * target_row + i] becomes `low` where that is greater and `high` where that is less, for r < rows,
+// i < count.
+template <class T>
+struct Limit {
+  T* target;
+  std::ptrdiff_t target_row, rows, count;
+  T low, high;
+};
+
 // target[2 * i] = even[i] for i < evens, target[2 * i + 1] = odd[i] for i < odds, where odds is evens or one
 // less. Both are read in as many whole vectors as hold `evens`.
 template <class T>
@@ -299,6 +308,7 @@ struct KernelTable {
   void (*pad)(const Pad<T>&);
   void (*spread)(const Strided<T>&);
   void (*collect)(const Strided<T>&);
+  void (*limit)(const Limit<T>&);
   void (*interleave)(const Interleave<T>&);
   void (*transpose)(const Transpose<T>&);
   int pool_lanes;  // windows in a vector of the three that follow

@@ -6,6 +6,7 @@
 #include "kernels/correlate.hpp"
 #include "kernels/gather.hpp"
 #include "kernels/interleave.hpp"
+#include "kernels/limit.hpp"
 #include "kernels/pad.hpp"
 #include "kernels/pool.hpp"
 #include "kernels/pool_spread.hpp"
@@ -33,6 +34,7 @@ constexpr windrow::KernelTable<T> kTable = {
     .pad = pad<T>,
     .spread = spread<T>,
     .collect = collect<T>,
+    .limit = limit<T>,
     .interleave = interleave<T>,
     .transpose = transpose<T>,
     .pool_lanes = PoolVectors<T>::kLanes,
