@@ -291,6 +291,10 @@ class Driver {
                           .ahead = ahead});
       return;
     }
+    if (p_.x_channel == 1 && p_.x_stride.back() == part.channels) {
+      std::copy_n(x, positions * part.channels, strip);
+      return;
+    }
     for (Index i = 0; i < positions; ++i)
       for (Index c = 0; c < part.channels; ++c)
         strip[i * part.channels + c] = x[i * p_.x_stride.back() + c * p_.x_channel];
@@ -323,12 +327,15 @@ class Driver {
     Extents offset;
     for (Index tap = 0; tap < part.run_taps; tap += together)
       offset.push_back(tap_position(part, tap, strip_extent) * part.channels);
-    for (Index i = 0; i < pixels; ++i) {
-      const T* from = strip + steps[i].b;
-      steps[i].b = i * part.lane_run;
-      T* to = rows + i * part.lane_run;
-      for (const Index tap : offset) to = std::copy_n(from + tap, count, to);
-    }
+    kernels_.runs({.target = rows,
+                   .target_row = part.lane_run,
+                   .source = strip,
+                   .step = steps,
+                   .rows = pixels,
+                   .offset = offset.data(),
+                   .runs = static_cast<Index>(offset.size()),
+                   .count = count});
+    for (Index i = 0; i < pixels; ++i) steps[i].b = i * part.lane_run;
     std::fill_n(rows + pixels * part.lane_run, nr(), T{0});  // the last panel may read past its lanes
   }
 

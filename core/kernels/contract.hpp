@@ -139,6 +139,19 @@ struct Pad {
   std::ptrdiff_t ahead;  // from the source to what will be copied next: fetched into the cache
 };
 
+// target[i * target_row + r * count + j] = source[step[i].b + offset[r] + j] for i < rows, r < runs, j <
+// count, in order. Runs are at least one element long, and read, as rows are written, in whole vectors.
+template <class T>
+struct Runs {
+  T* target;
+  std::ptrdiff_t target_row;
+  const T* source;
+  const Step* step;
+  std::ptrdiff_t rows;
+  const std::ptrdiff_t* offset;
+  std::ptrdiff_t runs, count;
+};
+
 // Lanes of one vector that are read from one run of memory: lane l of `mask` reads source[offset + l * step].
 struct Segment {
   std::ptrdiff_t offset;
@@ -306,6 +319,7 @@ struct KernelTable {
   void (*correlate)(const Correlate<T>&);
   void (*correlate_channels)(const CorrelateChannels<T>&);
   void (*pad)(const Pad<T>&);
+  void (*runs)(const Runs<T>&);
   void (*spread)(const Strided<T>&);
   void (*collect)(const Strided<T>&);
   void (*limit)(const Limit<T>&);

@@ -11,6 +11,7 @@
 #include "kernels/pool.hpp"
 #include "kernels/pool_spread.hpp"
 #include "kernels/product.hpp"
+#include "kernels/runs.hpp"
 #include "kernels/stencil.hpp"
 #include "kernels/strided.hpp"
 #include "kernels/transpose.hpp"
@@ -32,6 +33,7 @@ constexpr windrow::KernelTable<T> kTable = {
     .correlate = correlate<T>,
     .correlate_channels = correlate_channels<T>,
     .pad = pad<T>,
+    .runs = runs<T>,
     .spread = spread<T>,
     .collect = collect<T>,
     .limit = limit<T>,
