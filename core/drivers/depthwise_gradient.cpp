@@ -212,7 +212,11 @@ class ChannelLanes : public Plan<T> {
     T* sums = scratch.take<T>(taps_ * lanes * kChannels);
     T* totals = scratch.take<T>(taps_ * kChannels);
     auto* taps = scratch.take<std::ptrdiff_t>(taps_);
-    for (Index t = 0; t < taps_; ++t) taps[t] = pixels.tap_offset(t);
+    auto* results = scratch.take<std::ptrdiff_t>(taps_);
+    for (Index t = 0; t < taps_; ++t) {
+      taps[t] = pixels.tap_offset(t);
+      results[t] = this->result_offset(t);
+    }
     std::fill_n(dy, rows_ * blocks_.columns * kChannels, T{0});  // of the lanes past the last channel
     std::fill_n(totals, taps_ * kChannels, T{0});
     const Index blocks = strips_.blocks_per_image();
@@ -253,15 +257,14 @@ class ChannelLanes : public Plan<T> {
     }
     for (Index c = 0; c < channels; ++c) {
       T* result = p_.dw + (channel + c) * p_.dw_row;
-      for (Index t = 0; t < taps_; ++t)
-        this->write(result[this->result_offset(t)], totals[t * kChannels + c]);
+      for (Index t = 0; t < taps_; ++t) this->write(result[results[t]], totals[t * kChannels + c]);
     }
   }
 
   Index scratch_bytes() const {
     const Index elements = pixel_strips(kChannels).elements() + kChannels +
                            rows_ * blocks_.columns * kChannels + taps_ * (kernels_.lanes + 1) * kChannels;
-    return elements * Index{sizeof(T)} + taps_ * Index{sizeof(std::ptrdiff_t)};
+    return elements * Index{sizeof(T)} + 2 * taps_ * Index{sizeof(std::ptrdiff_t)};
   }
 
  private:

@@ -151,8 +151,12 @@ void PixelStrips::copy_run(const KernelTable<T>& kernels, const T* source, Index
       std::copy_n(source, count * channels_, strip);
       return;
     }
-    for (Index i = 0; i < count; ++i)
-      std::copy_n(source + i * last_.source_stride, channels_, strip + i * pitch_);
+    constexpr Index kLine = 64 / sizeof(T);  // a constant, which the compiler copies without a call
+    for (Index i = 0; i < count; ++i) {
+      const T* from = source + i * last_.source_stride;
+      channels_ == kLine ? std::copy_n(from, kLine, strip + i * pitch_)
+                         : std::copy_n(from, channels_, strip + i * pitch_);
+    }
   } else if (last_.source_stride == 1) {
     kernels.transpose({.target = strip,
                        .target_row = pitch_,
