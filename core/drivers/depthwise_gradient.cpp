@@ -1,6 +1,7 @@
 #include "drivers/depthwise_gradient.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 #include "base/workspace.hpp"
 #include "pack/pixel_strips.hpp"
@@ -75,12 +76,6 @@ class Plan {
     return offset;
   }
 
-  // The sums of all lanes, `width` values each, added in pairs: the first one is then that of all.
-  void add_lanes(T* lanes, Index width) const {
-    for (Index half = kernels_.lanes / 2; half > 0; half /= 2)
-      for (Index i = 0; i < half * width; ++i) lanes[i] += lanes[i + half * width];
-  }
-
   void write(T& entry, T total) const { entry = p_.accumulate ? entry + total : total; }
 
   const WeightGradient<T>& p_;
@@ -151,10 +146,7 @@ class PixelLanes : public Plan<T> {
         strips_.fill(kernels_, place, x, ahead, m.strip);
         std::fill_n(m.sums, taps_ * kernels_.lanes, T{0});
         correlate(place, dy + place.target, m.strip, m.tap, m.row, m.sums);
-        for (Index t = 0; t < taps_; ++t) {
-          this->add_lanes(m.sums + t * kernels_.lanes, 1);
-          m.totals[t] += m.sums[t * kernels_.lanes];
-        }
+        kernels_.add_lanes(m.sums, taps_, m.totals);
       }
     }
     T* result = p_.dw + index * p_.dw_row;
@@ -250,7 +242,7 @@ class ChannelLanes : public Plan<T> {
       for (Index v = 0; v < vectors; ++v) {
         for (Index t = 0; t < taps_; ++t) {
           T* sum = sums + (v * taps_ + t) * lanes * lanes;
-          this->add_lanes(sum, lanes);
+          add_vectors(sum, lanes);
           for (Index l = 0; l < lanes; ++l) totals[t * kChannels + v * lanes + l] += sum[l];
         }
       }
@@ -268,6 +260,12 @@ class ChannelLanes : public Plan<T> {
   }
 
  private:
+  // `count` vectors of as many lanes, added in pairs as kernels add lanes: the first one is then that of all.
+  static void add_vectors(T* vectors, Index count) {
+    for (Index half = count / 2; half > 0; half /= 2)
+      for (Index i = 0; i < half * count; ++i) vectors[i] += vectors[i + half * count];
+  }
+
   PixelStrips pixel_strips(Index channels) const {
     return {grid_, rows_, blocks_.columns, channels, kChannels};
   }
@@ -277,8 +275,8 @@ class ChannelLanes : public Plan<T> {
     for (Index r = 0; r < block.rows; ++r, from += strips_.target_row(), to += blocks_.columns * kChannels) {
       for (Index i = 0; i < block.columns; ++i) {
         const T* pixel = from + i * strips_.last().target_stride;
-        if (channels == kChannels) {  // a constant, which the compiler copies without a call
-          std::copy_n(pixel, kChannels, to + i * kChannels);
+        if (channels == kChannels) {
+          std::memcpy(to + i * kChannels, pixel, 64);  // without a call
         } else {
           std::copy_n(pixel, channels, to + i * kChannels);
         }

@@ -317,6 +317,8 @@ struct KernelTable {
   bool (*window)(const Window<T>&);
   void (*channels)(const Channels<T>&);
   void (*correlate)(const Correlate<T>&);
+  // totals[k] += the lanes of vector k of the sums, added in pairs: lane l and l + lanes / 2, and so on.
+  void (*add_lanes)(const T* sums, std::ptrdiff_t count, T* totals);
   void (*correlate_channels)(const CorrelateChannels<T>&);
   void (*pad)(const Pad<T>&);
   void (*runs)(const Runs<T>&);

@@ -45,6 +45,29 @@ void correlate(const windrow::Correlate<T>& c) {
   for (; k < c.taps; ++k) correlate_taps<T, 1>(c, c.tap + k, c.sums + k * kLanes);
 }
 
+// The sum of so many lanes, added in pairs.
+template <class T, int kLanes>
+inline T sum_in_pairs(const T* lanes) {
+  if constexpr (kLanes == 1) {
+    return lanes[0];
+  } else {
+    using Half __attribute__((vector_size(sizeof(T) * kLanes / 2))) = T;
+    Half low, high;
+    __builtin_memcpy(&low, lanes, sizeof low);
+    __builtin_memcpy(&high, lanes + kLanes / 2, sizeof high);
+    low += high;
+    T sums[kLanes / 2];
+    __builtin_memcpy(sums, &low, sizeof low);
+    return sum_in_pairs<T, kLanes / 2>(sums);
+  }
+}
+
+template <class T>
+void add_lanes(const T* sums, std::ptrdiff_t count, T* totals) {
+  constexpr int kLanes = Simd<T>::kLanes;
+  for (std::ptrdiff_t k = 0; k < count; ++k) totals[k] += sum_in_pairs<T, kLanes>(sums + k * kLanes);
+}
+
 // One tap at a time: as many sums as a vector has lanes are all the registers of AVX2 that two loads for each
 // multiply-add leave.
 template <class T>

@@ -31,6 +31,7 @@ constexpr windrow::KernelTable<T> kTable = {
     .window = window<T>,
     .channels = channels<T>,
     .correlate = correlate<T>,
+    .add_lanes = add_lanes<T>,
     .correlate_channels = correlate_channels<T>,
     .pad = pad<T>,
     .runs = runs<T>,

@@ -1,6 +1,7 @@
 #include "pack/pixel_strips.hpp"
 
 #include <algorithm>
+#include <cstring>
 
 namespace windrow {
 namespace {
@@ -151,11 +152,15 @@ void PixelStrips::copy_run(const KernelTable<T>& kernels, const T* source, Index
       std::copy_n(source, count * channels_, strip);
       return;
     }
-    constexpr Index kLine = 64 / sizeof(T);  // a constant, which the compiler copies without a call
+    constexpr Index kLine = 64 / sizeof(T);
     for (Index i = 0; i < count; ++i) {
       const T* from = source + i * last_.source_stride;
-      channels_ == kLine ? std::copy_n(from, kLine, strip + i * pitch_)
-                         : std::copy_n(from, channels_, strip + i * pitch_);
+      T* to = strip + i * pitch_;
+      if (channels_ == kLine) {
+        std::memcpy(to, from, 64);  // without a call
+      } else {
+        std::copy_n(from, channels_, to);
+      }
     }
   } else if (last_.source_stride == 1) {
     kernels.transpose({.target = strip,
