@@ -24,24 +24,33 @@ void pad_generic(const windrow::Pad<T>& p) {
 template <class T, bool kEven>
 void pad_masked(const windrow::Pad<T> p) {
   using S = Simd<T>;
-  constexpr std::ptrdiff_t kLanes = S::kLanes;
+  using Mask = typename Masked::Of<T>;
+  constexpr std::ptrdiff_t kLanes = S::kLanes, kStep = kEven ? 2 : 1;
   const auto lanes_below = [](std::ptrdiff_t end) {
     return end <= 0 ? 0u : end >= kLanes ? (1u << kLanes) - 1 : (1u << end) - 1;
   };
+  const auto inside = [&](std::ptrdiff_t j) {
+    return static_cast<Mask>(lanes_below(p.high - j) & ~lanes_below(p.low - j));
+  };
+  const auto load = [](Mask mask, const T* source) {
+    return kEven ? Masked::load_even(mask, source) : Masked::load(mask, source);
+  };
+  if (p.width <= kLanes) {  // rows of small images are all alike
+    const Mask mask = inside(0);
+    for (std::ptrdiff_t r = 0; r < p.rows; ++r) {
+      const T* source = p.source + r * p.source_row;
+      S::store(p.target + r * p.target_row, load(mask, source));
+      __builtin_prefetch(source + p.ahead, 0, 2);
+    }
+    return;
+  }
   for (std::ptrdiff_t r = 0; r < p.rows; ++r) {
     T* target = p.target + r * p.target_row;
     const T* source = p.source + r * p.source_row;
     for (std::ptrdiff_t j = 0; j < p.width; j += kLanes) {
-      typename S::V v;
-      if (!kEven && p.low <= j && j + kLanes <= p.high) {
-        v = S::load(source + j);
-      } else {
-        const auto mask =
-            static_cast<typename Masked::Of<T>>(lanes_below(p.high - j) & ~lanes_below(p.low - j));
-        v = kEven ? Masked::load_even(mask, source + 2 * j) : Masked::load(mask, source + j);
-      }
-      S::store(target + j, v);
-      __builtin_prefetch(source + (kEven ? 2 : 1) * j + p.ahead, 0, 2);
+      const bool whole = !kEven && p.low <= j && j + kLanes <= p.high;
+      S::store(target + j, whole ? S::load(source + j) : load(inside(j), source + kStep * j));
+      __builtin_prefetch(source + kStep * j + p.ahead, 0, 2);
       if (kEven) __builtin_prefetch(source + 2 * j + kLanes + p.ahead, 0, 2);
     }
   }
