@@ -136,16 +136,13 @@ class PixelLanes : public Plan<T> {
     const Index ahead = strips_.row_blocks() > 1
                             ? blocks_.rows * strips_.row_axis().step * strips_.row_axis().source_stride
                             : p_.x_channel;
-    const Index per_image = strips_.blocks_per_image();
-    StripPlace place;
-    if (per_image == 1) place = strips_.place(0);
     Index blocks = 0;
     for (Index image = 0; image < p_.images; ++image) {
       const T* x = p_.x + image * p_.x_image + index / p_.rows * p_.x_channel;
       const T* dy = p_.dy + image * p_.dy_image + index * p_.dy_channel;
-      for (Index block = 0; block < per_image; ++block) {
+      for (Index block = 0; block < strips_.blocks_per_image(); ++block) {
         if (++blocks % blocks_to_checkpoint_ == 0) checkpoint();
-        if (per_image > 1) place = strips_.place(block);
+        const StripPlace place = strips_.place(block);
         strips_.fill(kernels_, place, x, ahead, m.strip);
         std::fill_n(m.sums, taps_ * kernels_.lanes, T{0});
         correlate(place, dy + place.target, m.strip, m.tap, m.row, m.sums);

@@ -49,9 +49,10 @@ Strips::Strips(const PixelGrid& grid, const StripBlocks& blocks)
   part_ = width_ * ((blocks.rows - 1) * row_axis_.step + row_span_);
   slice_ = part_ * static_cast<Index>(phases_.size());
   plane_ = slice_ * slices_;
+  if (blocks_per_image() > 0) first_ = place_of(0);
 }
 
-StripPlace Strips::place(Index block) const {
+StripPlace Strips::place_of(Index block) const {
   StripPlace place;
   place.column = block % column_blocks_ * blocks_.columns;
   block /= column_blocks_;

@@ -31,7 +31,7 @@ class Strips {
 
   Index blocks_per_image() const { return outer_ * row_blocks_ * column_blocks_; }
   Index row_blocks() const { return row_blocks_; }
-  StripPlace place(Index block) const;
+  StripPlace place(Index block) const { return block == 0 ? first_ : place_of(block); }
 
   Index elements() const { return plane_; }                   // of one channel's strip
   Index width() const { return width_; }                      // from row to row of the strip
@@ -54,11 +54,14 @@ class Strips {
   const PixelAxis& row_axis() const { return row_axis_; }
 
  private:
+  StripPlace place_of(Index block) const;
+
   std::vector<PixelAxis> axes_;  // the outer ones
   PixelAxis row_axis_, last_;    // a grid of one axis has a single row
   Index outer_ = 1, row_blocks_ = 0, column_blocks_ = 0;
   StripBlocks blocks_;
   double fill_;
+  StripPlace first_;  // small images are a single block, which is asked for again and again
 
   Extents phases_;     // those that have taps, each a position modulo the step
   Extents tap_phase_;  // for each tap of the last axis: which of those
