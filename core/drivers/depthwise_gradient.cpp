@@ -239,13 +239,8 @@ class ChannelLanes : public Plan<T> {
                                        .count = some.columns,
                                        .sums = sums + v * taps_ * lanes * lanes});
       }
-      for (Index v = 0; v < vectors; ++v) {
-        for (Index t = 0; t < taps_; ++t) {
-          T* sum = sums + (v * taps_ + t) * lanes * lanes;
-          add_vectors(sum, lanes);
-          for (Index l = 0; l < lanes; ++l) totals[t * kChannels + v * lanes + l] += sum[l];
-        }
-      }
+      for (Index v = 0; v < vectors; ++v)
+        kernels_.add_vectors(sums + v * taps_ * lanes * lanes, taps_, totals + v * lanes, kChannels);
     }
     for (Index c = 0; c < channels; ++c) {
       T* result = p_.dw + (channel + c) * p_.dw_row;
@@ -260,12 +255,6 @@ class ChannelLanes : public Plan<T> {
   }
 
  private:
-  // `count` vectors of as many lanes, added in pairs as kernels add lanes: the first one is then that of all.
-  static void add_vectors(T* vectors, Index count) {
-    for (Index half = count / 2; half > 0; half /= 2)
-      for (Index i = 0; i < half * count; ++i) vectors[i] += vectors[i + half * count];
-  }
-
   PixelStrips pixel_strips(Index channels) const {
     return {grid_, rows_, blocks_.columns, channels, kChannels};
   }

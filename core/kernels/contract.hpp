@@ -319,6 +319,8 @@ struct KernelTable {
   void (*correlate)(const Correlate<T>&);
   // totals[k] += the lanes of vector k of the sums, added in pairs: lane l and l + lanes / 2, and so on.
   void (*add_lanes)(const T* sums, std::ptrdiff_t count, T* totals);
+  // totals[k * totals_row + l] += lane l of `lanes` vectors of the sums, added in pairs likewise.
+  void (*add_vectors)(const T* sums, std::ptrdiff_t count, T* totals, std::ptrdiff_t totals_row);
   void (*correlate_channels)(const CorrelateChannels<T>&);
   void (*pad)(const Pad<T>&);
   void (*runs)(const Runs<T>&);

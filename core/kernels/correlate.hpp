@@ -68,6 +68,24 @@ void add_lanes(const T* sums, std::ptrdiff_t count, T* totals) {
   for (std::ptrdiff_t k = 0; k < count; ++k) totals[k] += sum_in_pairs<T, kLanes>(sums + k * kLanes);
 }
 
+// The same of as many vectors as a vector has lanes, lane by lane.
+template <class T>
+void add_vectors(const T* sums, std::ptrdiff_t count, T* totals, std::ptrdiff_t totals_row) {
+  using S = Simd<T>;
+  constexpr int kLanes = S::kLanes;
+  for (std::ptrdiff_t k = 0; k < count; ++k, sums += kLanes * kLanes, totals += totals_row) {
+    typename S::V v[kLanes];
+    WINDROW_UNROLL
+    for (int i = 0; i < kLanes; ++i) v[i] = S::load(sums + i * kLanes);
+    WINDROW_UNROLL
+    for (int half = kLanes / 2; half > 0; half /= 2) {
+      WINDROW_UNROLL
+      for (int i = 0; i < half; ++i) v[i] = S::add(v[i], v[i + half]);
+    }
+    S::store(totals, S::add(S::load(totals), v[0]));
+  }
+}
+
 // One tap at a time: as many sums as a vector has lanes are all the registers of AVX2 that two loads for each
 // multiply-add leave.
 template <class T>

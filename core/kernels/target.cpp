@@ -32,6 +32,7 @@ constexpr windrow::KernelTable<T> kTable = {
     .channels = channels<T>,
     .correlate = correlate<T>,
     .add_lanes = add_lanes<T>,
+    .add_vectors = add_vectors<T>,
     .correlate_channels = correlate_channels<T>,
     .pad = pad<T>,
     .runs = runs<T>,
