@@ -314,6 +314,48 @@ void run_collect(const Target& target, nb::handle target_array, nb::handle sourc
       {.target = to.data, .source = source.data + source_start, .step = step, .count = count});
 }
 
+// Run r of row i begins at source[start[i] + offset[r]].
+template <class T>
+void run_runs(const Target& target, nb::handle target_array, Index row, nb::handle source_array,
+              nb::handle starts, nb::handle offsets, Index count) {
+  const KernelTable<T>& kernels = target.kernels<T>();
+  const Buffer<T> to("target", target_array), source("source", source_array);
+  const Buffer<Index> start("start", starts), offset("offset", offsets);
+  const Index whole = whole_vectors(count, kernels.lanes);
+  std::vector<Step> steps;
+  for (Index i = 0; i < start.size; ++i) {
+    steps.push_back({.a = 0, .b = start.data[i]});
+    for (Index r = 0; r < offset.size; ++r) {
+      source.check_rows(start.data[i] + offset.data[r], 1, 0, whole);
+      to.check_rows(i * row + r * count, 1, 0, whole);
+    }
+  }
+  kernels.runs({.target = to.data,
+                .target_row = row,
+                .source = source.data,
+                .step = steps.data(),
+                .rows = start.size,
+                .offset = offset.data,
+                .runs = offset.size,
+                .count = count});
+}
+
+// Of single lanes, or of vectors of them.
+template <class T>
+void run_add_lanes(const Target& target, nb::handle sums_array, Index count, nb::handle totals_array,
+                   bool of_vectors) {
+  const KernelTable<T>& kernels = target.kernels<T>();
+  const Buffer<T> sums("sums", sums_array), totals("totals", totals_array);
+  const Index lanes = kernels.lanes, width = of_vectors ? lanes : 1;
+  sums.check_rows(0, 1, 0, count * lanes * width);
+  totals.check_rows(0, 1, 0, count * width);
+  if (of_vectors) {
+    kernels.add_vectors(sums.data, count, totals.data, lanes);
+  } else {
+    kernels.add_lanes(sums.data, count, totals.data);
+  }
+}
+
 template <class T>
 void run_limit(const Target& target, nb::handle target_array, Index row, Index rows, Index count, T low,
                T high) {
@@ -474,6 +516,24 @@ void bind_kernels(nb::module_& m) {
       },
       nb::arg("target"), nb::arg("is_double"), nb::arg("to"), nb::arg("source"), nb::arg("source_start"),
       nb::arg("step"), nb::arg("count"));
+  m.def(
+      "runs",
+      [](const std::string& target, bool is_double, nb::handle to, Index row, nb::handle source,
+         nb::handle start, nb::handle offset, Index count) {
+        const auto run = is_double ? run_runs<double> : run_runs<float>;
+        run(target_named(target), to, row, source, start, offset, count);
+      },
+      nb::arg("target"), nb::arg("is_double"), nb::arg("to"), nb::arg("row"), nb::arg("source"),
+      nb::arg("start"), nb::arg("offset"), nb::arg("count"));
+  m.def(
+      "add_lanes",
+      [](const std::string& target, bool is_double, nb::handle sums, Index count, nb::handle totals,
+         bool of_vectors) {
+        const auto run = is_double ? run_add_lanes<double> : run_add_lanes<float>;
+        run(target_named(target), sums, count, totals, of_vectors);
+      },
+      nb::arg("target"), nb::arg("is_double"), nb::arg("sums"), nb::arg("count"), nb::arg("totals"),
+      nb::arg("of_vectors"));
   m.def(
       "limit",
       [](const std::string& target, bool is_double, nb::handle to, Index row, Index rows, Index count,

@@ -209,6 +209,44 @@ def test_spread(name, dtype, step):
 
 @each_target
 @both_dtypes
+@pytest.mark.parametrize("runs", [1, 2, 5])
+def test_runs(name, dtype, runs):
+    """Every length up to beyond two vectors; only what a row spills after its end is free."""
+    rng = np.random.default_rng(SEED)
+    lanes = testing.tile(name, dtype is np.float64)[2]
+    for count in range(1, 2 * lanes + 3):
+        rows, row = 4, runs * count + 3
+        source = draw(rng, 5 * count + 40 + lanes, dtype)
+        start, offset = rng.integers(0, 40, rows), rng.integers(0, 4 * count, runs)
+        room = np.full(rows * row + lanes, np.nan, dtype)
+        testing.runs(name, dtype is np.float64, room, row, source, start, offset, count)
+        for i in range(rows):
+            expected = np.concatenate([source[start[i] + at :][:count] for at in offset])
+            assert_same_bits(room[i * row :][: runs * count], expected)
+        assert np.isnan(room[(rows - 1) * row + runs * count + lanes :]).all()
+
+
+@each_target
+@both_dtypes
+@pytest.mark.parametrize("of_vectors", [False, True])
+def test_add_lanes(name, dtype, of_vectors):
+    """In pairs, lane l and the one half a vector after it, and so on."""
+    rng = np.random.default_rng(SEED)
+    lanes = testing.tile(name, dtype is np.float64)[2]
+    width = lanes if of_vectors else 1
+    for count in range(5):
+        sums, totals = draw(rng, (count, lanes, width), dtype), draw(rng, count * width + 1, dtype)
+        tree = sums
+        while tree.shape[1] > 1:
+            tree = tree[:, : tree.shape[1] // 2] + tree[:, tree.shape[1] // 2 :]
+        expected = totals.copy()
+        expected[: count * width] += tree.reshape(-1)
+        testing.add_lanes(name, dtype is np.float64, sums, count, totals, of_vectors)
+        assert_same_bits(totals, expected)
+
+
+@each_target
+@both_dtypes
 @pytest.mark.parametrize(("low", "high"), [(0.0, np.inf), (-0.5, 0.25), (-np.inf, -0.0), (0.25, 0.25)])
 def test_limit(name, dtype, low, high):
     """Every count up to beyond two vectors; NaN stays, as -0 at a limit of 0, and what is between rows."""
