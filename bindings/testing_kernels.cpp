@@ -208,7 +208,7 @@ void run_channels(const Target& target, nb::handle w_array, Index w_tap, nb::han
   std::vector<ChannelTap<T>> taps;
   for (Index k = 0; k < start.size; ++k) {
     x.check_rows(start.data[k], pixels, step.data[k], count);
-    taps.push_back({.x = x.data + start.data[k], .pixel = step.data[k]});
+    taps.push_back({.w = w.data + k * w_tap, .x = x.data + start.data[k], .pixel = step.data[k]});
   }
   w.check_rows(0, start.size, w_tap, count);
   y.check_rows(0, pixels, y_pixel, count);
@@ -218,9 +218,7 @@ void run_channels(const Target& target, nb::handle w_array, Index w_tap, nb::han
     values.check_rows(0, 1, 0, count);
     bias = values.data;
   }
-  target.kernels<T>().channels({.w = w.data,
-                                .w_tap = w_tap,
-                                .tap = taps.data(),
+  target.kernels<T>().channels({.tap = taps.data(),
                                 .taps = start.size,
                                 .y = y.data,
                                 .y_pixel = y_pixel,

@@ -5,6 +5,8 @@
 #include <cmath>
 #include <limits>
 
+#include "base/finite.hpp"
+
 namespace windrow {
 namespace {
 
@@ -189,11 +191,8 @@ bool all_finite(const ConvShape& s, ArrayView<const T> w, const RunContext& cont
   if (!rows || (s.c > s.groups && w.strides[1] != taps)) return false;
   std::atomic<bool> finite{true};
   parallel_for(context, s.k, [&](Index filter) {
-    const T* row = w.data + filter * w.strides[0];
-    unsigned others = 0;
-    for (Index i = 0; i < s.c / s.groups * taps; ++i)
-      others |= std::abs(row[i]) <= std::numeric_limits<T>::max() ? 0u : 1u;
-    if (others) finite.store(false, std::memory_order_relaxed);
+    if (!all_finite(w.data + filter * w.strides[0], s.c / s.groups * taps))
+      finite.store(false, std::memory_order_relaxed);
   });
   return finite.load(std::memory_order_relaxed);
 }

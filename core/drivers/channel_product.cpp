@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/finite.hpp"
 #include "base/workspace.hpp"
 #include "drivers/tiles.hpp"
 
@@ -27,6 +28,7 @@ Index line_blocks(const PixelGrid& grid, const ChannelBlocks& blocks) {
 template <class T>
 class Driver {
  public:
+  // `border`: what all channels of a constant border hold; null where it adds nothing to any sum.
   Driver(const WindowProduct<T>& problem, const ChannelBlocks& blocks, const KernelTable<T>& kernels,
          const T* weights, const T* bias, const T* border)
       : p_(problem),
@@ -72,8 +74,8 @@ class Driver {
     for (Index pixel = first; pixel < end;) {
       const bool inner = inner0_ <= pixel && pixel < inner1_;
       const Index next = inner ? std::min(end, inner1_) : pixel + 1;
-      set_taps(line, pixel, taps);
-      run_pixels(next - pixel, taps, target + pixel * last_.target_stride);
+      const Index count = set_taps(line, pixel, taps);
+      run_pixels(next - pixel, taps, count, target + pixel * last_.target_stride);
       pixel = next;
     }
   }
@@ -104,25 +106,32 @@ class Driver {
     return target + number * p_.grid.target_image;
   }
 
-  void set_taps(const T* const* line, Index pixel, ChannelTap<T>* taps) const {
+  // Returns how many taps a pixel and those like it have.
+  Index set_taps(const T* const* line, Index pixel, ChannelTap<T>* taps) const {
     const Index step = last_.step * last_.source_stride;
+    const T* w = weights_;
+    Index count = 0;
     for (Index t = 0; t < taps_; ++line) {
       for (const Index tap : last_.tap) {
         const Index at = last_.at(pixel * last_.step + tap);
-        taps[t++] = *line && at >= 0 ? ChannelTap<T>{*line + at * last_.source_stride, step}
-                                     : ChannelTap<T>{border_, 0};
+        if (*line && at >= 0) {
+          taps[count++] = {.w = w, .x = *line + at * last_.source_stride, .pixel = step};
+        } else if (border_) {
+          taps[count++] = {.w = w, .x = border_, .pixel = 0};
+        }
+        w += p_.groups;
+        ++t;
       }
     }
+    return count;
   }
 
-  void run_pixels(Index pixels, ChannelTap<T>* taps, T* target) const {
+  void run_pixels(Index pixels, ChannelTap<T>* taps, Index tap_count, T* target) const {
     Index lane = 0;
     while (lane < p_.groups) {
       const Index count = pixels == 1 ? p_.groups : std::min(lane_block_, p_.groups - lane);
-      kernels_.channels({.w = weights_ + lane,
-                         .w_tap = p_.groups,
-                         .tap = taps,
-                         .taps = taps_,
+      kernels_.channels({.tap = taps,
+                         .taps = tap_count,
                          .y = target + lane,
                          .y_pixel = last_.target_stride,
                          .pixels = pixels,
@@ -131,7 +140,10 @@ class Driver {
                          .bias = bias_ ? bias_ + lane : nullptr});
       limit(kernels_, p_.limits, target + lane, last_.target_stride, pixels, count);
       lane += count;
-      for (Index t = 0; lane < p_.groups && t < taps_; ++t) taps[t].x += count;
+      for (Index t = 0; lane < p_.groups && t < tap_count; ++t) {
+        taps[t].x += count;
+        taps[t].w += count;
+      }
     }
   }
 
@@ -142,7 +154,7 @@ class Driver {
   const std::size_t outer_;
   const Index taps_, line_blocks_, units_, lane_block_;
   const T *weights_, *bias_;
-  const T* border_;  // what all channels of a constant border hold
+  const T* border_;
   Index inner0_, inner1_;
 };
 
@@ -188,8 +200,12 @@ void run_channel_product(const WindowProduct<T>& problem, const ChannelBlocks& b
   pack_weights(problem, kernels, taps, weights);
   T* bias = problem.bias ? scratch.take<T>(groups) : nullptr;
   for (Index g = 0; bias && g < groups; ++g) bias[g] = problem.bias[g * problem.bias_stride];
-  T* border = scratch.take<T>(groups);
-  std::fill_n(border, groups, static_cast<T>(problem.grid.fill));
+  // Products of finite weights with zeros leave a sum as it is, as long as it is a single chunk.
+  T* border = nullptr;
+  if (problem.grid.fill != 0 || taps > kChunk || !all_finite(weights, taps * groups)) {
+    border = scratch.take<T>(groups);
+    std::fill_n(border, groups, static_cast<T>(problem.grid.fill));
+  }
   const Driver<T> driver(problem, blocks, kernels, weights, bias, border);
   parallel_for(context, driver.pieces(), [&](Index piece) { driver.piece(piece); });
 }

@@ -30,7 +30,7 @@ void channel_block(const windrow::Channels<T>& s, std::ptrdiff_t pixel, std::ptr
     }
     for (; k < end; ++k) {
       const windrow::ChannelTap<T> tap = s.tap[k];
-      const T* const w = s.w + k * s.w_tap + lane;
+      const T* const w = tap.w + lane;
       const T* x = tap.x + pixel * tap.pixel + lane;
       typename S::V factor[V];
       WINDROW_UNROLL

@@ -76,18 +76,16 @@ struct Window {
   const T* bias;  // one value, or null
 };
 
-// y[p * y_pixel + l] (+)= sum over k < taps of w[k * w_tap + l] * tap[k].x[p * tap[k].pixel + l]  (+ bias[l])
+// y[p * y_pixel + l] (+)= sum over k < taps of tap[k].w[l] * tap[k].x[p * tap[k].pixel + l]  (+ bias[l])
 // for p < pixels, l < count. The sum of each element follows the plan of Product. All is read and written
 // exactly.
 template <class T>
 struct ChannelTap {
-  const T* x;
+  const T *w, *x;
   std::ptrdiff_t pixel;  // from pixel to pixel; 0 where all see the same
 };
 template <class T>
 struct Channels {
-  const T* w;
-  std::ptrdiff_t w_tap;
   const ChannelTap<T>* tap;
   std::ptrdiff_t taps;
   T* y;
