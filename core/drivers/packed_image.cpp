@@ -22,24 +22,56 @@ struct Span {
 };
 using Spans = std::array<Span, 2 + kMaxSpatial>;
 
+// The axes (count, packed stride, image stride) of the spans but the innermost one, and where they begin.
+struct Outer {
+  Box box;
+  Index packed = 0, image = 0;
+
+  Outer(const PackedImage& p, const Spans& spans) {
+    for (int a = 0; a < p.axes; ++a) {
+      const Span& span = spans[at(a)];
+      image += span.image;
+      if (a == p.inner) continue;
+      packed += span.range.low * p.stride[at(a)];
+      box.add(span.range.size(), p.stride[at(a)], span.step);
+    }
+  }
+};
+
+// Whether rows of the image, one pixel after another, are even and odd pixels apart in scratch memory: for
+// these there are kernels.
+bool is_zipped(const PackedImage& p, Index image_step) {
+  return p.phases == 2 && image_step == p.item && (p.item == 4 || p.item == 8);
+}
+
+// Calls body(rows (count, packed stride, image stride), packed offset of even and of odd pixels, image
+// offset) for rows that make up the spans.
+template <class Body>
+void for_each_zipped(const PackedImage& p, const Spans& spans, Body&& body) {
+  auto [box, packed, image] = Outer(p, spans);
+  box.sort_by_target();
+  box.merge();
+  const BoxAxis rows = box.size() ? box.take(box.size() - 1) : BoxAxis{1, 0, 0};
+  const Index low = spans[at(p.inner)].range.low;
+  const Index even = packed + p.offset(p.inner, low), odd = packed + p.offset(p.inner, low + 1);
+  for_each_point(box, box.size(),
+                 [&](Index to, Index from) { body(rows, even + to, odd + to, image + from); });
+}
+
 // Calls body(box of axes (count, packed stride, image stride), packed offset, image offset) for boxes that
 // make up the spans: one, or with phases the whole rounds of phases and what is left at each end.
 template <class Body>
 void for_each_part(const PackedImage& p, const Spans& spans, Body&& body) {
-  Box box;
-  Index packed = 0, image = 0;
-  for (int a = 0; a < p.axes; ++a) {
-    const Span& span = spans[at(a)];
-    image += span.image;
-    if (a == p.inner) continue;
-    packed += span.range.low * p.stride[at(a)];
-    box.add(span.range.size(), p.stride[at(a)], span.step);
-  }
+  auto [box, packed, image] = Outer(p, spans);
   const Index step = spans[at(p.inner)].step;
   const Range inner = spans[at(p.inner)].range;
   if (p.phases == 1) {
-    box.add(inner.size(), p.item, step);
-    body(box, packed + inner.low * p.item, image);
+    const Index strip = step == p.item ? inner.size() : std::max<Index>(1, kLine / p.item);
+    for (Index u = inner.low; u < inner.high; u += strip) {
+      Box part = box;
+      part.add(std::min(strip, inner.high - u), p.item, step);
+      body(part, packed + u * p.item, image + (u - inner.low) * step);
+    }
     return;
   }
   const Range t{inner.low + p.shift, inner.high + p.shift};
@@ -59,6 +91,26 @@ void for_each_part(const PackedImage& p, const Spans& spans, Body&& body) {
   if (t.low % p.phases) emit({t.low % p.phases, p.phases}, {whole.low - 1, whole.low});
   emit({0, p.phases}, whole);
   emit({0, t.high % p.phases}, {whole.high, whole.high + 1});
+}
+
+void pack_part(const PatchKernels& kernels, const PackedImage& p, const Spans& spans, const char* image,
+               char* scratch) {
+  if (is_zipped(p, spans[at(p.inner)].step)) {
+    for_each_zipped(p, spans, [&](const BoxAxis& rows, Index even, Index odd, Index offset) {
+      kernels.unzip({.even = scratch + even,
+                     .odd = scratch + odd,
+                     .source = image + offset,
+                     .target_row = rows.target,
+                     .source_row = rows.source,
+                     .rows = rows.count,
+                     .length = spans[at(p.inner)].range.size(),
+                     .item = p.item});
+    });
+    return;
+  }
+  for_each_part(p, spans, [&](const Box& part, Index packed, Index offset) {
+    copy_box(kernels, p.item, scratch + packed, image + offset, part);
+  });
 }
 
 }  // namespace
@@ -100,6 +152,29 @@ Index PackedImage::offset(int axis, Index u) const {
   return t % phases * phase_stride + t / phases * item;
 }
 
+void fill_border(const PatchKernels& kernels, const PackedImage& box, const ImageVector& size,
+                 const char* value, char* scratch) {
+  const auto inside = [&](int a) -> Range {
+    const Index low = std::clamp<Index>(-box.start[at(a)], 0, box.count[at(a)]);
+    return {low, std::clamp(size[at(a)] - box.start[at(a)], low, box.count[at(a)])};
+  };
+  // Borders at both ends of short runs are as many lines as there are.
+  if (inside(box.inner).size() < box.count[at(box.inner)])
+    return fill_run(scratch, value, box.item, box.bytes);
+  for (int a = 0; a < box.axes; ++a) {
+    Box border;
+    for (int i = 0; i < box.axes; ++i) {
+      if (i == a) continue;
+      const bool sorted = i == box.inner && box.phases > 1;
+      border.add(sorted ? box.phases * box.phase_stride / box.item : box.count[at(i)], box.stride[at(i)], 0);
+    }
+    const Range pixels = inside(a);
+    for (const Range outside : {Range{0, pixels.low}, Range{pixels.high, box.count[at(a)]}})
+      for (Index u = outside.low; u < outside.high; ++u)
+        fill_box(kernels, box.item, scratch + u * box.stride[at(a)], value, border);
+  }
+}
+
 void pack(const PatchKernels& kernels, const PackedImage& box, const ImageVector& size, const char* image,
           const Index* image_strides, char* scratch) {
   // Along every axis from the first coordinate inside the image around to that before it: where a border
@@ -119,11 +194,8 @@ void pack(const PatchKernels& kernels, const PackedImage& box, const ImageVector
     place(a, first[at(a)]);
   }
   for (;;) {
-    if (std::all_of(pixels.begin(), pixels.begin() + box.axes, [](bool there) { return there; })) {
-      for_each_part(box, spans, [&](const Box& part, Index packed, Index offset) {
-        copy_box(kernels, box.item, scratch + packed, image + offset, part);
-      });
-    }
+    if (std::all_of(pixels.begin(), pixels.begin() + box.axes, [](bool there) { return there; }))
+      pack_part(kernels, box, spans, image, scratch);
     int a = box.axes - 1;
     for (; a >= 0; --a) {
       const Index high = spans[at(a)].range.high, next = high < box.count[at(a)] ? high : 0;
@@ -139,6 +211,19 @@ void unpack(const PatchKernels& kernels, const PackedImage& box, const char* scr
   Spans spans;
   for (int a = 0; a < box.axes; ++a)
     spans[at(a)] = {{0, box.count[at(a)]}, box.start[at(a)] * image_strides[a], image_strides[a]};
+  if (is_zipped(box, image_strides[box.inner])) {
+    for_each_zipped(box, spans, [&](const BoxAxis& rows, Index even, Index odd, Index offset) {
+      kernels.zip({.target = image + offset,
+                   .even = scratch + even,
+                   .odd = scratch + odd,
+                   .target_row = rows.source,
+                   .source_row = rows.target,
+                   .rows = rows.count,
+                   .length = box.count[at(box.inner)],
+                   .item = box.item});
+    });
+    return;
+  }
   for_each_part(box, spans, [&](Box part, Index packed, Index offset) {
     for (int i = 0; i < part.size(); ++i) std::swap(part[i].target, part[i].source);
     copy_box(kernels, box.item, image + offset, scratch + packed, part);

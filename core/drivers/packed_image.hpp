@@ -62,6 +62,9 @@ void sort_axes(int* axes, int count, Before before) {
     for (int j = i; j > 0 && before(axes[j], axes[j - 1]); --j) std::swap(axes[j - 1], axes[j]);
 }
 
+// Fills what of a box with a constant border lies outside the image; what is inside may be filled too.
+void fill_border(const PatchKernels& kernels, const PackedImage& box, const ImageVector& size,
+                 const char* value, char* scratch);
 // Copies the pixels of the box from an image of shape `size` to scratch memory, also those that a border
 // repeats; what a constant border takes up is left as it is.
 void pack(const PatchKernels& kernels, const PackedImage& box, const ImageVector& size, const char* image,

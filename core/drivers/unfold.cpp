@@ -134,7 +134,6 @@ class Unfolder {
     box.phases = phases_;
     box.spread =
         kAlignment % static_cast<std::size_t>(p_.item) == 0;  // the fill value goes over the gaps too
-    bool constant = false;
     for (int a = 0; a < box.axes; ++a) {
       box.start[at(a)] = first[at(a)];
       box.count[at(a)] = count[at(a)];
@@ -143,13 +142,11 @@ class Unfolder {
       box.start[at(a)] = first[at(a)] * axis.stride - axis.before;
       box.count[at(a)] = extent(axis, count[at(a)]);
       box.border = axis.border;
-      constant |= axis.border == Border::kConstant &&
-                  (box.start[at(a)] < 0 || box.start[at(a)] + box.count[at(a)] > axis.size);
     }
     box.arrange(order_.data(), p_.item);
     Scratch scratch;
     char* packed = scratch.take<char>(kOverread + box.bytes + kOverread) + kOverread;
-    if (constant) fill_run(packed, p_.fill, p_.item, box.bytes);
+    if (box.border == Border::kZeros) fill_border(kernels_, box, size_, p_.fill, packed);
     pack(kernels_, box, size_, p_.x, p_.x_strides, packed);
     write(box, first, count, packed, scratch, stream);
   }

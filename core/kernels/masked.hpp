@@ -1,6 +1,6 @@
-// Loads of some lanes, which touch no memory of the others: bit l of `mask` says whether lane l is wanted.
-// Lanes that are not keep what `into` holds, or are zero where there is no `into`. AVX-512 and AVX2 have such
-// loads; elsewhere kernels go lane by lane.
+// Loads and stores of some lanes, which touch no memory of the others: bit l of `mask` says whether lane l is
+// wanted. Lanes that are not keep what `into` holds, or are zero where there is no `into`. AVX-512 and AVX2
+// have such loads; elsewhere kernels go lane by lane.
 #pragma once
 
 #include <cstdint>
@@ -25,6 +25,12 @@ struct Masked {
   static __m512d load(__m512d into, __mmask8 mask, const double* p) {
     return _mm512_mask_loadu_pd(into, mask, p);
   }
+  // The wanted lanes of v, the others of `into`.
+  static __m512 keep(__m512 into, __mmask16 mask, __m512 v) { return _mm512_mask_blend_ps(mask, into, v); }
+  static __m512d keep(__m512d into, __mmask8 mask, __m512d v) { return _mm512_mask_blend_pd(mask, into, v); }
+  // Stores the first lanes: those of a mask without gaps.
+  static void store(float* p, __mmask16 mask, __m512 v) { _mm512_mask_storeu_ps(p, mask, v); }
+  static void store(double* p, __mmask8 mask, __m512d v) { _mm512_mask_storeu_pd(p, mask, v); }
   // Every second element, from the element that lane 0 would read.
   static __m512 load_even(__mmask16 mask, const float* p) {
     const auto both = _pdep_u32(mask, 0x55555555u);
@@ -41,10 +47,10 @@ struct Masked {
     return _mm512_permutex2var_pd(low, even, high);
   }
   static __m512 load_even(__m512 into, __mmask16 mask, const float* p) {
-    return _mm512_mask_blend_ps(mask, into, load_even(mask, p));
+    return keep(into, mask, load_even(mask, p));
   }
   static __m512d load_even(__m512d into, __mmask8 mask, const double* p) {
-    return _mm512_mask_blend_pd(mask, into, load_even(mask, p));
+    return keep(into, mask, load_even(mask, p));
   }
 };
 
@@ -73,6 +79,45 @@ struct Masked {
   static __m256d load(__m256d into, std::uint32_t mask, const double* p) {
     return keep(into, mask, load(mask, p));
   }
+  // The wanted lanes of v, the others of `into`.
+  static __m256 keep(__m256 into, std::uint32_t mask, __m256 v) {
+    const __m256i which = lanes(mask, _mm256_setr_epi32(31, 30, 29, 28, 27, 26, 25, 24));
+    return _mm256_blendv_ps(into, v, _mm256_castsi256_ps(which));
+  }
+  static __m256d keep(__m256d into, std::uint32_t mask, __m256d v) {
+    const __m256i which = lanes64(mask, _mm256_setr_epi64x(63, 62, 61, 60));
+    return _mm256_blendv_pd(into, v, _mm256_castsi256_pd(which));
+  }
+  // Stores the first lanes, those of a mask without gaps, in halves of halves: a masked store would cost more
+  // than all of them.
+  static void store(float* p, std::uint32_t mask, __m256 v) {
+    if (mask == 0xff) return _mm256_storeu_ps(p, v);
+    __m128 part = _mm256_castps256_ps128(v);
+    if (mask & 0x8) {
+      _mm_storeu_ps(p, part);
+      p += 4;
+      mask >>= 4;
+      part = _mm256_extractf128_ps(v, 1);
+    }
+    if (mask & 0x2) {
+      _mm_storel_pi(reinterpret_cast<__m64*>(p), part);
+      p += 2;
+      mask >>= 2;
+      part = _mm_movehl_ps(part, part);
+    }
+    if (mask & 0x1) _mm_store_ss(p, part);
+  }
+  static void store(double* p, std::uint32_t mask, __m256d v) {
+    if (mask == 0xf) return _mm256_storeu_pd(p, v);
+    __m128d part = _mm256_castpd256_pd128(v);
+    if (mask & 0x2) {
+      _mm_storeu_pd(p, part);
+      p += 2;
+      mask >>= 2;
+      part = _mm256_extractf128_pd(v, 1);
+    }
+    if (mask & 0x1) _mm_store_sd(p, part);
+  }
   // Every second element, from the element that lane 0 would read.
   static __m256 load_even(std::uint32_t mask, const float* p) {
     const __m256 low = _mm256_maskload_ps(p, lanes(mask, _mm256_setr_epi32(31, 32, 30, 32, 29, 32, 28, 32)));
@@ -99,14 +144,6 @@ struct Masked {
   }
   static __m256i lanes64(std::uint32_t mask, __m256i shift) {
     return _mm256_sllv_epi64(_mm256_set1_epi64x(mask), shift);
-  }
-  static __m256 keep(__m256 into, std::uint32_t mask, __m256 v) {
-    const __m256i which = lanes(mask, _mm256_setr_epi32(31, 30, 29, 28, 27, 26, 25, 24));
-    return _mm256_blendv_ps(into, v, _mm256_castsi256_ps(which));
-  }
-  static __m256d keep(__m256d into, std::uint32_t mask, __m256d v) {
-    const __m256i which = lanes64(mask, _mm256_setr_epi64x(63, 62, 61, 60));
-    return _mm256_blendv_pd(into, v, _mm256_castsi256_pd(which));
   }
 };
 

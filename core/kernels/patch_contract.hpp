@@ -21,6 +21,21 @@ struct Move {
   std::ptrdiff_t ahead = 0;
 };
 
+// Rows of `length` elements of 4 or 8 bytes, one after another, and their even and odd ones by themselves:
+// what a window's stride of 2 does to the pixels of a row. For r < rows,
+//   even[r, i] = source[r, 2 * i],  odd[r, i] = source[r, 2 * i + 1]
+struct Unzip {
+  char *even, *odd;
+  const char* source;
+  std::ptrdiff_t target_row, source_row, rows, length, item;
+};
+// The way back: target[r, 2 * i] = even[r, i],  target[r, 2 * i + 1] = odd[r, i].
+struct Zip {
+  char* target;
+  const char *even, *odd;
+  std::ptrdiff_t target_row, source_row, rows, length, item;
+};
+
 // `repeats` times `count` runs of `bytes` bytes, all one after another at target; run j of repeat r is read
 // from source + steps[r] + offsets[j]. Up to kOverread bytes before and after each source run may be read
 // (they are the caller's own scratch memory); nothing is written after the last run.
@@ -74,6 +89,8 @@ enum Number { kI8, kI16, kI32, kI64, kU8, kU16, kU32, kU64, kF16, kF32, kF64, kN
 
 struct PatchKernels {
   void (*move)(const Move&);
+  void (*unzip)(const Unzip&);
+  void (*zip)(const Zip&);
   void (*gather_runs)(const GatherRuns&);
   // gather_runs past the caches: target is aligned to 64 bytes, and `line` (aligned, with room for 128 bytes)
   // holds the `fill` bytes (< 64) that belong before the first run. Whole lines are streamed; what is left of

@@ -23,6 +23,8 @@ constexpr auto half = sum_rows<float, Half, Op>;
 
 constexpr windrow::PatchKernels kKernels = {
     .move = move,
+    .unzip = unzip,
+    .zip = zip,
     .gather_runs = gather_runs,
     .stream_runs = stream_runs,
     .stream_apart = stream_apart,

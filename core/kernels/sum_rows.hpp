@@ -4,6 +4,7 @@
 // bits as the plain C++ below; the compiler makes the vectors.
 #pragma once
 
+#include "kernels/masked.hpp"
 #include "kernels/patch_contract.hpp"
 #include "kernels/widest.hpp"
 
@@ -96,6 +97,10 @@ struct VectorOf {
 };
 template <class T, int kBytes>
 using Vector = typename VectorOf<T, kBytes>::Type;
+
+struct Rows {
+  std::ptrdiff_t first, end;
+};
 
 // kVectors vectors of totals from x on, where every source has them, into v. So many sources are read along
 // at once that nothing needs to be fetched ahead.
@@ -216,27 +221,192 @@ inline void sum_singly(const windrow::SumRows& s, std::ptrdiff_t row, std::ptrdi
   }
 }
 
+#if defined(WINDROW_MASKED)
+
+// The first lanes of a vector: so many, none or all of them.
+template <class T>
+inline std::uint32_t first_lanes(std::ptrdiff_t count) {
+  constexpr auto kLanes = static_cast<std::ptrdiff_t>(kWidest / sizeof(T));
+  return count <= 0 ? 0 : (1u << (count < kLanes ? count : kLanes)) - 1;
+}
+
+// Lanes of a vector at element x that a source has.
+template <class T>
+inline Masked::Of<T> source_lanes(const windrow::SumSource& source, std::ptrdiff_t x) {
+  return static_cast<Masked::Of<T>>(first_lanes<T>(source.end - x) & ~first_lanes<T>(source.first - x));
+}
+
+// Totals [from, to) of kRows rows, no more than a vector has lanes, of whichever sources have them: the list
+// of the sources, and which lanes are theirs, is gone through once for all rows.
+template <class T, class Op, int kRows>
+inline void sum_masked_rows(const windrow::SumRows& s, std::ptrdiff_t row, std::ptrdiff_t from,
+                            std::ptrdiff_t to) {
+  using V = Vector<T, kWidest>;
+  using Mask = Masked::Of<T>;
+  constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(T));
+  const auto all = static_cast<Mask>(first_lanes<T>(to - from));
+  char* const total = s.total + row * s.total_row + from * kSize;
+  V sum[kRows];
+  for (int r = 0; r < kRows; ++r) {
+    if (s.resume) {
+      sum[r] = Masked::load(all, reinterpret_cast<const T*>(total + r * s.total_row));
+    } else {
+      sum[r] = V{} + neutral<T, Op>();
+    }
+  }
+  for (std::ptrdiff_t j = 0; j < s.count; ++j) {
+    const windrow::SumSource& source = s.sources[j];
+    if (source.first >= to || source.end <= from) continue;
+    const auto lanes = static_cast<Mask>(source_lanes<T>(source, from) & all);
+    const char* const data = source.data + row * s.source_row + from * kSize;
+    const V weight = V{} + static_cast<T>(source.weight);
+    for (int r = 0; r < kRows; ++r) {
+      const V value = Masked::load(lanes, reinterpret_cast<const T*>(data + r * s.source_row));
+      V next = sum[r];
+      Op::apply(next, value, weight);
+      sum[r] = Masked::keep(sum[r], lanes, next);
+    }
+  }
+  for (int r = 0; r < kRows; ++r) Masked::store(reinterpret_cast<T*>(total + r * s.total_row), all, sum[r]);
+}
+
+template <class T, class Op>
+inline void sum_masked(const windrow::SumRows& s, Rows rows, std::ptrdiff_t from, std::ptrdiff_t to) {
+  constexpr auto kLanes = static_cast<std::ptrdiff_t>(kWidest / sizeof(T));
+  for (std::ptrdiff_t x = from; x < to; x += kLanes) {
+    const std::ptrdiff_t end = x + kLanes < to ? x + kLanes : to;
+    std::ptrdiff_t row = rows.first;
+    for (; row + 8 <= rows.end; row += 8) sum_masked_rows<T, Op, 8>(s, row, x, end);
+    for (; row + 3 <= rows.end; row += 3) sum_masked_rows<T, Op, 3>(s, row, x, end);
+    for (; row < rows.end; ++row) sum_masked_rows<T, Op, 1>(s, row, x, end);
+  }
+}
+
+// Totals [from, to) of rows, which kVectors vectors cover; the second half of those ends with them. Of the
+// first vector and the last one a source may miss a part. kRows at once; returns the row that it has come to.
+template <class T, class Op, int kVectors, int kRows>
+inline std::ptrdiff_t sum_ragged_rows(const windrow::SumRows& s, Rows rows, std::ptrdiff_t from,
+                                      std::ptrdiff_t to) {
+  using V = Vector<T, kWidest>;
+  constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(T));
+  std::ptrdiff_t place[kVectors];
+  for (int i = 0; i < kVectors; ++i)
+    place[i] = i < kVectors / 2 ? from * kSize + i * kWidest : to * kSize - (kVectors - i) * kWidest;
+  std::ptrdiff_t row = rows.first;
+  for (; row + kRows <= rows.end; row += kRows) {
+    char* const total = s.total + row * s.total_row;
+    V sum[kRows][kVectors];
+    for (int r = 0; r < kRows; ++r) {
+      for (int i = 0; i < kVectors; ++i) {
+        if (s.resume) {
+          __builtin_memcpy(&sum[r][i], total + r * s.total_row + place[i], kWidest);
+        } else {
+          sum[r][i] = V{} + neutral<T, Op>();
+        }
+      }
+    }
+    for (std::ptrdiff_t j = 0; j < s.count; ++j) {
+      const char* const source = s.sources[j].data + row * s.source_row;
+      const V weight = V{} + static_cast<T>(s.sources[j].weight);
+      const auto low = source_lanes<T>(s.sources[j], from);
+      const auto high = source_lanes<T>(s.sources[j], place[kVectors - 1] / kSize);
+      for (int r = 0; r < kRows; ++r) {
+        for (int i = 0; i < kVectors; ++i) {
+          const char* const data = source + r * s.source_row + place[i];
+          if (i > 0 && i < kVectors - 1) {
+            V value;
+            __builtin_memcpy(&value, data, kWidest);
+            Op::apply(sum[r][i], value, weight);
+          } else {
+            const auto lanes = i == 0 ? low : high;
+            const V value = Masked::load(lanes, reinterpret_cast<const T*>(data));
+            V next = sum[r][i];
+            Op::apply(next, value, weight);
+            sum[r][i] = Masked::keep(sum[r][i], lanes, next);
+          }
+        }
+      }
+    }
+    for (int r = 0; r < kRows; ++r)
+      for (int i = 0; i < kVectors; ++i)
+        __builtin_memcpy(total + r * s.total_row + place[i], &sum[r][i], kWidest);
+  }
+  return row;
+}
+
+// All rows in parts that so many vectors cover, if of all of these but a row's first and last one every
+// source has all.
+template <class T, class Op, int kVectors>
+inline bool sum_ragged(const windrow::SumRows& s, std::ptrdiff_t first, std::ptrdiff_t end) {
+  constexpr auto kLanes = static_cast<std::ptrdiff_t>(kWidest / sizeof(T));
+  constexpr std::ptrdiff_t kHalf = kVectors / 2 * kLanes, kMost = kVectors * kLanes;
+  const std::ptrdiff_t parts = (s.length + kMost - 1) / kMost, part = (s.length + parts - 1) / parts;
+  const std::ptrdiff_t last = s.length - (parts - 1) * part;
+  if (last < kHalf) return false;
+  if (kVectors > 2 &&
+      (first > kLanes || first > part - kHalf || s.length - end > kLanes || s.length - end > last - kHalf))
+    return false;
+  if (parts == 1) {
+    const std::ptrdiff_t row = sum_ragged_rows<T, Op, kVectors, 8 / kVectors>(s, {0, s.rows}, 0, s.length);
+    sum_ragged_rows<T, Op, kVectors, 1>(s, {row, s.rows}, 0, s.length);
+    return true;
+  }
+  for (std::ptrdiff_t row = 0; row < s.rows; ++row)
+    for (std::ptrdiff_t x = 0; x < s.length; x += part)
+      sum_ragged_rows<T, Op, kVectors, 1>(s, {row, row + 1}, x, x + part < s.length ? x + part : s.length);
+  return true;
+}
+
+template <class T, class Op>
+inline bool sum_ragged(const windrow::SumRows& s, std::ptrdiff_t first, std::ptrdiff_t end) {
+  const std::ptrdiff_t bytes = s.length * static_cast<std::ptrdiff_t>(sizeof(T));
+  if (bytes <= 2 * kWidest) return sum_ragged<T, Op, 2>(s, first, end);
+  if (bytes <= 4 * kWidest) return sum_ragged<T, Op, 4>(s, first, end);
+  return sum_ragged<T, Op, 8>(s, first, end);
+}
+
+template <class T, class In>
+constexpr bool has_masks = __is_same(T, In) && (__is_same(T, float) || __is_same(T, double));
+
+#else
+
+template <class T, class In>
+constexpr bool has_masks = false;
+
+#endif
+
+// Totals [from, to), where not every source has them.
+template <class T, class In, class Op>
+inline void sum_partly(const windrow::SumRows& s, Rows rows, std::ptrdiff_t from, std::ptrdiff_t to) {
+#if defined(WINDROW_MASKED)
+  if constexpr (has_masks<T, In>) return sum_masked<T, Op>(s, rows, from, to);
+#endif
+  for (std::ptrdiff_t row = rows.first; row < rows.end; ++row) sum_singly<T, In, Op>(s, row, from, to);
+}
+
 template <class T, class In, class Op>
 void sum_rows(const windrow::SumRows& s) {
+  constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(T));
   // Where all sources are.
   std::ptrdiff_t first = 0, end = s.length;
   for (std::ptrdiff_t j = 0; j < s.count; ++j) {
     first = s.sources[j].first > first ? s.sources[j].first : first;
     end = s.sources[j].end < end ? s.sources[j].end : end;
   }
-  const std::ptrdiff_t bytes =
-      sizeof(T) == sizeof(In) ? (end - first) * static_cast<std::ptrdiff_t>(sizeof(T)) : 0;
-  if (bytes < 16) {
-    for (std::ptrdiff_t row = 0; row < s.rows; ++row) sum_singly<T, In, Op>(s, row, 0, s.length);
-    return;
-  }
+  const std::ptrdiff_t bytes = sizeof(T) == sizeof(In) ? (end - first) * kSize : 0;
+  if (bytes < 16 || (has_masks<T, In> && s.length * kSize <= kWidest))
+    return sum_partly<T, In, Op>(s, {0, s.rows}, 0, s.length);
+#if defined(WINDROW_MASKED)
+  if constexpr (has_masks<T, In>)
+    if (bytes < s.length * kSize && sum_ragged<T, Op>(s, first, end)) return;
+#endif
   std::ptrdiff_t row = 0;
   if (bytes >= kWidest && bytes <= 2 * kWidest) row = sum_short_rows<T, Op, 2>(s, first, end);
   if (bytes > 2 * kWidest && bytes <= 4 * kWidest) row = sum_short_rows<T, Op, 4>(s, first, end);
   for (std::ptrdiff_t r = 0; r < s.rows; ++r) {
-    sum_singly<T, In, Op>(s, r, 0, first);
+    sum_partly<T, In, Op>(s, {r, r + 1}, 0, first);
     if (r >= row) sum_vectors<T, Op>(s, r, first, end);
-    sum_singly<T, In, Op>(s, r, end, s.length);
+    sum_partly<T, In, Op>(s, {r, r + 1}, end, s.length);
   }
 }
 

@@ -109,24 +109,7 @@ struct Block<float> {
   static V load(const float* p, unsigned lanes) {
     return lanes == 0xff ? _mm256_loadu_ps(p) : Masked::load(lanes, p);
   }
-  // In halves of halves: a masked store would cost more than all of them.
-  static void store(float* p, unsigned lanes, V v) {
-    if (lanes == 0xff) return _mm256_storeu_ps(p, v);
-    __m128 part = _mm256_castps256_ps128(v);
-    if (lanes & 0x8) {
-      _mm_storeu_ps(p, part);
-      p += 4;
-      lanes >>= 4;
-      part = _mm256_extractf128_ps(v, 1);
-    }
-    if (lanes & 0x2) {
-      _mm_storel_pi(reinterpret_cast<__m64*>(p), part);
-      p += 2;
-      lanes >>= 2;
-      part = _mm_movehl_ps(part, part);
-    }
-    if (lanes & 0x1) _mm_store_ss(p, part);
-  }
+  static void store(float* p, unsigned lanes, V v) { Masked::store(p, lanes, v); }
   static void turn(V* r) {
     V s[8];
     for (int i = 0; i < 8; i += 2) {
@@ -155,17 +138,7 @@ struct Block<double> {
   static V load(const double* p, unsigned lanes) {
     return lanes == 0xf ? _mm256_loadu_pd(p) : Masked::load(lanes, p);
   }
-  static void store(double* p, unsigned lanes, V v) {
-    if (lanes == 0xf) return _mm256_storeu_pd(p, v);
-    __m128d part = _mm256_castpd256_pd128(v);
-    if (lanes & 0x2) {
-      _mm_storeu_pd(p, part);
-      p += 2;
-      lanes >>= 2;
-      part = _mm256_extractf128_pd(v, 1);
-    }
-    if (lanes & 0x1) _mm_store_sd(p, part);
-  }
+  static void store(double* p, unsigned lanes, V v) { Masked::store(p, lanes, v); }
   static void turn(V* r) {
     const V a = _mm256_unpacklo_pd(r[0], r[1]), b = _mm256_unpackhi_pd(r[0], r[1]);
     const V c = _mm256_unpacklo_pd(r[2], r[3]), d = _mm256_unpackhi_pd(r[2], r[3]);

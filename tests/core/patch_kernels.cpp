@@ -65,6 +65,71 @@ void move(Draw& draw, const Target& target) {
   expect(std::equal(expected.begin(), expected.end(), result.begin()), "other bytes");
 }
 
+// Rows, and their even and odd elements by themselves, which lie apart from one another.
+struct ZippedRows {
+  Index item, rows, length, row_step, half_step, half_bytes, row_bytes;
+
+  explicit ZippedRows(Draw& draw)
+      : item(draw.of({4, 8})), rows(draw.number(0, 6)), length(draw.number(0, draw.chance(50) ? 20 : 90)) {
+    row_step = length * item + draw.of({0, 0, 1, 4, 24});
+    half_step = (length + 1) / 2 * item + draw.of({0, 0, 1, 4, 24});
+    row_bytes = rows > 0 ? (rows - 1) * row_step + length * item : 0;
+    half_bytes = rows > 0 ? (rows - 1) * half_step + (length + 1) / 2 * item : 0;
+  }
+
+  // Copies element by element between rows and halves: copy(place in the row, whether it is odd, place
+  // there).
+  template <class Copy>
+  void for_each(Copy&& copy) const {
+    for (Index r = 0; r < rows; ++r)
+      for (Index i = 0; i < length; ++i)
+        copy(r * row_step + i * item, i % 2 != 0, r * half_step + i / 2 * item);
+  }
+};
+
+void unzip(Draw& draw, const Target& target) {
+  const ZippedRows z(draw);
+  Guarded<char> source(z.row_bytes, draw.chance(50));
+  Guarded<char> even(z.half_bytes, draw.chance(50)), odd(z.half_bytes, draw.chance(50));
+  for (Guarded<char>* memory : {&source, &even, &odd}) fill(draw, *memory);
+  std::vector<char> expected_even = even.copy(), expected_odd = odd.copy();
+  z.for_each([&](Index place, bool is_odd, Index half) {
+    char* to = (is_odd ? expected_odd : expected_even).data() + half;
+    std::memcpy(to, source.data() + place, static_cast<std::size_t>(z.item));
+  });
+  target.patches->unzip({.even = even.data(),
+                         .odd = odd.data(),
+                         .source = source.data(),
+                         .target_row = z.half_step,
+                         .source_row = z.row_step,
+                         .rows = z.rows,
+                         .length = z.length,
+                         .item = z.item});
+  expect(std::equal(expected_even.begin(), expected_even.end(), even.begin()), "other even bytes");
+  expect(std::equal(expected_odd.begin(), expected_odd.end(), odd.begin()), "other odd bytes");
+}
+
+void zip(Draw& draw, const Target& target) {
+  const ZippedRows z(draw);
+  Guarded<char> even(z.half_bytes, draw.chance(50)), odd(z.half_bytes, draw.chance(50));
+  Guarded<char> result(z.row_bytes, draw.chance(50));
+  for (Guarded<char>* memory : {&even, &odd, &result}) fill(draw, *memory);
+  std::vector<char> expected = result.copy();
+  z.for_each([&](Index place, bool is_odd, Index half) {
+    const char* from = (is_odd ? odd : even).data() + half;
+    std::memcpy(expected.data() + place, from, static_cast<std::size_t>(z.item));
+  });
+  target.patches->zip({.target = result.data(),
+                       .even = even.data(),
+                       .odd = odd.data(),
+                       .target_row = z.row_step,
+                       .source_row = z.half_step,
+                       .rows = z.rows,
+                       .length = z.length,
+                       .item = z.item});
+  expect(std::equal(expected.begin(), expected.end(), result.begin()), "other bytes");
+}
+
 // Sums of one term past the caches.
 template <class T, Number kNumber>
 void streamed_sums(Draw& draw, const Target& target) {
@@ -195,7 +260,10 @@ void sums(Draw& draw, const Target& target) {
   const bool floating = std::numeric_limits<T>::has_infinity;
   const auto reduction = static_cast<Reduction>(draw.of({kAdd, kMax, kMin, floating ? kWeighted : kAdd}));
   constexpr Index kSize = sizeof(T);
-  const Index rows = draw.number(1, 11), length = draw.number(1, 90), count = draw.number(0, 6);
+  const Index rows = draw.number(1, 11), length = draw.number(1, draw.chance(80) ? 90 : 400);
+  const Index count = draw.number(0, 6);
+  // Parts that sources miss at the ends of a row: a few numbers as a rule, as at an image's borders.
+  const Index missed = draw.chance(60) ? std::min<Index>(length - 1, draw.of({1, 2, 5, 9, 17})) : length - 1;
   const Index source_row = (length + draw.number(0, 4)) * kSize,
               total_row = (length + draw.number(0, 4)) * kSize;
   Guarded<char> totals((rows - 1) * total_row + length * kSize, draw.chance(70));
@@ -213,8 +281,8 @@ void sums(Draw& draw, const Target& target) {
   std::vector<std::unique_ptr<Guarded<char>>> kept;
   std::vector<SumSource> sources;
   for (Index j = 0; j < count; ++j) {
-    const Index first = draw.chance(50) ? 0 : draw.number(0, length - 1);
-    const Index end = draw.chance(50) ? length : draw.number(first + 1, length);
+    const Index first = draw.chance(50) ? 0 : draw.number(0, missed);
+    const Index end = draw.chance(50) ? length : draw.number(std::max(first + 1, length - missed), length);
     kept.push_back(
         std::make_unique<Guarded<char>>((rows - 1) * source_row + (end - first) * kSize, draw.chance(70)));
     fill(draw, *kept.back());
@@ -298,6 +366,8 @@ void added_runs(Draw& draw, const Target& target) {
 
 const std::vector<Case> kPatchKernelCases = {
     {"move", move},
+    {"unzip", unzip},
+    {"zip", zip},
     {"runs", runs},
     {"runs apart", runs_apart},
     {"streamed sums of float32", streamed_sums<float, kF32>},
