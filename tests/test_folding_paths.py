@@ -112,6 +112,34 @@ def test_single_terms_beyond_the_caches(target, layout, dtype, offset):
 
 
 @pytest.mark.parametrize("layout", ["n (c k) l", "(c k) (l n)", "(n l) (c k)"])
+@pytest.mark.parametrize("step", ["stride", "dilation"])
+def test_images_beyond_the_caches(target, layout, step):
+    """Sums of rows, also of even and odd pixels apart, past the caches to any alignment and nowhere else."""
+    shape, kernel, size = (2, 3, 1003, 717), (2, 3), {"stride": 1, "dilation": 1} | {step: 2}
+    spans = [size["dilation"] * (k - 1) + 1 for k in kernel]
+    out = [(s - span) // size["stride"] + 1 for s, span in zip(shape[2:], spans)]
+    plain = np.random.default_rng(6).integers(-9, 9, (2, 3, *kernel, *out)).astype("f4")
+    total = np.zeros(shape, "f4")
+    for kh, kw in np.ndindex(*kernel):
+        rows, columns = (
+            slice(k * size["dilation"], k * size["dilation"] + size["stride"] * (o - 1) + 1, size["stride"])
+            for k, o in zip((kh, kw), out)
+        )
+        total[:, :, rows, columns] += plain[:, :, kh, kw]
+    assert total.nbytes > 16 << 20
+    cols = patches_in(layout, plain, shape, kernel, size)
+    memory = np.full(total.nbytes + 64, 77, "u1")
+    for offset, threads in [(0, 1), (4, 2), (20, 1)]:
+        memory[:] = 77
+        result = memory[offset : offset + total.nbytes].view("f4").reshape(shape)
+        with wr.num_threads(threads):
+            wr.col2im(cols, shape, kernel, layout=layout, out=result, **size)
+        np.testing.assert_array_equal(result, total)
+        assert (memory[:offset] == 77).all()
+        assert (memory[offset + total.nbytes :] == 77).all()
+
+
+@pytest.mark.parametrize("layout", ["n (c k) l", "(c k) (l n)", "(n l) (c k)"])
 @pytest.mark.parametrize("kernel", [3, 8])
 def test_a_large_new_result_is_that_of_an_old_array(target, layout, kernel):
     x = np.random.default_rng(5).standard_normal((2, 3, 480, 640)).astype("f4")

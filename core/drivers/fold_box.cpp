@@ -7,6 +7,7 @@ namespace windrow {
 namespace {
 
 constexpr Index kPlanesAhead = 2;
+constexpr double kStreamed = 16 << 20;  // bytes: images from this size on do not fit the caches anyway
 
 }  // namespace
 
@@ -27,6 +28,9 @@ FoldBoxes::FoldBoxes(const Fold& problem, const Target& target)
     order_[at(a)] = a;
     block_[at(a)] = size_[at(a)];
   }
+  double bytes = static_cast<double>(item_);
+  for (int a = 0; a < shape_.image_axes(); ++a) bytes *= static_cast<double>(size_[at(a)]);
+  streamed_ = bytes >= kStreamed;
 }
 
 Index FoldBoxes::column_count(int e) const {
@@ -89,7 +93,7 @@ void FoldBoxes::take_totals(Work& w, Scratch& scratch) const {
   w.sums.phases = phases_;
   if (phases_ > 1) w.sums.shift = padded(w, inner_ - 2).low % phases_;
   w.sums.arrange(order_.data(), total_);
-  w.totals = scratch.take<char>(w.sums.bytes);
+  w.totals = scratch.take<char>(kOverread + w.sums.bytes + kOverread) + kOverread;
 }
 
 void FoldBoxes::list_row_taps(Work& w, int i, Scratch& scratch) const {
@@ -186,7 +190,7 @@ void FoldBoxes::finish(Work& w, Scratch& scratch) const {
   }
   w.sums.start[at(axis)] = w.start[at(axis)];
   w.sums.count[at(axis)] = w.end[at(axis)] - w.start[at(axis)];
-  unpack(kernels_, w.sums, totals, p_.x, p_.x_strides);
+  unpack(kernels_, w.sums, totals, p_.x, p_.x_strides, w.stream);
 }
 
 }  // namespace windrow

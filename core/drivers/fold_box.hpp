@@ -29,9 +29,10 @@ class FoldBoxes {
   struct Work {
     PackedImage sums;
     char* totals;
-    ImageVector start, end;  // of the pixels
-    RowTap* row_taps;        // of the row axis: phase by phase, each from the last to the first
-    Index* phase_first;      // where in row_taps each phase begins; at the end, how many there are
+    ImageVector start, end;      // of the pixels
+    RowTap* row_taps;            // of the row axis: phase by phase, each from the last to the first
+    Index* phase_first;          // where in row_taps each phase begins; at the end, how many there are
+    Streamed* stream = nullptr;  // past the caches, if the image does not fit them
   };
 
   // Images, or channels, one after another, which have their sources in common but for a step.
@@ -79,12 +80,16 @@ class FoldBoxes {
     for (int a = 0; a < shape_.image_axes(); ++a) boxes *= ceil_div(size_[at(a)], block_[at(a)]);
     const Index together = std::clamp<Index>(kColumnsPerPiece / columns_per_box(), 1, boxes);
     parallel_for(context, ceil_div(boxes, together), [&](Index piece) {
+      Scratch kept;
+      Streamed stream(kernels_, streamed_ ? kept.take<char>(Streamed::kRoom) : nullptr);
       const Index end = std::min(boxes, (piece + 1) * together);
       for (Index box = piece * together; box < end; ++box) {
         Work work = box_of(box);
+        if (streamed_) work.stream = &stream;
         Scratch scratch;
         body(work, scratch);
       }
+      if (streamed_) stream.finish();
     });
   }
   // Makes room for the sums of the box's pixels.
@@ -158,6 +163,7 @@ class FoldBoxes {
   std::array<int, 2 + kMaxSpatial> order_;  // of the sums' axes
   int inner_ = 0;                           // the last of them
   Index phases_ = 1;
+  bool streamed_;  // the image, past the caches
 
  private:
   static constexpr Index kColumnsPerPiece = Index{256} << 10;  // bytes

@@ -2,10 +2,14 @@
 
 #include <algorithm>
 
+#include "base/workspace.hpp"
+
 namespace windrow {
 namespace {
 
 constexpr Index kLine = 64, kSpreadFrom = 512;  // bytes
+constexpr Index kStreamedStretch = 1024;        // bytes that lie together in the image
+constexpr Index kMostRuns = 256;                // of a stretch that are handed on at once
 constexpr double kThreaded = 4 << 20;           // bytes of columns or image, about 0.4 ms
 
 constexpr auto at(int i) { return static_cast<std::size_t>(i); }
@@ -113,6 +117,68 @@ void pack_part(const PatchKernels& kernels, const PackedImage& p, const Spans& s
   });
 }
 
+void write_run(Streamed& stream, char* target, const char* source, Index bytes) {
+  const std::ptrdiff_t none = 0;
+  stream.write({.target = target,
+                .source = source,
+                .offsets = &none,
+                .count = 1,
+                .bytes = bytes,
+                .steps = &none,
+                .repeats = 1});
+}
+
+// The rows of a stretch, which lie one after another in the image.
+void write_rows(Streamed& stream, char* image, const char* packed, const BoxAxis& rows, Index bytes) {
+  std::array<std::ptrdiff_t, kMostRuns> offsets;
+  const std::ptrdiff_t none = 0;
+  for (Index first = 0; first < rows.count; first += kMostRuns) {
+    const Index count = std::min(kMostRuns, rows.count - first);
+    for (Index i = 0; i < count; ++i) offsets[static_cast<std::size_t>(i)] = (first + i) * rows.source;
+    stream.write({.target = image + first * bytes,
+                  .source = packed,
+                  .offsets = offsets.data(),
+                  .count = count,
+                  .bytes = bytes,
+                  .steps = &none,
+                  .repeats = 1});
+  }
+}
+
+// Writes a box into the image past the caches, if its rows lie there as they do in scratch memory and enough
+// of them together. What is turned over on its way is not: one more copy takes what the stores save.
+bool stream_box(Streamed& stream, Index item, char* image, const char* packed, Box box) {
+  box.sort_by_target();
+  box.merge();
+  if (box.size() == 0 || box[box.size() - 1].target != item || box[box.size() - 1].source != item)
+    return false;
+  const Index bytes = box.take(box.size() - 1).count * item;
+  const bool many = box.size() && box[box.size() - 1].target == bytes;
+  const BoxAxis rows = many ? box.take(box.size() - 1) : BoxAxis{1, 0, 0};
+  if (rows.count * bytes < kStreamedStretch) return false;
+  for_each_point(box, box.size(),
+                 [&](Index to, Index from) { write_rows(stream, image + to, packed + from, rows, bytes); });
+  return true;
+}
+
+// Even and odd pixels of rows on their way into the image.
+void zip_rows(const PatchKernels& kernels, const BoxAxis& rows, const PackedImage& p, const char* even,
+              const char* odd, char* image, Streamed* stream) {
+  const Index row = p.count[at(p.inner)] * p.item, bytes = rows.count * row;
+  const bool together = stream && rows.source == row && bytes >= kStreamedStretch;
+  Scratch scratch;
+  char* const target = together ? scratch.take<char>(kOverread + bytes + kOverread) + kOverread : image;
+  kernels.zip({.target = target,
+               .even = even,
+               .odd = odd,
+               .target_row = rows.source,
+               .source_row = rows.target,
+               .rows = rows.count,
+               .length = p.count[at(p.inner)],
+               .item = p.item});
+  if (together) write_run(*stream, image, target, bytes);
+}
+
 }  // namespace
 
 RunContext sized_context(const PatchShape& shape, Index item, const RunContext& context) {
@@ -207,26 +273,20 @@ void pack(const PatchKernels& kernels, const PackedImage& box, const ImageVector
 }
 
 void unpack(const PatchKernels& kernels, const PackedImage& box, const char* scratch, char* image,
-            const Index* image_strides) {
+            const Index* image_strides, Streamed* stream) {
   Spans spans;
   for (int a = 0; a < box.axes; ++a)
     spans[at(a)] = {{0, box.count[at(a)]}, box.start[at(a)] * image_strides[a], image_strides[a]};
   if (is_zipped(box, image_strides[box.inner])) {
     for_each_zipped(box, spans, [&](const BoxAxis& rows, Index even, Index odd, Index offset) {
-      kernels.zip({.target = image + offset,
-                   .even = scratch + even,
-                   .odd = scratch + odd,
-                   .target_row = rows.source,
-                   .source_row = rows.target,
-                   .rows = rows.count,
-                   .length = box.count[at(box.inner)],
-                   .item = box.item});
+      zip_rows(kernels, rows, box, scratch + even, scratch + odd, image + offset, stream);
     });
     return;
   }
   for_each_part(box, spans, [&](Box part, Index packed, Index offset) {
     for (int i = 0; i < part.size(); ++i) std::swap(part[i].target, part[i].source);
-    copy_box(kernels, box.item, image + offset, scratch + packed, part);
+    if (!stream || !stream_box(*stream, box.item, image + offset, scratch + packed, part))
+      copy_box(kernels, box.item, image + offset, scratch + packed, part);
   });
 }
 

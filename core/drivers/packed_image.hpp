@@ -10,6 +10,7 @@
 #include "base/checked.hpp"
 #include "base/parallel.hpp"
 #include "drivers/box.hpp"
+#include "drivers/streamed.hpp"
 
 namespace windrow {
 
@@ -69,8 +70,9 @@ void fill_border(const PatchKernels& kernels, const PackedImage& box, const Imag
 // repeats; what a constant border takes up is left as it is.
 void pack(const PatchKernels& kernels, const PackedImage& box, const ImageVector& size, const char* image,
           const Index* image_strides, char* scratch);
-// Copies a box inside the image back.
+// Copies a box inside the image back, past the caches if there is a stream; then up to kOverread bytes before
+// the scratch memory and after it may be read.
 void unpack(const PatchKernels& kernels, const PackedImage& box, const char* scratch, char* image,
-            const Index* image_strides);
+            const Index* image_strides, Streamed* stream);
 
 }  // namespace windrow
