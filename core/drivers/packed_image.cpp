@@ -228,13 +228,14 @@ void fill_border(const PatchKernels& kernels, const PackedImage& box, const Imag
   if (inside(box.inner).size() < box.count[at(box.inner)])
     return fill_run(scratch, value, box.item, box.bytes);
   for (int a = 0; a < box.axes; ++a) {
+    const Range pixels = inside(a);
+    if (pixels.size() == box.count[at(a)]) continue;
     Box border;
     for (int i = 0; i < box.axes; ++i) {
       if (i == a) continue;
       const bool sorted = i == box.inner && box.phases > 1;
       border.add(sorted ? box.phases * box.phase_stride / box.item : box.count[at(i)], box.stride[at(i)], 0);
     }
-    const Range pixels = inside(a);
     for (const Range outside : {Range{0, pixels.low}, Range{pixels.high, box.count[at(a)]}})
       for (Index u = outside.low; u < outside.high; ++u)
         fill_box(kernels, box.item, scratch + u * box.stride[at(a)], value, border);

@@ -108,9 +108,13 @@ bool turn(const windrow::Move& m) {
 
 void move(const windrow::Move& m) {
   if (m.target_column == m.item && m.source_column == m.item) {
-    for (std::ptrdiff_t i = 0; i < m.rows; ++i)
-      __builtin_memcpy(m.target + i * m.target_row, m.source + i * m.source_row,
-                       static_cast<std::size_t>(m.columns * m.item));
+    const std::ptrdiff_t bytes = m.columns * m.item;
+    const bool together = m.target_row >= bytes && m.target_row < 2 * bytes;  // further along are other rows
+    for (std::ptrdiff_t i = 0; i < m.rows; ++i) {
+      char* const target = m.target + i * m.target_row;
+      if (together) fetch_ahead(target, bytes);
+      __builtin_memcpy(target, m.source + i * m.source_row, static_cast<std::size_t>(bytes));
+    }
     return;
   }
   switch (m.item) {
@@ -154,6 +158,7 @@ void gather_wide(const windrow::GatherRuns& g) {
     const char* source = g.source + g.steps[r];
     std::ptrdiff_t j = 0;
     for (; j + 4 <= count && target + 3 * bytes <= last; j += 4, target += 4 * bytes) {
+      fetch_ahead(target, 4 * bytes);
       copy_wide<kWide>(target, source + offsets[j]);
       copy_wide<kWide>(target + bytes, source + offsets[j + 1]);
       copy_wide<kWide>(target + 2 * bytes, source + offsets[j + 2]);
@@ -177,6 +182,7 @@ void gather_long(const windrow::GatherRuns& g) {
   for (std::ptrdiff_t r = 0; r < g.repeats; ++r) {
     for (std::ptrdiff_t j = 0; j < g.count; ++j, target += bytes) {
       const char* source = g.source + g.steps[r] + g.offsets[j];
+      fetch_ahead(target, bytes);
       for (std::ptrdiff_t i = 0; i + kWide < bytes; i += kWide) copy_wide<kWide>(target + i, source + i);
       copy_wide<kWide>(target + bytes - kWide, source + bytes - kWide);
     }

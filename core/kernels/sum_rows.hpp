@@ -334,26 +334,17 @@ inline std::ptrdiff_t sum_ragged_rows(const windrow::SumRows& s, Rows rows, std:
   return row;
 }
 
-// All rows in parts that so many vectors cover, if of all of these but a row's first and last one every
-// source has all.
+// All rows, if so many vectors cover them and of all of these but the first and the last one every source has
+// all.
 template <class T, class Op, int kVectors>
 inline bool sum_ragged(const windrow::SumRows& s, std::ptrdiff_t first, std::ptrdiff_t end) {
   constexpr auto kLanes = static_cast<std::ptrdiff_t>(kWidest / sizeof(T));
   constexpr std::ptrdiff_t kHalf = kVectors / 2 * kLanes, kMost = kVectors * kLanes;
-  const std::ptrdiff_t parts = (s.length + kMost - 1) / kMost, part = (s.length + parts - 1) / parts;
-  const std::ptrdiff_t last = s.length - (parts - 1) * part;
-  if (last < kHalf) return false;
-  if (kVectors > 2 &&
-      (first > kLanes || first > part - kHalf || s.length - end > kLanes || s.length - end > last - kHalf))
-    return false;
-  if (parts == 1) {
-    const std::ptrdiff_t row = sum_ragged_rows<T, Op, kVectors, 8 / kVectors>(s, {0, s.rows}, 0, s.length);
-    sum_ragged_rows<T, Op, kVectors, 1>(s, {row, s.rows}, 0, s.length);
-    return true;
-  }
-  for (std::ptrdiff_t row = 0; row < s.rows; ++row)
-    for (std::ptrdiff_t x = 0; x < s.length; x += part)
-      sum_ragged_rows<T, Op, kVectors, 1>(s, {row, row + 1}, x, x + part < s.length ? x + part : s.length);
+  if (s.length < kHalf || s.length > kMost) return false;
+  const std::ptrdiff_t missed = first > s.length - end ? first : s.length - end;  // at either end, at most
+  if (kVectors > 2 && (missed > kLanes || missed > s.length - kHalf)) return false;
+  const std::ptrdiff_t row = sum_ragged_rows<T, Op, kVectors, 8 / kVectors>(s, {0, s.rows}, 0, s.length);
+  sum_ragged_rows<T, Op, kVectors, 1>(s, {row, s.rows}, 0, s.length);
   return true;
 }
 

@@ -96,6 +96,7 @@ inline void zip_rows(const windrow::Zip& z) {
   const Rest<T> rest(w.length);
   for (std::ptrdiff_t r = 0; r < w.rows; ++r) {
     char* target = w.target + r * w.target_row;
+    fetch_ahead(target, w.length * w.item);
     const char *even = w.even + r * w.source_row, *odd = w.odd + r * w.source_row;
     for (std::ptrdiff_t x = 0; x < rest.whole; x += rest.kBlock, target += 128, even += 64, odd += 64) {
       const auto a = P::load(even), b = P::load(odd);
