@@ -285,13 +285,12 @@ inline void sum_masked(const windrow::SumRows& s, Rows rows, std::ptrdiff_t from
 // Totals [from, to) of rows, which kVectors vectors cover; the second half of those ends with them. Of the
 // first vector and the last one a source may miss a part. kRows at once; returns the row that it has come to.
 template <class T, class Op, int kVectors, int kRows>
-inline std::ptrdiff_t sum_ragged_rows(const windrow::SumRows& s, Rows rows, std::ptrdiff_t from,
-                                      std::ptrdiff_t to) {
+inline std::ptrdiff_t sum_ragged_rows(const windrow::SumRows& s, Rows rows) {
   using V = Vector<T, kWidest>;
   constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(T));
   std::ptrdiff_t place[kVectors];
   for (int i = 0; i < kVectors; ++i)
-    place[i] = i < kVectors / 2 ? from * kSize + i * kWidest : to * kSize - (kVectors - i) * kWidest;
+    place[i] = i < kVectors / 2 ? i * kWidest : s.length * kSize - (kVectors - i) * kWidest;
   std::ptrdiff_t row = rows.first;
   for (; row + kRows <= rows.end; row += kRows) {
     char* const total = s.total + row * s.total_row;
@@ -308,7 +307,7 @@ inline std::ptrdiff_t sum_ragged_rows(const windrow::SumRows& s, Rows rows, std:
     for (std::ptrdiff_t j = 0; j < s.count; ++j) {
       const char* const source = s.sources[j].data + row * s.source_row;
       const V weight = V{} + static_cast<T>(s.sources[j].weight);
-      const auto low = source_lanes<T>(s.sources[j], from);
+      const auto low = source_lanes<T>(s.sources[j], 0);
       const auto high = source_lanes<T>(s.sources[j], place[kVectors - 1] / kSize);
       for (int r = 0; r < kRows; ++r) {
         for (int i = 0; i < kVectors; ++i) {
@@ -343,8 +342,8 @@ inline bool sum_ragged(const windrow::SumRows& s, std::ptrdiff_t first, std::ptr
   if (s.length < kHalf || s.length > kMost) return false;
   const std::ptrdiff_t missed = first > s.length - end ? first : s.length - end;  // at either end, at most
   if (kVectors > 2 && (missed > kLanes || missed > s.length - kHalf)) return false;
-  const std::ptrdiff_t row = sum_ragged_rows<T, Op, kVectors, 8 / kVectors>(s, {0, s.rows}, 0, s.length);
-  sum_ragged_rows<T, Op, kVectors, 1>(s, {row, s.rows}, 0, s.length);
+  const std::ptrdiff_t row = sum_ragged_rows<T, Op, kVectors, 8 / kVectors>(s, {0, s.rows});
+  sum_ragged_rows<T, Op, kVectors, 1>(s, {row, s.rows});
   return true;
 }
 
