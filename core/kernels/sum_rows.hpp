@@ -282,7 +282,7 @@ inline void sum_masked(const windrow::SumRows& s, Rows rows, std::ptrdiff_t from
   }
 }
 
-// Totals [from, to) of rows, which kVectors vectors cover; the second half of those ends with them. Of the
+// All totals of rows, which kVectors vectors cover; the second half of those ends with them. Of the
 // first vector and the last one a source may miss a part. kRows at once; returns the row that it has come to.
 template <class T, class Op, int kVectors, int kRows>
 inline std::ptrdiff_t sum_ragged_rows(const windrow::SumRows& s, Rows rows) {
