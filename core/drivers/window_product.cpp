@@ -82,11 +82,7 @@ class Driver {
       Panel<T>& panel = *new (&panels[i]) Panel<T>{.table = PanelTable(scratch, table_)};
       panel.table.place(p_.grid, pixel, pixels);
       if (table_.taps == taps_) panel.table.set_taps(p_.grid, 0, taps_);
-      const Index together = i / packed_ * packed_;
-      panel.packed = taps_ != 1 ? (i - together) * nr_ * kChunk
-                     : side_by_side(panel0 + together, panel0 + std::min(together + packed_, count))
-                         ? pixel - first_pixel(panel0 + together)
-                         : (i - together) * nr_;
+      panel.packed = packed_place(panel0, i, count);
       panel.vectors = static_cast<int>(ceil_div(pixels, kernels_.lanes));
       const bool in_place = pixels % kernels_.lanes == 0 && panel.table.contiguous(p_.grid);
       panel.sums = in_place ? nullptr : scratch.take<T>(rows * nr_);
@@ -155,6 +151,14 @@ class Driver {
         ++channel;
       }
     }
+  }
+
+  // Where panel i of the `count` panels of a piece begins among those packed with it.
+  Index packed_place(Index panel0, Index i, Index count) const {
+    const Index first = i / packed_ * packed_;
+    if (taps_ != 1) return (i - first) * nr_ * kChunk;
+    if (!side_by_side(panel0 + first, panel0 + std::min(first + packed_, count))) return (i - first) * nr_;
+    return first_pixel(panel0 + i) - first_pixel(panel0 + first);
   }
 
   // Whether the windows of some panels are single pixels that follow one another in the source.

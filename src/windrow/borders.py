@@ -39,17 +39,6 @@ class Border(NamedTuple):
         """Along every axis, the pixel at each place of the padded image; -1 where there is none."""
         return tuple(_table(size, pair, self.mode) for size, pair in zip(self.size, self.padding))
 
-    @property
-    def origins(self) -> Array:
-        """At each place of the padded image, the row-major number of the pixel there, or -1."""
-        numbers = np.zeros(self.padded, np.int64)
-        for axis, table in enumerate(self.tables):
-            along = [1] * len(self.size)
-            along[axis] = len(table)
-            place = table.reshape(along)
-            numbers = np.where((numbers < 0) | (place < 0), -1, numbers * self.size[axis] + place)
-        return numbers
-
 
 def is_plain(padding_mode: Any, fill: Any) -> bool:
     """Whether padding is zeros, which every operation has without a border of pixels."""

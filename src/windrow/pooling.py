@@ -139,7 +139,8 @@ def max_pool_with_indices(
     Returns
     -------
     named tuple ``(y, indices)`` of arrays (N, C, output...), in the memory format of x. An index is int64:
-    the row-major number of the pixel in its image and channel, or -1 for a window without a pixel.
+    the row-major number of the pixel in its image and channel, or -1 for a window without a pixel and where
+    a `fill` is the greatest value.
 
     Examples
     --------
