@@ -90,7 +90,8 @@ void gather(Draw& draw, const Target& target) {
   for (T& value : source) value = small<T>(draw);
   Guarded<T> to(count * lanes, false);  // aligned
   for (T& value : to) value = untouchable<T>();
-  std::vector<T> expected(static_cast<std::size_t>(count * lanes), T{0});
+  const T fill = draw.chance(50) ? T{0} : small<T>(draw);
+  std::vector<T> expected(static_cast<std::size_t>(count * lanes), fill);
   std::vector<Segment> segments, more;
   const Index number = draw.number(0, 5);
   for (Index i = 0; i < count; ++i) {
@@ -124,6 +125,7 @@ void gather(Draw& draw, const Target& target) {
                   .more_count = static_cast<Index>(more.size()),
                   .more_vector = number,
                   .step = step,
+                  .fill = fill,
                   .ahead = draw.of({0, 100, 1 << 20})});
   expect(std::equal(expected.begin(), expected.end(), to.begin()), "other lanes");
 }
@@ -255,13 +257,13 @@ void channels(Draw& draw, const Target& target) {
   for (Index k = 0; k < taps; ++k) {
     first.push_back(draw.number(0, 3));
     step.push_back(draw.chance(80) ? 1 : 0);
-    tap.push_back({.x = x.memory.data() + first.back() * x.row, .pixel = step.back() * x.row});
+    tap.push_back({.w = w.memory.data() + k * w.row,
+                   .x = x.memory.data() + first.back() * x.row,
+                   .pixel = step.back() * x.row});
   }
   const bool accumulate = draw.chance(50), has_bias = draw.chance(50);
   const std::vector<T> before = y.memory.copy();
-  kernels.channels({.w = w.memory.data(),
-                    .w_tap = w.row,
-                    .tap = tap.data(),
+  kernels.channels({.tap = tap.data(),
                     .taps = taps,
                     .y = y.memory.data(),
                     .y_pixel = y.row,
@@ -331,6 +333,76 @@ void pad(Draw& draw, const Target& target) {
     for (Index j = 0; j < width; ++j)
       expect(to[r * to_row + j] == (j < low || j >= high ? T{0} : source.at(r, (j - low) * step)),
              "another element");
+}
+
+template <class T>
+void runs(Draw& draw, const Target& target) {
+  const KernelTable<T>& kernels = target.kernels<T>();
+  const Index lanes = kernels.lanes, count = draw.number(1, 3 * lanes + 2), rows = draw.number(0, 5);
+  const Index whole = ceil_div(count, lanes) * lanes, most = draw.number(0, 30);
+  Guarded<T> source(2 * most + whole, draw.chance(50));
+  for (T& value : source) value = small<T>(draw);
+  std::vector<Step> step;
+  std::vector<Index> offset;
+  for (Index i = 0; i < rows; ++i) step.push_back({.a = 0, .b = draw.number(0, most)});
+  for (Index r = 0, number = draw.number(1, 4); r < number; ++r) offset.push_back(draw.number(0, most));
+  const auto number = static_cast<Index>(offset.size());
+  const Index row = number * count + draw.number(0, 3);
+  Guarded<T> to(rows > 0 ? (rows - 1) * row + (number - 1) * count + whole : 0, draw.chance(50));
+  kernels.runs({.target = to.data(),
+                .target_row = row,
+                .source = source.data(),
+                .step = step.data(),
+                .rows = rows,
+                .offset = offset.data(),
+                .runs = number,
+                .count = count});
+  for (Index i = 0; i < rows; ++i)
+    for (Index r = 0; r < number; ++r)
+      for (Index j = 0; j < count; ++j)
+        expect(to[i * row + r * count + j] ==
+                   source[step[static_cast<std::size_t>(i)].b + offset[static_cast<std::size_t>(r)] + j],
+               "another element");
+}
+
+template <class T>
+void limit(Draw& draw, const Target& target) {
+  const KernelTable<T>& kernels = target.kernels<T>();
+  Rows<T> to(draw, draw.number(0, 5), draw.number(0, 3 * kernels.lanes + 2), true);
+  const std::vector<T> before = to.memory.copy();
+  const T low = small<T>(draw), high = std::max(low, small<T>(draw));
+  kernels.limit({.target = to.memory.data(),
+                 .target_row = to.row,
+                 .rows = to.rows,
+                 .count = to.width,
+                 .low = low,
+                 .high = high});
+  for (Index r = 0; r < to.rows; ++r)
+    for (Index i = 0; i < to.width; ++i)
+      expect(to.at(r, i) == std::clamp(before[static_cast<std::size_t>(r * to.row + i)], low, high),
+             "outside of the limits");
+  expect_gaps(before, to);
+}
+
+template <class T>
+void add_lanes(Draw& draw, const Target& target) {
+  const KernelTable<T>& kernels = target.kernels<T>();
+  const Index lanes = kernels.lanes, count = draw.number(0, 5);
+  Guarded<T> sums(count * lanes * lanes, true), totals(count, true), many(count * lanes, true);
+  for (T& value : sums) value = small<T>(draw);
+  for (T& value : totals) value = small<T>(draw);
+  for (T& value : many) value = small<T>(draw);
+  std::vector<T> expected = totals.copy(), expected_many = many.copy();
+  for (Index k = 0; k < count; ++k)
+    for (Index j = 0; j < lanes; ++j) {
+      expected[static_cast<std::size_t>(k)] += sums[k * lanes + j];
+      for (Index l = 0; l < lanes; ++l)
+        expected_many[static_cast<std::size_t>(k * lanes + l)] += sums[(k * lanes + j) * lanes + l];
+    }
+  kernels.add_lanes(sums.data(), count, totals.data());
+  kernels.add_vectors(sums.data(), count, many.data(), lanes);
+  expect(std::equal(expected.begin(), expected.end(), totals.begin()), "another sum of lanes");
+  expect(std::equal(expected_many.begin(), expected_many.end(), many.begin()), "another sum of vectors");
 }
 
 template <class T>
@@ -449,9 +521,11 @@ void winograd(Draw& draw, const Target& target) {
 #define WINDROW_BOTH(kernel) \
   {#kernel " float32", kernel<float>}, { #kernel " float64", kernel<double> }
 const std::vector<Case> kKernelCases = {
-    WINDROW_BOTH(product),   WINDROW_BOTH(gather),   WINDROW_BOTH(stencil),  WINDROW_BOTH(window),
-    WINDROW_BOTH(correlate), WINDROW_BOTH(pad),      WINDROW_BOTH(strided),  WINDROW_BOTH(interleave),
-    WINDROW_BOTH(transpose), WINDROW_BOTH(winograd), WINDROW_BOTH(channels), WINDROW_BOTH(correlate_channels),
+    WINDROW_BOTH(product),  WINDROW_BOTH(gather),     WINDROW_BOTH(stencil),
+    WINDROW_BOTH(window),   WINDROW_BOTH(correlate),  WINDROW_BOTH(pad),
+    WINDROW_BOTH(strided),  WINDROW_BOTH(interleave), WINDROW_BOTH(transpose),
+    WINDROW_BOTH(winograd), WINDROW_BOTH(channels),   WINDROW_BOTH(correlate_channels),
+    WINDROW_BOTH(runs),     WINDROW_BOTH(limit),      WINDROW_BOTH(add_lanes),
 };
 #undef WINDROW_BOTH
 

@@ -16,6 +16,7 @@ void convolution(Draw& draw, const Target& target) {
   if (product(g.columns) * std::max<Index>(g.k, 1) > 2'000'000) return;  // too slow for plain loops
   const auto border = static_cast<Border>(draw.of({0, 0, 0, 1, 2, 3}));
   for (WindowAxis& axis : g.axes) axis.border = border;
+  const T fill = border == Border::kConstant && draw.chance(40) ? small<T>(draw) : T{0};
   Array<T> x(draw, g.x, true), w(draw, g.w, true), dy(draw, g.y, true), b(draw, Extents{g.k, 1, 1}, true);
   const bool has_bias = draw.chance(50), accumulate = draw.chance(40);
   Array<T> y(draw, g.y, false), dx(draw, g.x, accumulate), dw(draw, g.w, accumulate);
@@ -33,14 +34,14 @@ void convolution(Draw& draw, const Target& target) {
   const Index per_group = g.k / g.groups, channels = g.c / g.groups;
   g.each_tap([&](const Extents& place, const Extents& tap, const Extents& position, const Extents& pixel,
                  bool inside) {
-    if (!inside) return;
     const Index channel = place[1], group = channels > 0 ? channel / channels : 0;
     const Extents x_place = with(place[0], channel, pixel);
+    const T seen = inside ? x.at(x_place) : fill;
     for (Index f = group * per_group; f < (group + 1) * per_group; ++f) {
       const Extents w_place = with(f, channel % channels, tap), y_place = with(place[0], f, position);
-      y_sum[index(g.y, y_place)] += x.at(x_place) * w.at(w_place);
-      dx_sum[index(g.x, x_place)] += dy.at(y_place) * w.at(w_place);
-      dw_sum[index(g.w, w_place)] += dy.at(y_place) * x.at(x_place);
+      y_sum[index(g.y, y_place)] += seen * w.at(w_place);
+      if (inside) dx_sum[index(g.x, x_place)] += dy.at(y_place) * w.at(w_place);
+      dw_sum[index(g.w, w_place)] += dy.at(y_place) * seen;
     }
   });
   if (has_bias) {
@@ -48,7 +49,7 @@ void convolution(Draw& draw, const Target& target) {
     for (std::size_t i = 0; i < y_sum.size(); ++i)
       y_sum[i] += b.at(Extents{static_cast<Index>(i) / plane % g.k, 0, 0});
   }
-  const ConvShape shape{.n = g.n, .c = g.c, .k = g.k, .groups = g.groups, .axes = g.axes};
+  const ConvShape shape{.n = g.n, .c = g.c, .k = g.k, .groups = g.groups, .axes = g.axes, .fill = fill};
   const auto input = [](Array<T>& array) { return ArrayView<const T>{array.first, array.strides.data()}; };
   const auto output = [](Array<T>& array) { return ArrayView<T>{array.first, array.strides.data()}; };
   const BiasView<const T> bias{.data = has_bias ? b.first : nullptr, .stride = b.strides[0]};
