@@ -47,9 +47,9 @@ struct WeightRoom {
   bool slots = true;
 };
 
-// These cut no sum: who does what is open to every thread count.
-inline constexpr Index kThreadPieces = 4;  // pieces of work for each thread, as far as ...
-inline constexpr Index kPieceRows = 64;    // ... each has so many rows: a strip is copied for each of them
+// Threads that would have nothing to do share the rows, which cuts no sum, as long as each has so many: a
+// strip is copied for each of them.
+inline constexpr Index kPieceRows = 64;
 
 // A strip is copied once for all rows, and serves as many taps as a window has.
 template <class T>
@@ -137,7 +137,7 @@ WeightCut cut(const WeightGradient<T>& p, const WeightRoom& room, Index lanes) {
   c.slots = std::min({c.slots, kPartialBytes / slot_bytes, units * box * c.images / kSlotPixels});
   c.slots = room.slots ? std::max<Index>(c.slots, 1) : 1;
   if (p.threads > 1 && pieces > 0) {
-    const Index wanted = ceil_div(kThreadPieces * p.threads, pieces * c.slots) * c.row_blocks;
+    const Index wanted = ceil_div(p.threads, pieces * c.slots) * c.row_blocks;
     c.row_blocks = std::clamp(wanted, c.row_blocks, std::max(c.row_blocks, p.rows / kPieceRows));
     c.rows = ceil_div(p.rows, c.row_blocks);
     c.row_blocks = ceil_div(p.rows, c.rows);
