@@ -150,3 +150,18 @@ struct Masked {
 }  // namespace
 
 #endif
+
+#ifdef WINDROW_MASKED
+
+namespace {
+
+// A mask of the first lanes: so many, none or all of them.
+template <class T>
+inline Masked::Of<T> first_lanes(std::ptrdiff_t count) {
+  constexpr std::ptrdiff_t kLanes = Simd<T>::kLanes;
+  return static_cast<Masked::Of<T>>(count <= 0 ? 0 : (1u << (count < kLanes ? count : kLanes)) - 1);
+}
+
+}  // namespace
+
+#endif

@@ -26,11 +26,8 @@ void pad_masked(const windrow::Pad<T> p) {
   using S = Simd<T>;
   using Mask = typename Masked::Of<T>;
   constexpr std::ptrdiff_t kLanes = S::kLanes, kStep = kEven ? 2 : 1;
-  const auto lanes_below = [](std::ptrdiff_t end) {
-    return end <= 0 ? 0u : end >= kLanes ? (1u << kLanes) - 1 : (1u << end) - 1;
-  };
   const auto inside = [&](std::ptrdiff_t j) {
-    return static_cast<Mask>(lanes_below(p.high - j) & ~lanes_below(p.low - j));
+    return static_cast<Mask>(first_lanes<T>(p.high - j) & ~first_lanes<T>(p.low - j));
   };
   const auto load = [](Mask mask, const T* source) {
     return kEven ? Masked::load_even(mask, source) : Masked::load(mask, source);

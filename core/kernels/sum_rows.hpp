@@ -160,43 +160,68 @@ inline void sum_vectors(const windrow::SumRows& s, std::ptrdiff_t row, std::ptrd
   return sum_blocks<T, Op, 16, 1>(s, row, first, end);
 }
 
-// Rows that kVectors vectors cover, the last ones of which lie over the others: several at once, so that
-// the list of the sources is gone through once for all of them. Returns how many rows it has done.
+// Where kVectors vectors that cover the totals [first, end) of a row begin, in bytes: the second half of them
+// ends with those, over the others.
+template <class T, int kVectors>
+struct Cover {
+  std::ptrdiff_t place[kVectors];
+
+  Cover(std::ptrdiff_t first, std::ptrdiff_t end) {
+    constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(T));
+    for (int i = 0; i < kVectors; ++i)
+      place[i] = i < kVectors / 2 ? first * kSize + i * kWidest : end * kSize - (kVectors - i) * kWidest;
+  }
+};
+
+// kRows rows from `row` on, so covered, so that the list of the sources is gone through once for all of them:
+// add(source, its data of the first row, its weight, sums) for each source.
+template <class T, class Op, int kVectors, int kRows, class Add>
+[[gnu::always_inline]] inline void sum_covered(const windrow::SumRows& s, std::ptrdiff_t row,
+                                               const Cover<T, kVectors>& cover, Add&& add) {
+  using V = Vector<T, kWidest>;
+  char* const total = s.total + row * s.total_row;
+  V sum[kRows][kVectors];
+  for (int r = 0; r < kRows; ++r) {
+    for (int i = 0; i < kVectors; ++i) {
+      if (s.resume) {
+        __builtin_memcpy(&sum[r][i], total + r * s.total_row + cover.place[i], kWidest);
+      } else {
+        sum[r][i] = V{} + neutral<T, Op>();
+      }
+    }
+  }
+  for (std::ptrdiff_t j = 0; j < s.count; ++j) {
+    const windrow::SumSource& source = s.sources[j];
+    const V weight = V{} + static_cast<T>(source.weight);
+    add(source, source.data + row * s.source_row, weight, sum);
+  }
+  for (int r = 0; r < kRows; ++r)
+    for (int i = 0; i < kVectors; ++i)
+      __builtin_memcpy(total + r * s.total_row + cover.place[i], &sum[r][i], kWidest);
+}
+
+template <class Op, class V>
+inline void apply_vector(V& sum, const char* data, const V& weight) {
+  V value;
+  __builtin_memcpy(&value, data, sizeof value);
+  Op::apply(sum, value, weight);
+}
+
+// The totals [first, end) of several rows at once, where every source has them. Returns how many rows it has
+// done.
 template <class T, class Op, int kVectors>
 inline std::ptrdiff_t sum_short_rows(const windrow::SumRows& s, std::ptrdiff_t first, std::ptrdiff_t end) {
   using V = Vector<T, kWidest>;
   constexpr int kRows = 8 / kVectors;
-  constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(T));
-  std::ptrdiff_t place[kVectors];
-  for (int i = 0; i < kVectors; ++i)
-    place[i] = i < kVectors / 2 ? first * kSize + i * kWidest : end * kSize - (kVectors - i) * kWidest;
+  const Cover<T, kVectors> cover(first, end);
   std::ptrdiff_t row = 0;
   for (; row + kRows <= s.rows; row += kRows) {
-    char* const total = s.total + row * s.total_row;
-    V sum[kRows][kVectors];
-    for (int r = 0; r < kRows; ++r) {
-      for (int i = 0; i < kVectors; ++i) {
-        if (s.resume) {
-          __builtin_memcpy(&sum[r][i], total + r * s.total_row + place[i], kWidest);
-        } else {
-          sum[r][i] = V{} + neutral<T, Op>();
-        }
-      }
-    }
-    for (std::ptrdiff_t j = 0; j < s.count; ++j) {
-      const char* const source = s.sources[j].data + row * s.source_row;
-      const V weight = V{} + static_cast<T>(s.sources[j].weight);
-      for (int r = 0; r < kRows; ++r) {
-        for (int i = 0; i < kVectors; ++i) {
-          V value;
-          __builtin_memcpy(&value, source + r * s.source_row + place[i], kWidest);
-          Op::apply(sum[r][i], value, weight);
-        }
-      }
-    }
-    for (int r = 0; r < kRows; ++r)
-      for (int i = 0; i < kVectors; ++i)
-        __builtin_memcpy(total + r * s.total_row + place[i], &sum[r][i], kWidest);
+    sum_covered<T, Op, kVectors, kRows>(
+        s, row, cover, [&](const windrow::SumSource&, const char* data, const V& weight, auto& sum) {
+          for (int r = 0; r < kRows; ++r)
+            for (int i = 0; i < kVectors; ++i)
+              apply_vector<Op>(sum[r][i], data + r * s.source_row + cover.place[i], weight);
+        });
   }
   return row;
 }
@@ -223,17 +248,19 @@ inline void sum_singly(const windrow::SumRows& s, std::ptrdiff_t row, std::ptrdi
 
 #if defined(WINDROW_MASKED)
 
-// The first lanes of a vector: so many, none or all of them.
-template <class T>
-inline std::uint32_t first_lanes(std::ptrdiff_t count) {
-  constexpr auto kLanes = static_cast<std::ptrdiff_t>(kWidest / sizeof(T));
-  return count <= 0 ? 0 : (1u << (count < kLanes ? count : kLanes)) - 1;
-}
-
 // Lanes of a vector at element x that a source has.
 template <class T>
 inline Masked::Of<T> source_lanes(const windrow::SumSource& source, std::ptrdiff_t x) {
   return static_cast<Masked::Of<T>>(first_lanes<T>(source.end - x) & ~first_lanes<T>(source.first - x));
+}
+
+// A vector of a source, of which only some lanes are its own.
+template <class T, class Op, class V>
+inline void apply_lanes(V& sum, Masked::Of<T> lanes, const char* data, const V& weight) {
+  const V value = Masked::load(lanes, reinterpret_cast<const T*>(data));
+  V next = sum;
+  Op::apply(next, value, weight);
+  sum = Masked::keep(sum, lanes, next);
 }
 
 // Totals [from, to) of kRows rows, no more than a vector has lanes, of whichever sources have them: the list
@@ -260,12 +287,7 @@ inline void sum_masked_rows(const windrow::SumRows& s, std::ptrdiff_t row, std::
     const auto lanes = static_cast<Mask>(source_lanes<T>(source, from) & all);
     const char* const data = source.data + row * s.source_row + from * kSize;
     const V weight = V{} + static_cast<T>(source.weight);
-    for (int r = 0; r < kRows; ++r) {
-      const V value = Masked::load(lanes, reinterpret_cast<const T*>(data + r * s.source_row));
-      V next = sum[r];
-      Op::apply(next, value, weight);
-      sum[r] = Masked::keep(sum[r], lanes, next);
-    }
+    for (int r = 0; r < kRows; ++r) apply_lanes<T, Op>(sum[r], lanes, data + r * s.source_row, weight);
   }
   for (int r = 0; r < kRows; ++r) Masked::store(reinterpret_cast<T*>(total + r * s.total_row), all, sum[r]);
 }
@@ -282,53 +304,29 @@ inline void sum_masked(const windrow::SumRows& s, Rows rows, std::ptrdiff_t from
   }
 }
 
-// All totals of rows, which kVectors vectors cover; the second half of those ends with them. Of the
-// first vector and the last one a source may miss a part. kRows at once; returns the row that it has come to.
+// All totals of rows that kVectors vectors cover; of the first one and the last one a source may miss a part.
+// kRows at once; returns the row that it has come to.
 template <class T, class Op, int kVectors, int kRows>
 inline std::ptrdiff_t sum_ragged_rows(const windrow::SumRows& s, Rows rows) {
   using V = Vector<T, kWidest>;
-  constexpr auto kSize = static_cast<std::ptrdiff_t>(sizeof(T));
-  std::ptrdiff_t place[kVectors];
-  for (int i = 0; i < kVectors; ++i)
-    place[i] = i < kVectors / 2 ? i * kWidest : s.length * kSize - (kVectors - i) * kWidest;
+  const Cover<T, kVectors> cover(0, s.length);
+  const std::ptrdiff_t last = cover.place[kVectors - 1] / static_cast<std::ptrdiff_t>(sizeof(T));
   std::ptrdiff_t row = rows.first;
   for (; row + kRows <= rows.end; row += kRows) {
-    char* const total = s.total + row * s.total_row;
-    V sum[kRows][kVectors];
-    for (int r = 0; r < kRows; ++r) {
-      for (int i = 0; i < kVectors; ++i) {
-        if (s.resume) {
-          __builtin_memcpy(&sum[r][i], total + r * s.total_row + place[i], kWidest);
-        } else {
-          sum[r][i] = V{} + neutral<T, Op>();
-        }
-      }
-    }
-    for (std::ptrdiff_t j = 0; j < s.count; ++j) {
-      const char* const source = s.sources[j].data + row * s.source_row;
-      const V weight = V{} + static_cast<T>(s.sources[j].weight);
-      const auto low = source_lanes<T>(s.sources[j], 0);
-      const auto high = source_lanes<T>(s.sources[j], place[kVectors - 1] / kSize);
-      for (int r = 0; r < kRows; ++r) {
-        for (int i = 0; i < kVectors; ++i) {
-          const char* const data = source + r * s.source_row + place[i];
-          if (i > 0 && i < kVectors - 1) {
-            V value;
-            __builtin_memcpy(&value, data, kWidest);
-            Op::apply(sum[r][i], value, weight);
-          } else {
-            const auto lanes = i == 0 ? low : high;
-            const V value = Masked::load(lanes, reinterpret_cast<const T*>(data));
-            V next = sum[r][i];
-            Op::apply(next, value, weight);
-            sum[r][i] = Masked::keep(sum[r][i], lanes, next);
+    sum_covered<T, Op, kVectors, kRows>(
+        s, row, cover, [&](const windrow::SumSource& source, const char* data, const V& weight, auto& sum) {
+          const auto low = source_lanes<T>(source, 0), high = source_lanes<T>(source, last);
+          for (int r = 0; r < kRows; ++r) {
+            for (int i = 0; i < kVectors; ++i) {
+              const char* const from = data + r * s.source_row + cover.place[i];
+              if (i > 0 && i < kVectors - 1) {
+                apply_vector<Op>(sum[r][i], from, weight);
+              } else {
+                apply_lanes<T, Op>(sum[r][i], i == 0 ? low : high, from, weight);
+              }
+            }
           }
-        }
-      }
-    }
-    for (int r = 0; r < kRows; ++r)
-      for (int i = 0; i < kVectors; ++i)
-        __builtin_memcpy(total + r * s.total_row + place[i], &sum[r][i], kWidest);
+        });
   }
   return row;
 }

@@ -59,15 +59,10 @@ struct Rest {
 
   explicit Rest(std::ptrdiff_t length)
       : whole(length / kBlock * kBlock),
-        first(lanes(length - whole)),
-        second(lanes(length - whole - kLanes)),
-        even(lanes((length - whole + 1) / 2)),
-        odd(lanes((length - whole) / 2)) {}
-
- private:
-  static Mask lanes(std::ptrdiff_t count) {
-    return static_cast<Mask>(count >= kLanes ? ~0u : count > 0 ? (1u << count) - 1 : 0u);
-  }
+        first(first_lanes<T>(length - whole)),
+        second(first_lanes<T>(length - whole - kLanes)),
+        even(first_lanes<T>((length - whole + 1) / 2)),
+        odd(first_lanes<T>((length - whole) / 2)) {}
 };
 
 template <class T>
