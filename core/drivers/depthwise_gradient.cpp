@@ -1,7 +1,6 @@
 #include "drivers/depthwise_gradient.hpp"
 
 #include <algorithm>
-#include <cstring>
 
 #include "base/workspace.hpp"
 #include "pack/pixel_strips.hpp"
@@ -262,14 +261,8 @@ class ChannelLanes : public Plan<T> {
   void copy_dy(const PixelBlock& block, Index channel, Index channels, T* to) const {
     const T* from = p_.dy + block.image * p_.dy_image + block.target + channel;
     for (Index r = 0; r < block.rows; ++r, from += strips_.target_row(), to += blocks_.columns * kChannels) {
-      for (Index i = 0; i < block.columns; ++i) {
-        const T* pixel = from + i * strips_.last().target_stride;
-        if (channels == kChannels) {
-          std::memcpy(to + i * kChannels, pixel, 64);  // without a call
-        } else {
-          std::copy_n(pixel, channels, to + i * kChannels);
-        }
-      }
+      for (Index i = 0; i < block.columns; ++i)
+        copy_channels(from + i * strips_.last().target_stride, channels, to + i * kChannels);
     }
   }
 

@@ -93,7 +93,7 @@ void FoldBoxes::take_totals(Work& w, Scratch& scratch) const {
   w.sums.phases = phases_;
   if (phases_ > 1) w.sums.shift = padded(w, inner_ - 2).low % phases_;
   w.sums.arrange(order_.data(), total_);
-  w.totals = scratch.take<char>(kOverread + w.sums.bytes + kOverread) + kOverread;
+  w.totals = take_packed(scratch, w.sums.bytes);
 }
 
 void FoldBoxes::list_row_taps(Work& w, int i, Scratch& scratch) const {

@@ -116,7 +116,7 @@ class WindowFold : FoldBoxes {
     // Runs go over channels without a gap; a divisor of complex numbers would have other gaps.
     w.sums.spread = parts_ == 1 && !colours_;
     w.sums.arrange(order_.data(), total_);
-    w.totals = scratch.take<char>(kOverread + w.sums.bytes + kOverread) + kOverread;
+    w.totals = take_packed(scratch, w.sums.bytes);
     start_totals(p_.number, p_.reduction, w.totals, numbers(w));
     if (windows.row.size() > 0) {
       Index most = windows.images * (colours_ ? 1 : w.end[1] - w.start[1]);

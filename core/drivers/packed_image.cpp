@@ -2,8 +2,6 @@
 
 #include <algorithm>
 
-#include "base/workspace.hpp"
-
 namespace windrow {
 namespace {
 
@@ -117,17 +115,6 @@ void pack_part(const PatchKernels& kernels, const PackedImage& p, const Spans& s
   });
 }
 
-void write_run(Streamed& stream, char* target, const char* source, Index bytes) {
-  const std::ptrdiff_t none = 0;
-  stream.write({.target = target,
-                .source = source,
-                .offsets = &none,
-                .count = 1,
-                .bytes = bytes,
-                .steps = &none,
-                .repeats = 1});
-}
-
 // The rows of a stretch, which lie one after another in the image.
 void write_rows(Streamed& stream, char* image, const char* packed, const BoxAxis& rows, Index bytes) {
   std::array<std::ptrdiff_t, kMostRuns> offsets;
@@ -167,7 +154,7 @@ void zip_rows(const PatchKernels& kernels, const BoxAxis& rows, const PackedImag
   const Index row = p.count[at(p.inner)] * p.item, bytes = rows.count * row;
   const bool together = stream && rows.source == row && bytes >= kStreamedStretch;
   Scratch scratch;
-  char* const target = together ? scratch.take<char>(kOverread + bytes + kOverread) + kOverread : image;
+  char* const target = together ? take_packed(scratch, bytes) : image;
   kernels.zip({.target = target,
                .even = even,
                .odd = odd,
@@ -176,7 +163,7 @@ void zip_rows(const PatchKernels& kernels, const BoxAxis& rows, const PackedImag
                .rows = rows.count,
                .length = p.count[at(p.inner)],
                .item = p.item});
-  if (together) write_run(*stream, image, target, bytes);
+  if (together) write_rows(*stream, image, target, {1, 0, 0}, bytes);
 }
 
 }  // namespace

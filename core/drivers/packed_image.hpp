@@ -9,6 +9,7 @@
 #include "base/border.hpp"
 #include "base/checked.hpp"
 #include "base/parallel.hpp"
+#include "base/workspace.hpp"
 #include "drivers/box.hpp"
 #include "drivers/streamed.hpp"
 
@@ -61,6 +62,11 @@ template <class Before>
 void sort_axes(int* axes, int count, Before before) {
   for (int i = 1; i < count; ++i)
     for (int j = i; j > 0 && before(axes[j], axes[j - 1]); --j) std::swap(axes[j - 1], axes[j]);
+}
+
+// Memory for a box, around which kernels may read.
+inline char* take_packed(Scratch& scratch, Index bytes) {
+  return scratch.take<char>(kOverread + bytes + kOverread) + kOverread;
 }
 
 // Fills what of a box with a constant border lies outside the image; what is inside may be filled too.

@@ -325,7 +325,6 @@ PoolPlan plan_pool(const Pooling<T>& p, const char* kernel, bool with_indices) {
                                        [](const Run& a, const Run& b) { return a.count < b.count; });
     plan.share *= static_cast<double>(most.count) / static_cast<double>(axis.count);
     if (most.inside0 == most.inside1) taps.offset = {};
-    taps.fills += most.tap1 - most.tap0 - (most.inside1 - most.inside0);
     box.push_back({most.count, axis.step * axis.source_stride, axis.target_stride,
                    with_indices ? p.index_stride[i] : 0, 0});
   }

@@ -145,7 +145,7 @@ class Unfolder {
     }
     box.arrange(order_.data(), p_.item);
     Scratch scratch;
-    char* packed = scratch.take<char>(kOverread + box.bytes + kOverread) + kOverread;
+    char* packed = take_packed(scratch, box.bytes);
     if (box.border == Border::kConstant) fill_border(kernels_, box, size_, p_.fill, packed);
     pack(kernels_, box, size_, p_.x, p_.x_strides, packed);
     write(box, first, count, packed, scratch, stream);

@@ -34,9 +34,10 @@ Index term_stride(Index count, Index bytes) {
 template <class T>
 struct Panel {
   PanelTable table;
-  Index packed = 0;   // where it begins among those packed with it
-  int vectors = 0;    // of the tile that hold pixels
-  T* sums = nullptr;  // [row][NR], or null: the result itself
+  bool copied = false;  // with those packed with it: single pixels that follow one another in the source
+  Index packed = 0;     // where it begins among those
+  int vectors = 0;      // of the tile that hold pixels
+  T* sums = nullptr;    // [row][NR], or null: the result itself
 };
 
 template <class T>
@@ -82,7 +83,11 @@ class Driver {
       Panel<T>& panel = *new (&panels[i]) Panel<T>{.table = PanelTable(scratch, table_)};
       panel.table.place(p_.grid, pixel, pixels);
       if (table_.taps == taps_) panel.table.set_taps(p_.grid, 0, taps_);
-      panel.packed = packed_place(panel0, i, count);
+      const Index first = i / packed_ * packed_;  // of those packed with it
+      panel.copied =
+          i > first ? panels[first].copied : side_by_side(panel0 + i, panel0 + std::min(i + packed_, count));
+      panel.packed = panel.copied ? pixel - first_pixel(panel0 + first)
+                                  : (i - first) * nr_ * (taps_ == 1 ? 1 : Index{kChunk});
       panel.vectors = static_cast<int>(ceil_div(pixels, kernels_.lanes));
       const bool in_place = pixels % kernels_.lanes == 0 && panel.table.contiguous(p_.grid);
       panel.sums = in_place ? nullptr : scratch.take<T>(rows * nr_);
@@ -109,7 +114,7 @@ class Driver {
           const Index channels = ceil_div(k1 - k0, std::max<Index>(1, taps_));
           const Index ahead = panels[last ? 0 : i + some].table.source_place() - panel.table.source_place() +
                               (last ? channels * p_.source_channel : 0);
-          if (side_by_side(panel0 + i, panel0 + i + some)) {
+          if (panel.copied) {
             copy(panel, first_pixel(panel0 + i + some) - first_pixel(panel0 + i), source, k0, k1, ahead,
                  packed);
           } else {
@@ -151,14 +156,6 @@ class Driver {
         ++channel;
       }
     }
-  }
-
-  // Where panel i of the `count` panels of a piece begins among those packed with it.
-  Index packed_place(Index panel0, Index i, Index count) const {
-    const Index first = i / packed_ * packed_;
-    if (taps_ != 1) return (i - first) * nr_ * kChunk;
-    if (!side_by_side(panel0 + first, panel0 + std::min(first + packed_, count))) return (i - first) * nr_;
-    return first_pixel(panel0 + i) - first_pixel(panel0 + first);
   }
 
   // Whether the windows of some panels are single pixels that follow one another in the source.

@@ -1,7 +1,6 @@
 #include "pack/pixel_strips.hpp"
 
 #include <algorithm>
-#include <cstring>
 
 namespace windrow {
 namespace {
@@ -152,16 +151,8 @@ void PixelStrips::copy_run(const KernelTable<T>& kernels, const T* source, Index
       std::copy_n(source, count * channels_, strip);
       return;
     }
-    constexpr Index kLine = 64 / sizeof(T);
-    for (Index i = 0; i < count; ++i) {
-      const T* from = source + i * last_.source_stride;
-      T* to = strip + i * pitch_;
-      if (channels_ == kLine) {
-        std::memcpy(to, from, 64);  // without a call
-      } else {
-        std::copy_n(from, channels_, to);
-      }
-    }
+    for (Index i = 0; i < count; ++i)
+      copy_channels(source + i * last_.source_stride, channels_, strip + i * pitch_);
   } else if (last_.source_stride == 1) {
     kernels.transpose({.target = strip,
                        .target_row = pitch_,

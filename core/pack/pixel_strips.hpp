@@ -6,10 +6,24 @@
 // A strip holds [outer taps][row][column][channel]; axes are seen as in pack/strips.hpp.
 #pragma once
 
+#include <algorithm>
+#include <cstring>
+
 #include "kernels/contract.hpp"
 #include "pack/panels.hpp"
 
 namespace windrow {
+
+// The channels of a position, a cache line of them without a call.
+template <class T>
+void copy_channels(const T* from, Index channels, T* to) {
+  constexpr std::size_t kLine = 64;
+  if (channels == Index{kLine / sizeof(T)}) {
+    std::memcpy(to, from, kLine);
+  } else {
+    std::copy_n(from, channels, to);
+  }
+}
 
 // Pixels of one image, at one position of the outer axes.
 struct PixelBlock {
