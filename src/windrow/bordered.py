@@ -180,7 +180,7 @@ def conv_grad_input(
     if channels_last is None:
         channels_last = is_channels_last(dy)
     if problem.border.mode == "constant":
-        if wide != dtype or dtype not in (np.float32, np.float64):
+        if converts(dy, w):
             return converted.conv_grad_input(dy, w, x_shape, options, out, accumulate, channels_last)
         *_, number, limit = problem
         return convolution._grad_input(dy, w, problem.geometry, limit, number, out, accumulate, channels_last)

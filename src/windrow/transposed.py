@@ -11,7 +11,7 @@ from typing import Any
 from . import _core
 from ._core import exact
 from .arrays import Array, as_operand, check_out, common_float, empty_images, is_channels_last, native
-from .borders import border_of, is_plain
+from .borders import border_of, is_plain, with_border
 from .convolution import (
     ConvGradients,
     _checked_needs,
@@ -195,8 +195,7 @@ def conv_transpose_backward(
     check_shape("dy", dy.shape, geometry.x_shape)
     number, limit = _checked_options(algorithm, max_workspace, geometry)
     if not is_plain(padding_mode, 0):
-        border_of(geometry.windows, padding_mode, 0, dtype)
-        geometry = geometry._replace(padding_mode=padding_mode)
+        geometry = with_border(geometry, border_of(geometry.windows, padding_mode, 0, dtype))
     problem = prepared(geometry)
     dx = dw = db = None
     channels_last = is_channels_last(x)
