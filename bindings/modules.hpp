@@ -10,6 +10,7 @@ void bind_prepared(nanobind::module_& m);
 void bind_patches(nanobind::module_& m);
 void bind_pool(nanobind::module_& m);
 void bind_testing(nanobind::module_& m);
-void bind_kernels(nanobind::module_& m);  // of bind_testing
+void bind_kernels(nanobind::module_& m);      // of bind_testing
+void bind_row_kernels(nanobind::module_& m);  // of bind_testing
 
 }  // namespace windrow::python

@@ -54,6 +54,7 @@ void bind_testing(nb::module_& m) {
       },
       nb::arg("border"), nb::arg("position"), nb::arg("pace"), nb::arg("most"), nb::arg("size"));
   bind_kernels(m);
+  bind_row_kernels(m);
 }
 
 }  // namespace windrow::python

@@ -22,7 +22,8 @@ struct Case {
   void (*run)(Draw& draw, const windrow::Target& target);
 };
 
-extern const std::vector<Case> kKernelCases;       // kernels by name, against the contract
+extern const std::vector<Case> kKernelCases;       // kernels by name, against the contract: those that sum,
+extern const std::vector<Case> kRowKernelCases;    // those that copy rows or change single elements,
 extern const std::vector<Case> kPatchKernelCases;  // those that count in bytes
 extern const std::vector<Case> kOperationCases;    // whole operations of the core: packers and drivers
 extern const std::vector<Case> kPoolingCases;      // and those of pooling

@@ -1,40 +1,15 @@
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <numeric>
 
-#include "cases.hpp"
 #include "kernels/contract.hpp"
+#include "rows.hpp"
 
 namespace seeded {
 namespace {
 
 using namespace windrow;
-
-// Rows of `width` elements, `row` apart, in memory that ends with the last one; gaps are not to be touched.
-template <class T>
-struct Rows {
-  Index rows, width, row;
-  Guarded<T> memory;
-
-  Rows(Draw& draw, Index r, Index w, bool filled, Index most_gap = 5)
-      : rows(r),
-        width(w),
-        row(w + draw.number(0, most_gap)),
-        memory(r > 0 ? (r - 1) * row + w : 0, draw.chance(70)) {
-    for (T& value : memory) value = untouchable<T>();
-    for (Index i = 0; i < rows; ++i)
-      for (Index j = 0; filled && j < width; ++j) at(i, j) = small<T>(draw);
-  }
-  T& at(Index i, Index j) { return memory[i * row + j]; }
-};
-
-// Whether nothing but the rows has changed since `before`.
-template <class T>
-void expect_gaps(const std::vector<T>& before, Rows<T>& now) {
-  for (Index i = 0; i < now.memory.size(); ++i)
-    if (i % now.row >= now.width)
-      expect(same_bytes(before[static_cast<std::size_t>(i)], now.memory[i]), "written between rows");
-}
 
 std::vector<Index> permutation(Draw& draw, Index count) {
   std::vector<Index> order(static_cast<std::size_t>(count));
@@ -79,55 +54,6 @@ void product(Draw& draw, const Target& target) {
     }
   }
   expect_gaps(before, c);
-}
-
-template <class T>
-void gather(Draw& draw, const Target& target) {
-  const KernelTable<T>& kernels = target.kernels<T>();
-  const Index lanes = kernels.lanes, count = draw.number(0, 9), step = draw.of({1, 1, 2, 2, 3, -1, 0, 7});
-  const Index reach = (lanes - 1) * std::abs(step) + 1;
-  Guarded<T> source(reach + draw.number(0, 20), draw.chance(50));
-  for (T& value : source) value = small<T>(draw);
-  Guarded<T> to(count * lanes, false);  // aligned
-  for (T& value : to) value = untouchable<T>();
-  const T fill = draw.chance(50) ? T{0} : small<T>(draw);
-  std::vector<T> expected(static_cast<std::size_t>(count * lanes), fill);
-  std::vector<Segment> segments, more;
-  const Index number = draw.number(0, 5);
-  for (Index i = 0; i < count; ++i) {
-    std::uint32_t left = (std::uint32_t{1} << (lanes - 1) << 1) - 1;
-    for (Index part = 0, parts = draw.number(1, 3); part < parts; ++part) {
-      const auto mask = static_cast<std::uint32_t>(draw.number(0, 0xffffffff)) & left;
-      left &= ~mask;
-      // The lanes that are read lie inside; the others need not.
-      Index low = 0, high = 0;
-      bool any = false;
-      for (Index lane = 0; lane < lanes; ++lane) {
-        if (!(mask >> lane & 1)) continue;
-        low = any ? std::min(low, lane * step) : lane * step;
-        high = any ? std::max(high, lane * step) : lane * step;
-        any = true;
-      }
-      const Index least = -low, most = source.size() - 1 - high;
-      const Index offset = any ? draw.of({least, most, draw.number(least, most)}) : 0;
-      for (Index lane = 0; lane < lanes; ++lane)
-        if (mask >> lane & 1)
-          expected[static_cast<std::size_t>(i * lanes + lane)] = source[offset + lane * step];
-      (part == 0 ? segments : more)
-          .push_back({.offset = offset, .mask = mask, .vector = static_cast<std::int32_t>(number + i)});
-    }
-  }
-  kernels.gather({.target = to.data(),
-                  .source = source.data(),
-                  .segments = segments.data(),
-                  .count = count,
-                  .more = more.data(),
-                  .more_count = static_cast<Index>(more.size()),
-                  .more_vector = number,
-                  .step = step,
-                  .fill = fill,
-                  .ahead = draw.of({0, 100, 1 << 20})});
-  expect(std::equal(expected.begin(), expected.end(), to.begin()), "other lanes");
 }
 
 Index whole_vectors(Index count, Index lanes) { return ceil_div(count, lanes) * lanes; }
@@ -311,80 +237,6 @@ void correlate(Draw& draw, const Target& target) {
 }
 
 template <class T>
-void pad(Draw& draw, const Target& target) {
-  const KernelTable<T>& kernels = target.kernels<T>();
-  const Index rows = draw.number(0, 5), width = draw.number(0, 3 * kernels.lanes + 2);
-  const Index low = draw.number(0, width), high = draw.number(low, width), step = draw.of({1, 1, 2, 2, 3});
-  Rows<T> source(draw, rows, high > low ? (high - low - 1) * step + 1 : 0, true);
-  const Index to_row = width + draw.number(0, 5);
-  Guarded<T> to(rows > 0 ? (rows - 1) * to_row + width + kernels.lanes : 0, draw.chance(50));
-  for (T& value : to) value = untouchable<T>();
-  kernels.pad({.target = to.data(),
-               .target_row = to_row,
-               .source = source.memory.data() - low * step,
-               .source_row = source.row,
-               .step = step,
-               .rows = rows,
-               .width = width,
-               .low = low,
-               .high = high,
-               .ahead = draw.of({0, 1000})});
-  for (Index r = 0; r < rows; ++r)
-    for (Index j = 0; j < width; ++j)
-      expect(to[r * to_row + j] == (j < low || j >= high ? T{0} : source.at(r, (j - low) * step)),
-             "another element");
-}
-
-template <class T>
-void runs(Draw& draw, const Target& target) {
-  const KernelTable<T>& kernels = target.kernels<T>();
-  const Index lanes = kernels.lanes, count = draw.number(1, 3 * lanes + 2), rows = draw.number(0, 5);
-  const Index whole = ceil_div(count, lanes) * lanes, most = draw.number(0, 30);
-  Guarded<T> source(2 * most + whole, draw.chance(50));
-  for (T& value : source) value = small<T>(draw);
-  std::vector<Step> step;
-  std::vector<Index> offset;
-  for (Index i = 0; i < rows; ++i) step.push_back({.a = 0, .b = draw.number(0, most)});
-  for (Index r = 0, number = draw.number(1, 4); r < number; ++r) offset.push_back(draw.number(0, most));
-  const auto number = static_cast<Index>(offset.size());
-  const Index row = number * count + draw.number(0, 3);
-  Guarded<T> to(rows > 0 ? (rows - 1) * row + (number - 1) * count + whole : 0, draw.chance(50));
-  kernels.runs({.target = to.data(),
-                .target_row = row,
-                .source = source.data(),
-                .step = step.data(),
-                .rows = rows,
-                .offset = offset.data(),
-                .runs = number,
-                .count = count});
-  for (Index i = 0; i < rows; ++i)
-    for (Index r = 0; r < number; ++r)
-      for (Index j = 0; j < count; ++j)
-        expect(to[i * row + r * count + j] ==
-                   source[step[static_cast<std::size_t>(i)].b + offset[static_cast<std::size_t>(r)] + j],
-               "another element");
-}
-
-template <class T>
-void limit(Draw& draw, const Target& target) {
-  const KernelTable<T>& kernels = target.kernels<T>();
-  Rows<T> to(draw, draw.number(0, 5), draw.number(0, 3 * kernels.lanes + 2), true);
-  const std::vector<T> before = to.memory.copy();
-  const T low = small<T>(draw), high = std::max(low, small<T>(draw));
-  kernels.limit({.target = to.memory.data(),
-                 .target_row = to.row,
-                 .rows = to.rows,
-                 .count = to.width,
-                 .low = low,
-                 .high = high});
-  for (Index r = 0; r < to.rows; ++r)
-    for (Index i = 0; i < to.width; ++i)
-      expect(to.at(r, i) == std::clamp(before[static_cast<std::size_t>(r * to.row + i)], low, high),
-             "outside of the limits");
-  expect_gaps(before, to);
-}
-
-template <class T>
 void add_lanes(Draw& draw, const Target& target) {
   const KernelTable<T>& kernels = target.kernels<T>();
   const Index lanes = kernels.lanes, count = draw.number(0, 5);
@@ -403,55 +255,6 @@ void add_lanes(Draw& draw, const Target& target) {
   kernels.add_vectors(sums.data(), count, many.data(), lanes);
   expect(std::equal(expected.begin(), expected.end(), totals.begin()), "another sum of lanes");
   expect(std::equal(expected_many.begin(), expected_many.end(), many.begin()), "another sum of vectors");
-}
-
-template <class T>
-void strided(Draw& draw, const Target& target) {
-  const KernelTable<T>& kernels = target.kernels<T>();
-  const Index count = draw.number(0, 3 * kernels.lanes + 2), step = draw.of({1, 1, 2, 2, 3, 10});
-  const Index far = count > 0 ? (count - 1) * step + 1 : 0;
-  Guarded<T> apart(far, draw.chance(50)), together(count, draw.chance(50));
-  for (T& value : apart) value = small<T>(draw);
-  for (T& value : together) value = untouchable<T>();
-  kernels.collect({.target = together.data(), .source = apart.data(), .step = step, .count = count});
-  for (Index i = 0; i < count; ++i) expect(together[i] == apart[i * step], "another element collected");
-  for (T& value : together) value = small<T>(draw);
-  const std::vector<T> before = apart.copy();
-  kernels.spread({.target = apart.data(), .source = together.data(), .step = step, .count = count});
-  for (Index i = 0; i < far; ++i)
-    expect(apart[i] == (i % step == 0 ? together[i / step] : before[static_cast<std::size_t>(i)]),
-           "another element spread");
-}
-
-template <class T>
-void interleave(Draw& draw, const Target& target) {
-  const KernelTable<T>& kernels = target.kernels<T>();
-  const Index evens = draw.number(1, 3 * kernels.lanes + 2), odds = evens - draw.number(0, 1);
-  Guarded<T> even(round_up(evens, kernels.lanes), true), odd(round_up(evens, kernels.lanes), true);
-  for (T& value : even) value = small<T>(draw);
-  for (T& value : odd) value = small<T>(draw);
-  Guarded<T> to(evens + odds, draw.chance(50));
-  kernels.interleave(
-      {.target = to.data(), .even = even.data(), .odd = odd.data(), .evens = evens, .odds = odds});
-  for (Index i = 0; i < evens + odds; ++i)
-    expect(to[i] == (i % 2 == 0 ? even : odd)[i / 2], "another element interleaved");
-}
-
-template <class T>
-void transpose(Draw& draw, const Target& target) {
-  const Index rows = draw.number(0, 40), columns = draw.number(0, 40);
-  Rows<T> source(draw, columns, rows, true), to(draw, rows, columns, false);
-  const std::vector<T> before = to.memory.copy();
-  target.kernels<T>().transpose({.target = to.memory.data(),
-                                 .target_row = to.row,
-                                 .source = source.memory.data(),
-                                 .source_row = source.row,
-                                 .rows = rows,
-                                 .columns = columns,
-                                 .ahead = draw.of({0, 1000})});
-  for (Index i = 0; i < rows; ++i)
-    for (Index j = 0; j < columns; ++j) expect(to.at(i, j) == source.at(j, i), "another element");
-  expect_gaps(before, to);
 }
 
 // The three transforms together: of tiles, of taps, and back what they make of each other, which must be the
@@ -521,11 +324,10 @@ void winograd(Draw& draw, const Target& target) {
 #define WINDROW_BOTH(kernel) \
   {#kernel " float32", kernel<float>}, { #kernel " float64", kernel<double> }
 const std::vector<Case> kKernelCases = {
-    WINDROW_BOTH(product),  WINDROW_BOTH(gather),     WINDROW_BOTH(stencil),
-    WINDROW_BOTH(window),   WINDROW_BOTH(correlate),  WINDROW_BOTH(pad),
-    WINDROW_BOTH(strided),  WINDROW_BOTH(interleave), WINDROW_BOTH(transpose),
-    WINDROW_BOTH(winograd), WINDROW_BOTH(channels),   WINDROW_BOTH(correlate_channels),
-    WINDROW_BOTH(runs),     WINDROW_BOTH(limit),      WINDROW_BOTH(add_lanes),
+    WINDROW_BOTH(product),   WINDROW_BOTH(stencil),
+    WINDROW_BOTH(window),    WINDROW_BOTH(correlate_channels),
+    WINDROW_BOTH(channels),  WINDROW_BOTH(correlate),
+    WINDROW_BOTH(add_lanes), WINDROW_BOTH(winograd),
 };
 #undef WINDROW_BOTH
 
