@@ -20,24 +20,32 @@ Index sums_row(const Strips& strips, const StripBlocks& blocks, Index nr) {
   return round_up(run_on(strips, blocks), nr) + nr;
 }
 
+// Phases whose sums are kept at a time.
+Index kept_phases(const PhaseSize& size, const PhaseBlocks& blocks) {
+  return blocks.channels < size.channels ? size.all_phases : size.alike;
+}
+
 template <class T>
 class Driver {
  public:
   Driver(const PhaseProduct<T>& problem, const PhaseBlocks& blocks, const Target& target)
       : p_(problem.all),
         phases_(problem.phases),
+        alike_(alike_phases(problem.phases, problem.columns, problem.all.factor_tap)),
         columns_(problem.columns),
         column_stride_(problem.column_stride),
         blocks_(blocks.strip),
+        channels_(blocks.channels),
         kernels_(target.kernels<T>()),
         nr_(Index{kernels_.lanes} * kernels_.vectors),
         strips_(p_.grid, blocks_),
         units_(p_.grid.images * p_.groups * strips_.blocks_per_image()),
-        sums_row_(sums_row(strips_, blocks_, nr_)),
-        strip_elements_(windrow::strip_elements(p_.grid, p_.channels, blocks_, tile_of<T>(target))) {
+        phase_sums_(p_.rows * sums_row(strips_, blocks_, nr_)),
+        sums_elements_(kept_phases(phase_size(problem), blocks) * phase_sums_),
+        strip_elements_(windrow::strip_elements(p_.grid, channels_, blocks_, tile_of<T>(target))) {
     for (const Phase& phase : phases_) {
       first_step_.push_back(steps_);
-      steps_ += p_.channels * static_cast<Index>(phase.tap.size());
+      steps_ += channels_ * static_cast<Index>(phase.tap.size());
       for (std::size_t t = 0; t < phase.tap.size(); ++t)
         taps_.push_back({.a = p_.factor_tap[static_cast<std::size_t>(phase.factor[t])],
                          .b = strips_.tap_offset(phase.tap[t])});
@@ -52,14 +60,14 @@ class Driver {
   void piece(Index index) const {
     Scratch scratch;
     T* strip = scratch.take<T>(strip_elements_);
-    T* sums = scratch.take<T>(columns_ * p_.rows * sums_row_);
+    T* sums = scratch.take<T>(sums_elements_);
     auto* steps = scratch.take<Step>(steps_);
     std::size_t tap = 0;
     Step* step = steps;
     for (const Phase& phase : phases_) {
       const Step* first = taps_.data() + tap;
       tap += phase.tap.size();
-      for (Index c = 0; c < p_.channels; ++c)
+      for (Index c = 0; c < channels_; ++c)
         for (std::size_t t = 0; t < phase.tap.size(); ++t)
           *step++ = {.a = first[t].a + c * p_.factor_channel, .b = first[t].b + c * strips_.elements()};
     }
@@ -68,20 +76,41 @@ class Driver {
   }
 
  private:
+  // What some phases add over some channels of dy.
+  struct Part {
+    Index count;  // lanes
+    Index channels;
+    bool first, last;  // the sums begin, and are complete, with it
+    const T *factor, *bias, *strip;
+    const Step* steps;
+  };
+
   void run_unit(Index unit, T* strip, T* sums, const Step* steps) const {
     const StripPlace place = strips_.place(unit % strips_.blocks_per_image());
     unit /= strips_.blocks_per_image();
     const Index group = unit % p_.groups, image = unit / p_.groups;
     const T* source = p_.source + image * p_.grid.source_image + group * p_.source_group;
-    for (Index c = 0; p_.grid.taps() > 0 && c < p_.channels; ++c)
-      strips_.fill(kernels_, place, source + c * p_.source_channel, ahead_, strip + c * strips_.elements());
     T* target = p_.target + image * p_.grid.target_image + group * p_.target_group + place.target;
-    for (std::size_t f = 0; f < phases_.size(); f += static_cast<std::size_t>(columns_)) {
-      if (!is_inside(phases_[f], place)) continue;
-      for (Index column = 0; column < columns_; ++column)
-        multiply(group, f + static_cast<std::size_t>(column), place, strip, steps,
-                 sums + column * p_.rows * sums_row_);
-      store(f, place, sums, target + phases_[f].target);
+    for (Index channel = 0; channel < p_.channels; channel += channels_) {
+      const Index some = std::min(channels_, p_.channels - channel);
+      for (Index c = 0; p_.grid.taps() > 0 && c < some; ++c)
+        strips_.fill(kernels_, place, source + (channel + c) * p_.source_channel, ahead_,
+                     strip + c * strips_.elements());
+      const Part part{.count = (place.rows - 1) * strips_.width() + place.columns,
+                      .channels = some,
+                      .first = channel == 0,
+                      .last = channel + some == p_.channels,
+                      .factor = p_.factor + group * p_.factor_group + channel * p_.factor_channel,
+                      .bias = p_.bias ? p_.bias + group * p_.rows * p_.bias_stride : nullptr,
+                      .strip = strip,
+                      .steps = steps};
+      T* made = sums;
+      for (const AlikePhases& alike : alike_) {
+        if (!is_inside(phases_[alike.first], place)) continue;
+        multiply(alike, part, made);
+        if (part.last) store(alike, place, made, target);
+        if (channels_ < p_.channels) made += alike.count * phase_sums_;
+      }
     }
   }
 
@@ -91,50 +120,79 @@ class Driver {
     return true;
   }
 
-  void multiply(Index group, std::size_t f, const StripPlace& place, const T* strip, const Step* steps,
-                T* sums) const {
-    const Index terms = p_.channels * static_cast<Index>(phases_[f].tap.size());
-    const Index count = (place.rows - 1) * strips_.width() + place.columns;
-    const T* factor = p_.factor + group * p_.factor_group;
-    const T* bias = p_.bias ? p_.bias + group * p_.rows * p_.bias_stride : nullptr;
-    if (p_.rows == 1) {
-      kernels_.stencil({.w = factor,
-                        .x = strip,
-                        .x_row = 0,
-                        .step = steps + first_step_[f],
-                        .k = terms,
-                        .y = sums,
-                        .y_row = 0,
-                        .rows = 1,
-                        .count = count,
-                        .accumulate = false,
-                        .bias = bias});
+  // Rows of a tile are those of the result or the phases, whichever are more.
+  void multiply(const AlikePhases& alike, const Part& part, T* sums) const {
+    const Index row = phase_sums_ / p_.rows;
+    if (alike.factor_step != 0 && alike.count > p_.rows) {
+      for (Index m = 0; m < p_.rows; ++m)
+        multiply_rows(alike.first, part, m, {alike.count, alike.factor_step, phase_sums_, 0}, sums + m * row);
       return;
     }
-    // What one chunk of terms reads stays in the first-level cache while all lanes pass over it.
-    Index k = 0;
-    do {
-      const Index some = std::min(Index{kChunk}, terms - k);
-      for (Index lane = 0; lane < count; lane += nr_) {
-        const Product<T> product{.a = factor,
-                                 .a_row = p_.factor_row,
-                                 .b = strip + lane,
-                                 .step = steps + first_step_[f] + k,
-                                 .c = sums + lane,
-                                 .c_row = sums_row_,
-                                 .k = some,
-                                 .accumulate = k > 0,
-                                 .bias = nullptr};
-        const auto vectors = static_cast<int>(ceil_div(std::min(nr_, count - lane), kernels_.lanes));
-        run_tiles(kernels_, product, p_.rows, vectors, k + some == terms ? bias : nullptr, p_.bias_stride);
+    for (Index i = 0; i < alike.count; ++i) {
+      const std::size_t f = alike.first + static_cast<std::size_t>(i);
+      if (p_.rows == 1) {
+        stencil(f, part, sums + i * phase_sums_);
+      } else {
+        multiply_rows(f, part, 0, {p_.rows, p_.factor_row, row, p_.bias_stride}, sums + i * phase_sums_);
       }
-      k += some;
-    } while (k < terms);
+    }
   }
 
-  void store(std::size_t f, const StripPlace& place, const T* sums, T* target) const {
-    const Phase& even = phases_[f];
-    const Phase& odd = phases_[f + static_cast<std::size_t>(columns_ - 1)];
+  Index terms(std::size_t f, const Part& part) const {
+    return part.channels * static_cast<Index>(phases_[f].tap.size());
+  }
+
+  void stencil(std::size_t f, const Part& part, T* sums) const {
+    kernels_.stencil({.w = part.factor,
+                      .x = part.strip,
+                      .x_row = 0,
+                      .step = part.steps + first_step_[f],
+                      .k = terms(f, part),
+                      .y = sums,
+                      .y_row = 0,
+                      .rows = 1,
+                      .count = part.count,
+                      .accumulate = !part.first,
+                      .bias = part.last ? part.bias : nullptr});
+  }
+
+  struct Rows {
+    Index count, factor, sums, bias;  // how many, and the distance from one to the next
+  };
+
+  // What one chunk of terms reads stays in the first-level cache while all lanes pass over it.
+  void multiply_rows(std::size_t f, const Part& part, Index m, const Rows& rows, T* sums) const {
+    const Index all = terms(f, part);
+    const T* bias = part.last && part.bias ? part.bias + m * p_.bias_stride : nullptr;
+    Index k = 0;
+    do {
+      const Index some = std::min(Index{kChunk}, all - k);
+      for (Index lane = 0; lane < part.count; lane += nr_) {
+        const Product<T> product{.a = part.factor + m * p_.factor_row,
+                                 .a_row = rows.factor,
+                                 .b = part.strip + lane,
+                                 .step = part.steps + first_step_[f] + k,
+                                 .c = sums + lane,
+                                 .c_row = rows.sums,
+                                 .k = some,
+                                 .accumulate = k > 0 || !part.first,
+                                 .bias = nullptr};
+        const auto vectors = static_cast<int>(ceil_div(std::min(nr_, part.count - lane), kernels_.lanes));
+        run_tiles(kernels_, product, rows.count, vectors, k + some == all ? bias : nullptr, rows.bias);
+      }
+      k += some;
+    } while (k < all);
+  }
+
+  void store(const AlikePhases& alike, const StripPlace& place, const T* sums, T* target) const {
+    for (Index i = 0; i < alike.count; i += columns_) {
+      const std::size_t f = alike.first + static_cast<std::size_t>(i);
+      store(phases_[f], phases_[f + static_cast<std::size_t>(columns_ - 1)], place, sums + i * phase_sums_,
+            target + phases_[f].target);
+    }
+  }
+
+  void store(const Phase& even, const Phase& odd, const StripPlace& place, const T* sums, T* target) const {
     const std::size_t rank = p_.grid.axes.size();
     const Index all_rows = rank > 1 ? even.count[rank - 2] : 1;
     const Index rows = std::min(place.rows, all_rows - place.row);
@@ -142,8 +200,8 @@ class Driver {
     const Index odds = std::min(place.columns, odd.count[rank - 1] - place.column);
     if (evens <= 0) return;
     for (Index m = 0; m < p_.rows; ++m) {
-      const T* first = sums + m * sums_row_;
-      const T* second = columns_ == 2 ? first + p_.rows * sums_row_ : nullptr;
+      const T* first = sums + m * (phase_sums_ / p_.rows);
+      const T* second = columns_ == 2 ? first + phase_sums_ : nullptr;
       T* to = target + m * p_.target_row;
       for (Index r = 0; r < rows; ++r)
         store_phases(kernels_, to + r * strips_.target_row(), first + r * strips_.width(),
@@ -154,18 +212,51 @@ class Driver {
 
   const WindowProduct<T>& p_;
   const std::vector<Phase>& phases_;
+  const std::vector<AlikePhases> alike_;
   const Index columns_, column_stride_;
   const StripBlocks& blocks_;
+  const Index channels_;
   const KernelTable<T>& kernels_;
   const Index nr_;
   const Strips strips_;
-  const Index units_, sums_row_, strip_elements_;
+  const Index units_;
+  const Index phase_sums_;  // elements: the sums of all rows of one phase
+  const Index sums_elements_, strip_elements_;
   std::vector<Index> first_step_;  // of each phase
   std::vector<Step> taps_;         // of each phase, in the first channel
   Index steps_ = 0, ahead_ = 0;
 };
 
 }  // namespace
+
+std::vector<AlikePhases> alike_phases(const std::vector<Phase>& phases, Index columns,
+                                      const Extents& factor_tap) {
+  // From the factors of one phase to those of the next, if they see the same taps of the same blocks.
+  const auto distance = [&](const Phase& a, const Phase& b) -> Index {
+    if (a.tap.empty() || !std::equal(a.tap.begin(), a.tap.end(), b.tap.begin(), b.tap.end()) ||
+        !std::equal(a.count.begin(), a.count.end() - 1, b.count.begin()))
+      return 0;
+    const auto between = [&](std::size_t t) {
+      return factor_tap[static_cast<std::size_t>(b.factor[t])] -
+             factor_tap[static_cast<std::size_t>(a.factor[t])];
+    };
+    for (std::size_t t = 1; t < a.factor.size(); ++t)
+      if (between(t) != between(0)) return 0;
+    return between(0);
+  };
+  std::vector<AlikePhases> found;
+  for (std::size_t f = 0; f < phases.size(); f += static_cast<std::size_t>(columns)) {
+    const auto step = [&](std::size_t i) { return i == 0 ? 0 : distance(phases[i - 1], phases[i]); };
+    AlikePhases* before = found.empty() ? nullptr : &found.back();
+    if (columns == 1 && before && step(f) != 0 && (before->count == 1 || before->factor_step == step(f))) {
+      before->factor_step = step(f);
+      ++before->count;
+    } else {
+      found.push_back({.first = f, .count = columns, .factor_step = columns == 2 ? step(f + 1) : 0});
+    }
+  }
+  return found;
+}
 
 template <class T>
 void run_phase_strips(const PhaseProduct<T>& problem, const PhaseBlocks& blocks, const Target& target,
@@ -177,9 +268,9 @@ void run_phase_strips(const PhaseProduct<T>& problem, const PhaseBlocks& blocks,
 Index phase_strip_scratch(const PixelGrid& grid, const PhaseSize& size, const PhaseBlocks& blocks,
                           const Tile& tile) {
   const Strips strips(grid, blocks.strip);
-  const Index sums = size.columns * size.rows * sums_row(strips, blocks.strip, tile.columns());
-  const Index steps = size.channels * size.factor_taps * Index{sizeof(Step)};
-  return (strip_elements(grid, size.channels, blocks.strip, tile) + sums) * tile.bytes + steps +
+  const Index sums = kept_phases(size, blocks) * size.rows * sums_row(strips, blocks.strip, tile.columns());
+  const Index steps = blocks.channels * size.factor_taps * Index{sizeof(Step)};
+  return (strip_elements(grid, blocks.channels, blocks.strip, tile) + sums) * tile.bytes + steps +
          3 * Index{kAlignment};
 }
 

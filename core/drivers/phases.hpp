@@ -30,6 +30,16 @@ struct PhaseProduct {
   Index column_stride = 1;  // from one to the other in the target, or from pixel to pixel of one
 };
 
+// Phases of the last axis, side by side in `phases`, that are made together: those that are written as one
+// row, or that see the same taps with factors at one distance, which are then rows of one product.
+struct AlikePhases {
+  std::size_t first;
+  Index count;
+  Index factor_step;  // from the factors of one to those of the next; 0: each is a product of its own
+};
+std::vector<AlikePhases> alike_phases(const std::vector<Phase>& phases, Index columns,
+                                      const Extents& factor_tap);
+
 // How the loops are cut.
 struct PhaseBlocks {
   bool strips = false;  // few rows: source rows are copied, not packed
@@ -37,7 +47,7 @@ struct PhaseBlocks {
   Index panels = 0;       // else panels of NR pixels in one piece of work,
   Index rows = 0;         // rows of it,
   Index factor_rows = 0;  // rows whose factors are packed at a time,
-  Index channels = 0;     // and channels: whole chunks of terms, or all
+  Index channels = 0;     // and, in either case, channels: whole chunks of terms, or all
   Index table_bytes = 0;  // of the table of a panel
 };
 
@@ -53,7 +63,10 @@ void run_phase_strips(const PhaseProduct<T>& problem, const PhaseBlocks& blocks,
 struct PhaseSize {
   Index rows, channels, groups;
   Index columns;
-  Index phases;       // that have taps
+  Index phases;       // that have taps, ...
+  Index all_phases;   // all of them, ...
+  Index alike;        // most that are made together, ...
+  Index merged;       // and as rows of one product
   Index factor_taps;  // of w
 };
 template <class T>
@@ -63,8 +76,15 @@ PhaseSize phase_size(const PhaseProduct<T>& p) {
                  .groups = p.all.groups,
                  .columns = p.columns,
                  .phases = 0,
+                 .all_phases = static_cast<Index>(p.phases.size()),
+                 .alike = 0,
+                 .merged = 0,
                  .factor_taps = static_cast<Index>(p.all.factor_tap.size())};
   for (const Phase& phase : p.phases) size.phases += phase.tap.empty() ? 0 : 1;
+  for (const AlikePhases& some : alike_phases(p.phases, p.columns, p.all.factor_tap)) {
+    size.alike = std::max(size.alike, some.count);
+    if (some.factor_step != 0) size.merged = std::max(size.merged, some.count);
+  }
   return size;
 }
 

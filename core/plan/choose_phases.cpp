@@ -26,10 +26,13 @@ constexpr double kStripPieceFlops = 0.3e6;       // some 50 us, where memory bin
 constexpr double kProductPieceFlops = 4e6;       // the same, where sums do
 
 std::optional<PhaseBlocks> choose_strips(const PixelGrid& grid, const PhaseSize& size, const Tile& tile) {
-  PhaseBlocks blocks{.strips = true, .strip = {.rows = 1, .columns = grid.axes.back().count, .units = 1}};
+  PhaseBlocks blocks{.strips = true,
+                     .strip = {.rows = 1, .columns = grid.axes.back().count, .units = 1},
+                     .channels = std::min(size.channels, Index{kChunk})};  // whole chunks, whatever the taps
   const Index all_rows = grid.axes.size() > 1 ? grid.axes[grid.axes.size() - 2].count : 1;
   const auto bytes = [&] { return phase_scratch(grid, size, blocks, tile); };
-  const Index room = size.rows == 1 ? kStripBytes : kProductStripBytes;
+  const bool tiles = std::max(size.rows, size.merged) > 1;
+  const Index room = tiles ? kProductStripBytes : kStripBytes;
   while (blocks.strip.columns > 16 * tile.columns() && bytes() > room)
     blocks.strip.columns = ceil_div(blocks.strip.columns, 2);
   if (bytes() > kMostScratch) return std::nullopt;
@@ -41,7 +44,7 @@ std::optional<PhaseBlocks> choose_strips(const PixelGrid& grid, const PhaseSize&
   blocks.strip.rows = ceil_div(all_rows, ceil_div(all_rows, fewest));  // blocks of equal size
   const double unit_flops = 2.0 * static_cast<double>(size.rows * size.channels * size.factor_taps *
                                                       blocks.strip.rows * blocks.strip.columns);
-  const double piece_flops = size.rows == 1 ? kStripPieceFlops : kProductPieceFlops;
+  const double piece_flops = tiles ? kProductPieceFlops : kStripPieceFlops;
   blocks.strip.units = std::max<Index>(1, static_cast<Index>(piece_flops / unit_flops));
   return blocks;
 }
