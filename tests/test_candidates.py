@@ -38,6 +38,49 @@ def test_direct_sums_have_the_same_bits(target, problem, dtype, seed):
     assert len(set(results.values())) == 1
 
 
+# Few rows of many terms: a strip of some channels at a time, and all pixels before the next chunk of terms.
+FEW_ROWS = [
+    ((2, 150, 20, 23), (3, 150, 3, 3), {"padding": 1}),
+    ((1, 140, 300), (2, 140, 15), {"padding": ((3, 9),)}),
+    ((2, 260, 17, 40), (4, 130, 3, 3), {"stride": 2, "padding": 1, "groups": 2}),
+    ((1, 200, 9, 8), (8, 200, 5, 5), {"padding": 2, "padding_mode": "reflect"}),
+    ((1, 135, 6, 7, 30), (5, 135, 3, 3, 3), {"dilation": (1, 2, 1)}),
+    ((3, 1100, 4, 5), (5, 1100, 1, 1), {}),
+]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("change", [np.ascontiguousarray, channels_last])
+@pytest.mark.parametrize(("x_shape", "w_shape", "options"), FEW_ROWS)
+def test_few_rows_have_the_same_bits(target, x_shape, w_shape, options, change, dtype):
+    rng = np.random.default_rng(3)
+    x, w, b = (rng.standard_normal(shape).astype(dtype) for shape in (x_shape, w_shape, w_shape[:1]))
+    sizes = {name: value for name, value in options.items() if name != "padding_mode"}
+    results = []
+    for name in ("window_product", "strip_product"):
+        with only(name):
+            assert wr.explain("conv", x_shape, w_shape, dtype=dtype, **sizes)["kernel"] == name
+            y = change(np.full_like(wr.conv(x, w, **options), np.nan))
+            wr.conv(change(x), w, b, out=y, **options)
+            limited = wr.prepare_conv(w, b, activation="relu", **options)(change(x))
+        results.append([np.ascontiguousarray(a).tobytes() for a in (y, limited)])
+    assert results[0] == results[1]
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_few_rows_are_added_to_what_is_there(target, dtype):
+    rng = np.random.default_rng(5)
+    x_shape, w_shape, dy_shape = (2, 3, 21, 40), (150, 3, 4, 3), (2, 150, 20, 40)
+    dy, w, there = (rng.standard_normal(shape).astype(dtype) for shape in (dy_shape, w_shape, x_shape))
+    results = []
+    for name in ("window_product", "strip_product"):
+        with only(name):
+            results.append(
+                wr.conv_grad_input(dy, w, x_shape, padding=1, out=there.copy(), accumulate=True).tobytes()
+            )
+    assert results[0] == results[1]
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("memory_format", ["channels_first", "channels_last"])
 def test_each_can_be_asked_for(target, dtype, memory_format):

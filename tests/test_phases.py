@@ -29,6 +29,11 @@ LAYERS = [
     ((1, 20, 33, 30), (20, 1, 3, 3), {"stride": 2, "padding": 1, "groups": 20}),
     ((2, 6, 5000), (12, 1, 4), {"stride": 2, "groups": 6}),
     ((1, 2, 9, 20, 21), (5, 2, 1, 2, 2), {"stride": 2}),
+    # Channels of dy in several goes; phases that are rows of one product, among them some of an image's rows.
+    ((2, 1, 1303), (300, 1, 10), {"stride": 5}),
+    ((1, 2, 30, 37), (140, 2, 4, 6), {"stride": (2, 3)}),
+    ((1, 3, 20, 45), (130, 3, 3, 8), {"stride": (1, 4), "padding": (1, 4)}),
+    ((2, 2, 21, 33), (260, 1, 4, 4), {"stride": 2, "groups": 2}),
 ]
 
 

@@ -118,7 +118,7 @@ ProductPlan plan_product(const WindowProduct<T>& p, const CallOptions& options, 
     plan.scratch = filter_scratch(p.grid, p.channels, *plan.filters, tile);
   } else if (driver == Driver::kStrips) {
     plan.strips = candidates.strips;
-    plan.scratch = strip_scratch(p.grid, p.channels, *plan.strips, tile);
+    plan.scratch = strip_scratch(p.grid, p.rows, *plan.strips, tile);
   }
   return plan;
 }

@@ -22,7 +22,7 @@ Index sums_row(const Strips& strips, const StripBlocks& blocks, Index nr) {
 
 // Phases whose sums are kept at a time.
 Index kept_phases(const PhaseSize& size, const PhaseBlocks& blocks) {
-  return blocks.channels < size.channels ? size.all_phases : size.alike;
+  return blocks.strip.channels < size.channels ? size.all_phases : size.alike;
 }
 
 template <class T>
@@ -35,14 +35,14 @@ class Driver {
         columns_(problem.columns),
         column_stride_(problem.column_stride),
         blocks_(blocks.strip),
-        channels_(blocks.channels),
+        channels_(blocks.strip.channels),
         kernels_(target.kernels<T>()),
         nr_(Index{kernels_.lanes} * kernels_.vectors),
         strips_(p_.grid, blocks_),
         units_(p_.grid.images * p_.groups * strips_.blocks_per_image()),
         phase_sums_(p_.rows * sums_row(strips_, blocks_, nr_)),
         sums_elements_(kept_phases(phase_size(problem), blocks) * phase_sums_),
-        strip_elements_(windrow::strip_elements(p_.grid, channels_, blocks_, tile_of<T>(target))) {
+        strip_elements_(windrow::strip_elements(p_.grid, blocks_, tile_of<T>(target))) {
     for (const Phase& phase : phases_) {
       first_step_.push_back(steps_);
       steps_ += channels_ * static_cast<Index>(phase.tap.size());
@@ -269,9 +269,8 @@ Index phase_strip_scratch(const PixelGrid& grid, const PhaseSize& size, const Ph
                           const Tile& tile) {
   const Strips strips(grid, blocks.strip);
   const Index sums = kept_phases(size, blocks) * size.rows * sums_row(strips, blocks.strip, tile.columns());
-  const Index steps = blocks.channels * size.factor_taps * Index{sizeof(Step)};
-  return (strip_elements(grid, blocks.channels, blocks.strip, tile) + sums) * tile.bytes + steps +
-         3 * Index{kAlignment};
+  const Index steps = blocks.strip.channels * size.factor_taps * Index{sizeof(Step)};
+  return (strip_elements(grid, blocks.strip, tile) + sums) * tile.bytes + steps + 3 * Index{kAlignment};
 }
 
 template void run_phase_strips(const PhaseProduct<float>&, const PhaseBlocks&, const Target&,

@@ -47,7 +47,7 @@ struct PhaseBlocks {
   Index panels = 0;       // else panels of NR pixels in one piece of work,
   Index rows = 0;         // rows of it,
   Index factor_rows = 0;  // rows whose factors are packed at a time,
-  Index channels = 0;     // and, in either case, channels: whole chunks of terms, or all
+  Index channels = 0;     // and channels: whole chunks of terms, or all
   Index table_bytes = 0;  // of the table of a panel
 };
 

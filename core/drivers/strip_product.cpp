@@ -8,24 +8,37 @@
 namespace windrow {
 namespace {
 
-constexpr int kMaxRows = 16;        // of any target's tile
-constexpr Index kMostTaps = 64;     // of a window that has a kernel of its own ...
+constexpr int kMaxRows = 16;  // of any target's tile
+constexpr Index kSumsInFlight =
+    8;                           // vectors, by which two multiply-adds in a cycle hide their latency of four
+constexpr Index kMostTaps = 64;  // of a window that has a kernel of its own ...
 constexpr Index kMostColumns = 16;  // ... and in one of its rows
+
+// Elements of one row of sums, for blocks whose sums are kept from chunk to chunk; written in whole vectors.
+Index sums_row(const Strips& strips, const StripBlocks& blocks, Index nr) {
+  return blocks.rows * std::max(strips.width(), round_up(blocks.columns, nr)) + nr;
+}
+
+Index buffer_elements(const Strips& strips, Index rows, const StripBlocks& blocks, Index nr) {
+  if (blocks.by_chunks) return rows * sums_row(strips, blocks, nr);
+  return std::max(kMaxRows * nr, blocks.columns);
+}
 
 template <class T>
 class Driver {
  public:
   Driver(const WindowProduct<T>& problem, const StripBlocks& blocks, const Target& target)
       : p_(problem),
+        blocks_(blocks),
         kernels_(target.kernels<T>()),
         nr_(Index{kernels_.lanes} * kernels_.vectors),
         strips_(problem.grid, blocks),
         taps_(problem.grid.taps()),
-        terms_(problem.channels * taps_),
+        terms_(blocks.channels * taps_),
         units_(problem.grid.images * problem.groups * strips_.blocks_per_image()),
-        units_per_piece_(blocks.units),
-        buffer_elements_(std::max(kMaxRows * nr_, blocks.columns)),
-        strip_elements_(windrow::strip_elements(problem.grid, problem.channels, blocks, tile_of<T>(target))) {
+        sums_row_(sums_row(strips_, blocks, nr_)),
+        buffer_elements_(buffer_elements(strips_, problem.rows, blocks, nr_)),
+        strip_elements_(windrow::strip_elements(problem.grid, blocks, tile_of<T>(target))) {
     // What is copied next: the next rows of the same plane, or else the next plane.
     ahead_ = strips_.row_blocks() > 1
                  ? blocks.rows * strips_.row_axis().step * strips_.row_axis().source_stride
@@ -33,20 +46,19 @@ class Driver {
                                     : problem.source_group;
   }
 
-  Index pieces() const { return ceil_div(units_, units_per_piece_); }
+  Index pieces() const { return ceil_div(units_, blocks_.units); }
 
   void piece(Index index) const {
     Scratch scratch;
     T* strip = scratch.take<T>(strip_elements_);
     T* buffer = scratch.take<T>(buffer_elements_);
     auto* steps = scratch.take<Step>(terms_);
-    for (Index k = 0; k < terms_; ++k) {
-      const Index channel = k / taps_, tap = k % taps_;
-      steps[k] = {.a = channel * p_.factor_channel + p_.factor_tap[static_cast<std::size_t>(tap)],
-                  .b = channel * strips_.elements() + strips_.tap_offset(tap)};
-    }
-    const Index end = std::min(units_, (index + 1) * units_per_piece_);
-    for (Index unit = index * units_per_piece_; unit < end; ++unit) run_unit(unit, strip, buffer, steps);
+    for (Index tap = 0; tap < std::min(taps_, terms_); ++tap)
+      steps[tap] = {.a = p_.factor_tap[static_cast<std::size_t>(tap)], .b = strips_.tap_offset(tap)};
+    for (Index k = taps_; k < terms_; ++k)
+      steps[k] = {.a = steps[k - taps_].a + p_.factor_channel, .b = steps[k - taps_].b + strips_.elements()};
+    const Index end = std::min(units_, (index + 1) * blocks_.units);
+    for (Index unit = index * blocks_.units; unit < end; ++unit) run_unit(unit, strip, buffer, steps);
   }
 
  private:
@@ -56,11 +68,10 @@ class Driver {
     const Index group = unit % p_.groups, image = unit / p_.groups;
     const T* source = p_.source + image * p_.grid.source_image + group * p_.source_group;
     T* target = p_.target + image * p_.grid.target_image + group * p_.target_group + place.target;
-    for (Index channel = 0; terms_ > 0 && channel < p_.channels; ++channel)
-      strips_.fill(kernels_, place, source + channel * p_.source_channel, ahead_,
-                   strip + channel * strips_.elements());
     const T* factor = p_.factor + group * p_.factor_group;
     const T* bias = p_.bias ? p_.bias + group * p_.rows * p_.bias_stride : nullptr;
+    if (blocks_.by_chunks) return run_by_chunks(place, source, factor, bias, target, strip, buffer, steps);
+    fill(place, source, p_.channels, strip);
     if (p_.rows == 1) {
       run_one_row(place, strip, buffer,
                   {.w = factor,
@@ -107,12 +118,70 @@ class Driver {
     }
   }
 
-  // Lanes run on over the ends of rows, with the strip's padding between them, where that takes fewer
-  // vectors.
+  void fill(const StripPlace& place, const T* source, Index channels, T* strip) const {
+    for (Index channel = 0; taps_ > 0 && channel < channels; ++channel)
+      strips_.fill(kernels_, place, source + channel * p_.source_channel, ahead_,
+                   strip + channel * strips_.elements());
+  }
+
+  // Few rows and many terms: some channels are copied at a time, and what a chunk of terms reads stays in the
+  // first-level cache while all pixels pass over it. The sums wait in the buffer.
+  void run_by_chunks(const StripPlace& place, const T* source, const T* factor, const T* bias, T* target,
+                     T* strip, T* sums, const Step* steps) const {
+    const bool flat = is_flat(place);
+    const Index pitch = flat ? strips_.width() : round_up(place.columns, nr_);
+    const Index runs = flat ? 1 : place.rows;
+    const Index run = flat ? (place.rows - 1) * pitch + place.columns : place.columns;
+    // Calls move(result, sums) for each row of pixels of each row of results.
+    const auto each_row = [&](auto move) {
+      for (Index m = 0; m < p_.rows; ++m)
+        for (Index r = 0; r < place.rows; ++r)
+          move(target + m * p_.target_row + r * strips_.target_row(), sums + m * sums_row_ + r * pitch);
+    };
+    const Index step = strips_.last().target_stride, count = place.columns;
+    if (p_.accumulate) {
+      each_row([&](T* result, T* row) {
+        kernels_.collect({.target = row, .source = result, .step = step, .count = count});
+      });
+    }
+    for (Index channel = 0; channel < p_.channels; channel += blocks_.channels) {
+      const Index channels = std::min(blocks_.channels, p_.channels - channel), terms = channels * taps_;
+      const bool last = channel + channels == p_.channels;
+      fill(place, source + channel * p_.source_channel, channels, strip);
+      for (Index k = 0; k < terms; k += kChunk) {
+        const Index some = std::min(Index{kChunk}, terms - k);
+        for (Index r = 0; r < runs; ++r) {
+          for (Index lane = 0; lane < run; lane += nr_) {
+            const Product<T> product{.a = factor + channel * p_.factor_channel,
+                                     .a_row = p_.factor_row,
+                                     .b = strip + r * strips_.row_step() + lane,
+                                     .step = steps + k,
+                                     .c = sums + r * pitch + lane,
+                                     .c_row = sums_row_,
+                                     .k = some,
+                                     .accumulate = p_.accumulate || channel + k > 0,
+                                     .bias = nullptr};
+            const auto vectors = static_cast<int>(ceil_div(std::min(nr_, run - lane), kernels_.lanes));
+            run_tiles(kernels_, product, p_.rows, vectors, last && k + some == terms ? bias : nullptr,
+                      p_.bias_stride);
+          }
+        }
+      }
+    }
+    each_row([&](T* result, T* row) {
+      limit(kernels_, p_.limits, row, 0, 1, count);
+      kernels_.spread({.target = result, .source = row, .step = step, .count = count});
+    });
+  }
+
+  // Lanes run on over the ends of rows, with the strip's padding between them, where that takes less time: a
+  // tile of a few sums waits for their latency.
   bool is_flat(const StripPlace& place) const {
     const Index run_on = (place.rows - 1) * strips_.width() + place.columns;
+    const Index least = ceil_div(kSumsInFlight, std::min<Index>(p_.rows, kernels_.rows));
     return strips_.row_axis().step == 1 &&
-           ceil_div(run_on, kernels_.lanes) < place.rows * ceil_div(place.columns, kernels_.lanes);
+           ceil_div(run_on, kernels_.lanes) <
+               place.rows * std::max(least, ceil_div(place.columns, kernels_.lanes));
   }
 
   void run_flat(Product<T> product, T* target, int rows, const StripPlace& place, const T* strip,
@@ -218,10 +287,12 @@ class Driver {
   }
 
   const WindowProduct<T>& p_;
+  const StripBlocks& blocks_;
   const KernelTable<T>& kernels_;
   const Index nr_;
   const Strips strips_;
-  const Index taps_, terms_, units_, units_per_piece_, buffer_elements_, strip_elements_;
+  const Index taps_, terms_;  // of the channels that are copied at a time
+  const Index units_, sums_row_, buffer_elements_, strip_elements_;
   Index ahead_ = 0;
 };
 
@@ -234,15 +305,15 @@ void run_strip_product(const WindowProduct<T>& problem, const StripBlocks& block
   parallel_for(context, driver.pieces(), [&](Index piece) { driver.piece(piece); });
 }
 
-Index strip_elements(const PixelGrid& grid, Index channels, const StripBlocks& blocks, const Tile& tile) {
+Index strip_elements(const PixelGrid& grid, const StripBlocks& blocks, const Tile& tile) {
   // Kernels read whole vectors past the last row, and `pad` writes past it.
-  return Strips(grid, blocks).elements() * channels + tile.columns();
+  return Strips(grid, blocks).elements() * blocks.channels + tile.columns();
 }
 
-Index strip_scratch(const PixelGrid& grid, Index channels, const StripBlocks& blocks, const Tile& tile) {
-  const Index buffer = std::max(kMaxRows * tile.columns(), blocks.columns);
-  const Index steps = channels * grid.taps() * Index{sizeof(Step)};
-  return (strip_elements(grid, channels, blocks, tile) + buffer) * tile.bytes + steps;
+Index strip_scratch(const PixelGrid& grid, Index rows, const StripBlocks& blocks, const Tile& tile) {
+  const Index buffer = buffer_elements(Strips(grid, blocks), rows, blocks, tile.columns());
+  const Index steps = blocks.channels * grid.taps() * Index{sizeof(Step)};
+  return (strip_elements(grid, blocks, tile) + buffer) * tile.bytes + steps;
 }
 
 template void run_strip_product(const WindowProduct<float>&, const StripBlocks&, const Target&,

@@ -13,9 +13,9 @@ void run_strip_product(const WindowProduct<T>& problem, const StripBlocks& block
                        const RunContext& context);
 
 // Elements of the strips that one unit of work needs.
-Index strip_elements(const PixelGrid& grid, Index channels, const StripBlocks& blocks, const Tile& tile);
+Index strip_elements(const PixelGrid& grid, const StripBlocks& blocks, const Tile& tile);
 
 // Bytes of scratch that one thread of such a run takes.
-Index strip_scratch(const PixelGrid& grid, Index channels, const StripBlocks& blocks, const Tile& tile);
+Index strip_scratch(const PixelGrid& grid, Index rows, const StripBlocks& blocks, const Tile& tile);
 
 }  // namespace windrow

@@ -15,7 +15,9 @@ namespace windrow {
 // How the pixels of one image are cut: blocks of rows, and of columns.
 struct StripBlocks {
   Index rows = 0, columns = 0;
-  Index units = 0;  // blocks in one piece of work
+  Index units = 0;         // blocks in one piece of work
+  Index channels = 0;      // copied at a time: all, or whole chunks of terms
+  bool by_chunks = false;  // all pixels of a block before the next chunk of terms
 };
 
 // One block of pixels.

@@ -32,8 +32,12 @@ constexpr Index kStencilStripBytes =
 constexpr Index kProductStripBytes = 160 << 10;  // one that serves several stays in the second
 constexpr Index kMostStripBytes = 512 << 10;     // a single row of pixels may need this much
 // What a tile of several rows reads in one go, all terms of its factors and of its strip: beyond, it streams
-// from the second-level cache and farther, which took up to twice the predicted time.
+// from the second-level cache and farther, which took up to twice the predicted time. There a few tiles of
+// rows may pass over the pixels chunk by chunk. Then a strip of many channels has columns for some panels at
+// least, or it would be copied in short runs.
 constexpr Index kMostTileBytes = 128 << 10;
+constexpr Index kFewTiles = 2;
+constexpr Index kFewPanels = 4;
 constexpr Index kStripColumns = 1024;       // pixels of one row in a strip
 constexpr double kStripPieceFlops = 1.5e6;  // of one piece of work: some 20 to 50 us
 
@@ -58,11 +62,21 @@ std::optional<StripBlocks> choose_strips(const PixelGrid& grid, const ProductSiz
   const PixelAxis& last = grid.axes.back();
   const Index all_rows = grid.axes.size() > 1 ? grid.axes[grid.axes.size() - 2].count : 1;
   if (size.pixels == 0 || size.rows == 0) return std::nullopt;
-  if (size.rows > 1 && size.terms * (tile.rows + tile.columns()) * tile.bytes > kMostTileBytes)
-    return std::nullopt;
-  StripBlocks blocks{.rows = 1, .columns = std::min(last.count, kStripColumns), .units = 1};
-  const auto bytes = [&] { return strip_elements(grid, channels, blocks, tile) * tile.bytes; };
-  if (bytes() > kMostStripBytes || strip_scratch(grid, channels, blocks, tile) > most_scratch)
+  const bool by_chunks =
+      size.rows > 1 && size.terms * (tile.rows + tile.columns()) * tile.bytes > kMostTileBytes;
+  if (by_chunks && size.rows > kFewTiles * tile.rows) return std::nullopt;
+  StripBlocks blocks{.rows = 1,
+                     .columns = std::min(last.count, kStripColumns),
+                     .units = 1,
+                     .channels = by_chunks ? std::min(channels, Index{kChunk}) : channels,
+                     .by_chunks = by_chunks};
+  const auto bytes = [&] {
+    return by_chunks ? strip_scratch(grid, size.rows, blocks, tile)
+                     : strip_elements(grid, blocks, tile) * tile.bytes;
+  };
+  while (by_chunks && bytes() > kProductStripBytes && blocks.columns > kFewPanels * tile.columns())
+    blocks.columns = ceil_div(blocks.columns, 2);
+  if (bytes() > kMostStripBytes || strip_scratch(grid, size.rows, blocks, tile) > most_scratch)
     return std::nullopt;
 
   const Index room = std::min(size.rows == 1 ? kStencilStripBytes : kProductStripBytes, most_scratch);
@@ -86,8 +100,9 @@ Counts count_strips(const PixelGrid& grid, const ProductSize& size, Index channe
   const double vectors = parts(blocks.columns, tile.lanes);  // of a row of pixels
   const double pixel_rows = static_cast<double>(size.pixels / last.count) * parts(last.count, blocks.columns);
   const double units = pixel_rows / static_cast<double>(blocks.rows);
-  const double strip_rows = static_cast<double>(strip_elements(grid, channels, blocks, tile)) /
-                            static_cast<double>(blocks.columns + tile.columns());
+  const double strip_rows = static_cast<double>(strip_elements(grid, blocks, tile)) /
+                            static_cast<double>(blocks.columns + tile.columns()) *
+                            static_cast<double>(channels) / static_cast<double>(blocks.channels);
   Counts count;
   count[last.source_stride == 1 ? Work::kFill : Work::kFillApart] = units * strip_rows * vectors;
   count[Work::kFillRow] = units * strip_rows;
@@ -98,7 +113,8 @@ Counts count_strips(const PixelGrid& grid, const ProductSize& size, Index channe
     count[Work::kStencil] = pixel_rows * vectors * terms;
   } else {
     constexpr Index kLine = 64;
-    const Index factors = size.terms * (size.scattered ? kLine : tile.rows * tile.bytes);
+    const Index at_once = blocks.by_chunks ? Index{kChunk} : size.terms;
+    const Index factors = at_once * (size.scattered ? kLine : tile.rows * tile.bytes);
     const Work work = factors <= kFirstLevelFactors ? Work::kStripTile
                       : size.rows_follow            ? Work::kFarTile
                                                     : Work::kLongTile;
@@ -109,9 +125,18 @@ Counts count_strips(const PixelGrid& grid, const ProductSize& size, Index channe
     // Taps of one row of the window, and of one phase of its stride, read the same lines.
     const Index lines =
         channels * grid.taps() / std::max<Index>(1, static_cast<Index>(last.tap.size())) * phases(last);
-    if (factors + lines * (tile.columns() + tile.lanes) * tile.bytes > kFirstLevel)
-      count[Work::kStripRead] = pixel_rows * parts(blocks.columns, tile.lanes) * parts(size.rows, tile.rows) *
-                                static_cast<double>(lines);
+    const double read = pixel_rows * parts(blocks.columns, tile.lanes) * static_cast<double>(lines);
+    if (blocks.by_chunks) {
+      const double chunks = parts(size.terms, kChunk);
+      count[Work::kCall] =
+          pixel_rows * parts(blocks.columns, tile.columns()) * parts(size.rows, tile.rows) * chunks;
+      count[Work::kResult] += pixel_rows * static_cast<double>(size.rows) * vectors * chunks;
+      if (ceil_div(kChunk, grid.taps()) * strip_elements(grid, blocks, tile) / blocks.channels * tile.bytes >
+          kFirstLevel)
+        count[Work::kStripRead] = read;
+    } else if (factors + lines * (tile.columns() + tile.lanes) * tile.bytes > kFirstLevel) {
+      count[Work::kStripRead] = read * parts(size.rows, tile.rows);
+    }
   }
   return count.times(static_cast<double>(size.groups));
 }

@@ -27,8 +27,10 @@ constexpr double kProductPieceFlops = 4e6;       // the same, where sums do
 
 std::optional<PhaseBlocks> choose_strips(const PixelGrid& grid, const PhaseSize& size, const Tile& tile) {
   PhaseBlocks blocks{.strips = true,
-                     .strip = {.rows = 1, .columns = grid.axes.back().count, .units = 1},
-                     .channels = std::min(size.channels, Index{kChunk})};  // whole chunks, whatever the taps
+                     .strip = {.rows = 1,
+                               .columns = grid.axes.back().count,
+                               .units = 1,
+                               .channels = std::min(size.channels, Index{kChunk})}};  // whole chunks
   const Index all_rows = grid.axes.size() > 1 ? grid.axes[grid.axes.size() - 2].count : 1;
   const auto bytes = [&] { return phase_scratch(grid, size, blocks, tile); };
   const bool tiles = std::max(size.rows, size.merged) > 1;
