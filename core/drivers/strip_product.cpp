@@ -55,14 +55,19 @@ class Driver {
     auto* steps = scratch.take<Step>(terms_);
     for (Index tap = 0; tap < std::min(taps_, terms_); ++tap)
       steps[tap] = {.a = p_.factor_tap[static_cast<std::size_t>(tap)], .b = strips_.tap_offset(tap)};
+    const Index channel = blocks_.in_place ? kernels_.lanes : strips_.elements();
     for (Index k = taps_; k < terms_; ++k)
-      steps[k] = {.a = steps[k - taps_].a + p_.factor_channel, .b = steps[k - taps_].b + strips_.elements()};
+      steps[k] = {.a = steps[k - taps_].a + p_.factor_channel, .b = steps[k - taps_].b + channel};
+    auto* steps_in_place = blocks_.in_place ? scratch.take<Step>(terms_) : nullptr;
+    for (Index k = 0; blocks_.in_place && k < terms_; ++k)
+      steps_in_place[k] = {.a = steps[k].a, .b = k * p_.source_channel};
     const Index end = std::min(units_, (index + 1) * blocks_.units);
-    for (Index unit = index * blocks_.units; unit < end; ++unit) run_unit(unit, strip, buffer, steps);
+    for (Index unit = index * blocks_.units; unit < end; ++unit)
+      run_unit(unit, strip, buffer, steps, steps_in_place);
   }
 
  private:
-  void run_unit(Index unit, T* strip, T* buffer, const Step* steps) const {
+  void run_unit(Index unit, T* strip, T* buffer, const Step* steps, const Step* steps_in_place) const {
     const StripPlace place = strips_.place(unit % strips_.blocks_per_image());
     unit /= strips_.blocks_per_image();
     const Index group = unit % p_.groups, image = unit / p_.groups;
@@ -71,6 +76,25 @@ class Driver {
     const T* factor = p_.factor + group * p_.factor_group;
     const T* bias = p_.bias ? p_.bias + group * p_.rows * p_.bias_stride : nullptr;
     if (blocks_.by_chunks) return run_by_chunks(place, source, factor, bias, target, strip, buffer, steps);
+    if (blocks_.in_place) {
+      // Kernels read whole vectors: what is left of the last one is copied.
+      const Index rest = place.columns % kernels_.lanes, whole = place.columns - rest;
+      multiply({.b = source + place.column, .step = steps_in_place, .rows = 1, .columns = whole}, factor,
+               bias, target, buffer);
+      if (rest == 0) return;
+      kernels_.pad({.target = strip,
+                    .target_row = kernels_.lanes,
+                    .source = source + place.column + whole,
+                    .source_row = p_.source_channel,
+                    .step = 1,
+                    .rows = p_.channels,
+                    .width = kernels_.lanes,
+                    .low = 0,
+                    .high = rest,
+                    .ahead = 0});
+      return multiply({.b = strip, .step = steps, .rows = 1, .columns = rest}, factor, bias,
+                      target + whole * strips_.last().target_stride, buffer);
+    }
     fill(place, source, p_.channels, strip);
     if (p_.rows == 1) {
       run_one_row(place, strip, buffer,
@@ -87,7 +111,19 @@ class Driver {
                    .bias = bias});
       return;
     }
-    const bool flat = is_flat(place);
+    multiply({.b = strip, .step = steps, .rows = place.rows, .columns = place.columns}, factor, bias, target,
+             buffer);
+  }
+
+  // What the pixels of a block see, where the first one sees it.
+  struct Seen {
+    const T* b;
+    const Step* step;
+    Index rows, columns;
+  };
+
+  void multiply(const Seen& seen, const T* factor, const T* bias, T* target, T* buffer) const {
+    const bool flat = is_flat(seen.rows, seen.columns);
     for (Index m = 0; m < p_.rows; m += kernels_.rows) {
       const int rows = static_cast<int>(std::min<Index>(kernels_.rows, p_.rows - m));
       T tile_bias[kMaxRows];
@@ -96,8 +132,8 @@ class Driver {
       }
       Product<T> product{.a = factor + m * p_.factor_row,
                          .a_row = p_.factor_row,
-                         .b = nullptr,
-                         .step = steps,
+                         .b = seen.b,
+                         .step = seen.step,
                          .c = nullptr,
                          .c_row = 0,
                          .k = terms_,
@@ -105,14 +141,14 @@ class Driver {
                          .bias = bias ? tile_bias : nullptr};
       T* first = target + m * p_.target_row;
       if (flat) {
-        run_flat(product, first, rows, place, strip, buffer);
+        run_flat(product, first, rows, seen, buffer);
         continue;
       }
-      for (Index r = 0; r < place.rows; ++r) {
-        for (Index column = 0; column < place.columns; column += nr_) {
-          product.b = strip + r * strips_.row_step() + column;
+      for (Index r = 0; r < seen.rows; ++r) {
+        for (Index column = 0; column < seen.columns; column += nr_) {
+          product.b = seen.b + r * strips_.row_step() + column;
           T* tile = first + r * strips_.target_row() + column * strips_.last().target_stride;
-          run_tile(product, tile, rows, std::min(nr_, place.columns - column), buffer);
+          run_tile(product, tile, rows, std::min(nr_, seen.columns - column), buffer);
         }
       }
     }
@@ -128,7 +164,7 @@ class Driver {
   // first-level cache while all pixels pass over it. The sums wait in the buffer.
   void run_by_chunks(const StripPlace& place, const T* source, const T* factor, const T* bias, T* target,
                      T* strip, T* sums, const Step* steps) const {
-    const bool flat = is_flat(place);
+    const bool flat = is_flat(place.rows, place.columns);
     const Index pitch = flat ? strips_.width() : round_up(place.columns, nr_);
     const Index runs = flat ? 1 : place.rows;
     const Index run = flat ? (place.rows - 1) * pitch + place.columns : place.columns;
@@ -176,18 +212,16 @@ class Driver {
 
   // Lanes run on over the ends of rows, with the strip's padding between them, where that takes less time: a
   // tile of a few sums waits for their latency.
-  bool is_flat(const StripPlace& place) const {
-    const Index run_on = (place.rows - 1) * strips_.width() + place.columns;
+  bool is_flat(Index rows, Index columns) const {
+    const Index run_on = (rows - 1) * strips_.width() + columns;
     const Index least = ceil_div(kSumsInFlight, std::min<Index>(p_.rows, kernels_.rows));
-    return strips_.row_axis().step == 1 &&
-           ceil_div(run_on, kernels_.lanes) <
-               place.rows * std::max(least, ceil_div(place.columns, kernels_.lanes));
+    return rows > 1 && strips_.row_axis().step == 1 &&
+           ceil_div(run_on, kernels_.lanes) < rows * std::max(least, ceil_div(columns, kernels_.lanes));
   }
 
-  void run_flat(Product<T> product, T* target, int rows, const StripPlace& place, const T* strip,
-                T* buffer) const {
+  void run_flat(Product<T> product, T* target, int rows, const Seen& seen, T* buffer) const {
     const Index step = strips_.last().target_stride, width = strips_.width();
-    const Index run_on = (place.rows - 1) * width + place.columns;
+    const Index run_on = (seen.rows - 1) * width + seen.columns;
     product.c = buffer;
     product.c_row = nr_;
     for (Index lane = 0; lane < run_on; lane += nr_) {
@@ -196,7 +230,7 @@ class Driver {
       const auto each_run = [&](auto move) {
         for (Index r = lane / width; r * width < lane + lanes; ++r) {
           const Index from = std::max(lane, r * width);
-          const Index to = std::min(lane + lanes, r * width + place.columns);
+          const Index to = std::min(lane + lanes, r * width + seen.columns);
           if (from >= to) continue;
           T* result = target + r * strips_.target_row() + (from - r * width) * step;
           for (Index m = 0; m < rows; ++m)
@@ -208,7 +242,7 @@ class Driver {
           kernels_.collect({.target = sums, .source = result, .step = step, .count = count});
         });
       }
-      product.b = strip + lane;
+      product.b = seen.b + lane;
       kernels_.product(product, rows, static_cast<int>(ceil_div(lanes, kernels_.lanes)));
       limit(kernels_, p_.limits, buffer, nr_, rows, lanes);
       each_run([&](T* result, T* sums, Index count) {
@@ -306,13 +340,14 @@ void run_strip_product(const WindowProduct<T>& problem, const StripBlocks& block
 }
 
 Index strip_elements(const PixelGrid& grid, const StripBlocks& blocks, const Tile& tile) {
+  if (blocks.in_place) return blocks.channels * tile.lanes + tile.columns();
   // Kernels read whole vectors past the last row, and `pad` writes past it.
   return Strips(grid, blocks).elements() * blocks.channels + tile.columns();
 }
 
 Index strip_scratch(const PixelGrid& grid, Index rows, const StripBlocks& blocks, const Tile& tile) {
   const Index buffer = buffer_elements(Strips(grid, blocks), rows, blocks, tile.columns());
-  const Index steps = blocks.channels * grid.taps() * Index{sizeof(Step)};
+  const Index steps = blocks.channels * grid.taps() * (blocks.in_place ? 2 : 1) * Index{sizeof(Step)};
   return (strip_elements(grid, blocks, tile) + buffer) * tile.bytes + steps;
 }
 

@@ -18,6 +18,7 @@ struct StripBlocks {
   Index units = 0;         // blocks in one piece of work
   Index channels = 0;      // copied at a time: all, or whole chunks of terms
   bool by_chunks = false;  // all pixels of a block before the next chunk of terms
+  bool in_place = false;   // all but the ends of rows is read where it lies
 };
 
 // One block of pixels.

@@ -38,8 +38,17 @@ constexpr Index kMostStripBytes = 512 << 10;     // a single row of pixels may n
 constexpr Index kMostTileBytes = 128 << 10;
 constexpr Index kFewTiles = 2;
 constexpr Index kFewPanels = 4;
+// Channels that the processor reads ahead by itself where a strip is read in place: it sees each as a stream.
+constexpr Index kStreams = 64;
 constexpr Index kStripColumns = 1024;       // pixels of one row in a strip
 constexpr double kStripPieceFlops = 1.5e6;  // of one piece of work: some 20 to 50 us
+
+// Whether pixels that follow one another in memory see what lies in the same order.
+bool sees_itself(const PixelGrid& grid) {
+  const PixelAxis& axis = grid.axes.front();
+  return grid.axes.size() == 1 && axis.source_stride == 1 && axis.step == 1 && axis.size == axis.count &&
+         axis.tap.size() == 1 && axis.tap[0] == 0;
+}
 
 // How many positions modulo the step an axis' taps have.
 Index phases(const PixelAxis& axis) {
@@ -69,7 +78,13 @@ std::optional<StripBlocks> choose_strips(const PixelGrid& grid, const ProductSiz
                      .columns = std::min(last.count, kStripColumns),
                      .units = 1,
                      .channels = by_chunks ? std::min(channels, Index{kChunk}) : channels,
-                     .by_chunks = by_chunks};
+                     .by_chunks = by_chunks,
+                     .in_place = size.rows > 1 && !by_chunks && sees_itself(grid)};
+  if (blocks.in_place && blocks.columns < last.count) {
+    const Index columns = kProductStripBytes / (std::max<Index>(1, channels) * tile.bytes);
+    blocks.columns =
+        std::clamp(columns / tile.columns(), kFewPanels, kStripColumns / tile.columns()) * tile.columns();
+  }
   const auto bytes = [&] {
     return by_chunks ? strip_scratch(grid, size.rows, blocks, tile)
                      : strip_elements(grid, blocks, tile) * tile.bytes;
@@ -104,8 +119,14 @@ Counts count_strips(const PixelGrid& grid, const ProductSize& size, Index channe
                             static_cast<double>(blocks.columns + tile.columns()) *
                             static_cast<double>(channels) / static_cast<double>(blocks.channels);
   Counts count;
-  count[last.source_stride == 1 ? Work::kFill : Work::kFillApart] = units * strip_rows * vectors;
-  count[Work::kFillRow] = units * strip_rows;
+  if (blocks.in_place) {
+    if (size.source_channel * tile.bytes >= kPageBytes)
+      count[Work::kPage] = pixel_rows * parts(blocks.columns, tile.columns()) *
+                           static_cast<double>(std::max<Index>(0, channels - kStreams));
+  } else {
+    count[last.source_stride == 1 ? Work::kFill : Work::kFillApart] = units * strip_rows * vectors;
+    count[Work::kFillRow] = units * strip_rows;
+  }
   count[last.target_stride == 1 ? Work::kResult : Work::kResultApart] =
       pixel_rows * static_cast<double>(size.rows) * vectors;
   const auto terms = static_cast<double>(size.terms);
