@@ -8,6 +8,7 @@ import pytest
 
 import windrow as wr
 from tests import emulation
+from tests.problems import channels_last
 from windrow import _core
 
 CHUNK = _core._testing.CHUNK
@@ -97,6 +98,7 @@ def summed_by_boxes(target, dy, x, kernel, box_rows, together, slots):
     return total.reshape(filters, x.shape[1], *kernel)
 
 
+@pytest.mark.parametrize("filters", [3, 32, 41])  # lanes are taps and channels; filters, in place or not
 @pytest.mark.parametrize("kernel", [(2, 2), (1, 1)])
 @pytest.mark.parametrize(
     ("images", "height", "width", "box_rows", "together", "slots"),
@@ -110,19 +112,21 @@ def summed_by_boxes(target, dy, x, kernel, box_rows, together, slots):
     ],
 )
 def test_weight_gradient_adds_boxes_of_pixels(
-    target, kernel, images, height, width, box_rows, together, slots
+    target, kernel, filters, images, height, width, box_rows, together, slots
 ):
     rng = np.random.default_rng(3)
     channels = 16 if kernel == (1, 1) else 2  # 16: whole vectors, which are summed in dw itself
     x = draw(rng, images, channels, height + kernel[0] - 1, width + kernel[1] - 1)
-    dy = draw(rng, images, 3, height, width)
-    dw = wr.conv_grad_weight(dy, x, (3, channels, *kernel))
-    assert_same_bits(dw, summed_by_boxes(target, dy, x, kernel, box_rows, together, slots))
+    dy = draw(rng, images, filters, height, width)
+    w_shape = (filters, channels, *kernel)
+    expected = summed_by_boxes(target, dy, x, kernel, box_rows, together, slots)
+    for change in (np.ascontiguousarray, channels_last):
+        assert_same_bits(wr.conv_grad_weight(change(dy), change(x), w_shape), expected)
 
     unit = box_rows * width * together
     units = ceil(images / together) * ceil(height / box_rows)
     roundings = min(unit, CHUNK) + ceil(units / slots) * ceil(unit / CHUNK) + slots - 1
-    assert wr.explain("conv_grad_weight", x.shape, dw.shape)["roundings"] == roundings
+    assert wr.explain("conv_grad_weight", x.shape, w_shape)["roundings"] == roundings
 
 
 @pytest.mark.parametrize(

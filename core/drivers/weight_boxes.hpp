@@ -1,0 +1,202 @@
+// The boxes of a weight gradient: where they lie, and what they see of x.
+#pragma once
+
+#include "drivers/ahead.hpp"
+#include "drivers/weight_cut.hpp"
+
+namespace windrow {
+
+// What one piece of work works on.
+struct WeightPart {
+  Index group, channel, channels, row, rows;
+  Extents tap, taps;  // first tap and extents of the tap box
+  Index run_taps;     // taps whose channels lie side by side, which makes a run of lanes
+  Index lane_run;     // run_taps * channels
+  Index lane_runs;    // how many runs
+  Index lane_width;   // lane_run, rounded up to whole vectors
+};
+
+// Boxes of output pixels that are summed over together, and the input positions that they see.
+struct PixelBox {
+  Index image = 0, images = 0;
+  Extents first, extent, first_seen, seen;
+};
+
+// What a box reads of x and of dy: fetched while the one before it is multiplied, since its runs are too
+// short for the processor to read ahead in them.
+template <class T>
+struct BoxAhead {
+  LinesAhead<T> x, dy;
+};
+
+template <class T>
+class WeightBoxes {
+ public:
+  WeightBoxes(const WeightGradient<T>& problem, const WeightCut& cut, const KernelTable<T>& kernels)
+      : p_(problem),
+        kernels_(kernels),
+        cut_(cut),
+        rank_(problem.axes.size()),
+        boxes_(product_of(cut.pixel_boxes)) {}
+
+  PixelBox box_of(const WeightPart& part, Index unit) const {
+    const Index image = unit / boxes_ * cut_.images;
+    PixelBox box{.image = image,
+                 .images = std::min(cut_.images, p_.images - image),
+                 .first = Extents(rank_),
+                 .extent = Extents(rank_),
+                 .first_seen = Extents(rank_),
+                 .seen = Extents(rank_)};
+    Index rest = unit % boxes_;
+    for (std::size_t i = rank_; i-- > 0;) {
+      const WindowAxis& axis = p_.axes[i];
+      box.first[i] = rest % cut_.pixel_boxes[i] * cut_.pixels[i];
+      rest /= cut_.pixel_boxes[i];
+      box.extent[i] = std::min(cut_.pixels[i], axis.out - box.first[i]);
+      box.first_seen[i] = box.first[i] * axis.stride + part.tap[i] * axis.dilation - axis.before;
+      box.seen[i] = (box.extent[i] - 1) * axis.stride + (part.taps[i] - 1) * axis.dilation + 1;
+    }
+    return box;
+  }
+
+  BoxAhead<T> lines_of(const WeightPart& part, const PixelBox& box, Index calls) const {
+    const T* x = p_.x + box.image * p_.x_image + (part.group * p_.channels + part.channel) * p_.x_channel;
+    const T* dy = p_.dy + box.image * p_.dy_image + (part.group * p_.rows + part.row) * p_.dy_channel;
+    BoxAhead<T> ahead{
+        .x = lines_of(x, p_.x_stride, &WindowAxis::size, box.first_seen, box.seen, p_.x_channel,
+                      part.channels),
+        .dy = lines_of(dy, p_.dy_stride, &WindowAxis::out, box.first, box.extent, p_.dy_channel, part.rows)};
+    ahead.x.share(calls);
+    ahead.dy.share(calls);
+    return ahead;
+  }
+
+  // Copies the part of x that the box's windows see, with its border, as [position][channel].
+  void fill_strip(const WeightPart& part, Index image, const Extents& low, const Extents& extent,
+                  T* strip) const {
+    const T* x = p_.x + image * p_.x_image + (part.group * p_.channels + part.channel) * p_.x_channel;
+    // Axes that are taken whole and lie without gaps are one row with the axis before them.
+    std::size_t along = rank_ - 1;
+    Index inner = 1;
+    while (along > 0 && low[along] == 0 && extent[along] == p_.axes[along].size &&
+           p_.x_stride[along - 1] == p_.axes[along].size * p_.x_stride[along]) {
+      inner *= extent[along--];
+    }
+    const WindowAxis& axis = p_.axes[along];
+    const Index step = inner * part.channels;  // from position to position of that row
+    const Index from = std::clamp<Index>(-low[along], 0, extent[along]);
+    const Index to = std::clamp<Index>(axis.size - low[along], from, extent[along]);
+    Extents outer(extent.begin(), extent.begin() + static_cast<std::ptrdiff_t>(along)), at(along, 0);
+    do {
+      const T* row = x;
+      bool is_constant = false;
+      for (std::size_t i = 0; i < along; ++i) {
+        const Index position = p_.axes[i].at(low[i] + at[i]);
+        is_constant = is_constant || position < 0;
+        row += position * p_.x_stride[i];
+      }
+      const auto copy = [&](Index first, Index position, Index count) {
+        copy_row(part, row + position * p_.x_stride[along], count * inner,
+                 along > 0 ? p_.x_stride[along - 1] : 0, strip + first * step);
+      };
+      const auto fill_border = [&](Index begin, Index end) {
+        if (axis.border == Border::kConstant)
+          std::fill_n(strip + begin * step, (end - begin) * step, p_.fill);
+        for (Index j = begin; axis.border != Border::kConstant && j < end; ++j)
+          copy(j, axis.at(low[along] + j), 1);
+      };
+      if (is_constant) {
+        std::fill_n(strip, extent[along] * step, p_.fill);
+      } else {
+        fill_border(0, from);
+        if (from < to) copy(from, low[along] + from, to - from);
+        fill_border(to, extent[along]);
+      }
+      strip += extent[along] * step;
+    } while (advance(at, outer));
+    std::fill_n(strip, Index{kernels_.lanes} * kernels_.vectors,
+                T{0});  // the last panel may read past its lanes
+  }
+
+  // From the first pixel of a box to each of its pixels in dy and in the strip, image after image.
+  Index pixel_steps(const WeightPart& part, const Extents& extent, const Extents& strip_extent, Index images,
+                    Step* steps) const {
+    Index count = 0;
+    Extents at(rank_, 0);
+    do {
+      Index dy = 0, position = 0;
+      for (std::size_t i = 0; i < rank_; ++i) {
+        dy += at[i] * p_.dy_stride[i];
+        position = position * strip_extent[i] + at[i] * p_.axes[i].stride;
+      }
+      steps[count++] = {.a = dy, .b = position * part.channels};
+    } while (advance(at, extent));
+    const Index strip_image = product_of(strip_extent) * part.channels;
+    for (Index i = count; i < count * images; ++i)
+      steps[i] = {.a = steps[i - count].a + p_.dy_image, .b = steps[i - count].b + strip_image};
+    return count * images;
+  }
+
+  // Where a tap of the box lies in the strip, in positions from a pixel's first one.
+  Index tap_position(const WeightPart& part, Index tap, const Extents& strip_extent) const {
+    Index position = 0, scale = 1;
+    for (std::size_t i = rank_; i-- > 0;) {
+      position += tap % part.taps[i] * p_.axes[i].dilation * scale;
+      tap /= part.taps[i];
+      scale *= strip_extent[i];
+    }
+    return position;
+  }
+
+ private:
+  // Those of one image, of arrays whose rows lie without gaps; none where rows lie along more than one axis.
+  LinesAhead<T> lines_of(const T* image, const Extents& stride, Index WindowAxis::* size,
+                         const Extents& first, const Extents& extent, Index plane, Index planes) const {
+    if (stride.back() != 1) return {};
+    Extents low(rank_), count(rank_);
+    for (std::size_t i = 0; i < rank_; ++i) {
+      low[i] = std::clamp<Index>(-first[i], 0, extent[i]);
+      count[i] = std::clamp<Index>(p_.axes[i].*size - first[i], low[i], extent[i]) - low[i];
+      if (count[i] == 0) return {};
+      image += (first[i] + low[i]) * stride[i];
+    }
+    Index row = count.back();
+    std::size_t outer = rank_ - 1;
+    while (outer > 0 && stride[outer - 1] == row) row *= count[--outer];
+    for (std::size_t i = 0; i + 1 < outer; ++i)
+      if (count[i] != 1) return {};
+    constexpr Index kLine = static_cast<Index>(kAlignment / sizeof(T));
+    const Index lines = ceil_div(row, kLine) + 1;  // a run may begin within a line
+    if (outer == 0) return {image, plane, planes, lines};
+    return {image, plane, planes, lines, stride[outer - 1], count[outer - 1]};
+  }
+
+  // `ahead`: from this row to the next one.
+  void copy_row(const WeightPart& part, const T* x, Index positions, Index ahead, T* strip) const {
+    if (p_.x_stride.back() == 1) {
+      kernels_.transpose({.target = strip,
+                          .target_row = part.channels,
+                          .source = x,
+                          .source_row = p_.x_channel,
+                          .rows = positions,
+                          .columns = part.channels,
+                          .ahead = ahead});
+      return;
+    }
+    if (p_.x_channel == 1 && p_.x_stride.back() == part.channels) {
+      std::copy_n(x, positions * part.channels, strip);
+      return;
+    }
+    for (Index i = 0; i < positions; ++i)
+      for (Index c = 0; c < part.channels; ++c)
+        strip[i * part.channels + c] = x[i * p_.x_stride.back() + c * p_.x_channel];
+  }
+
+  const WeightGradient<T>& p_;
+  const KernelTable<T>& kernels_;
+  const WeightCut& cut_;
+  const std::size_t rank_;
+  const Index boxes_;  // of an image
+};
+
+}  // namespace windrow
