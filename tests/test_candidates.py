@@ -38,8 +38,8 @@ def test_direct_sums_have_the_same_bits(target, problem, dtype, seed):
     assert len(set(results.values())) == 1
 
 
-# Few rows of many terms: a strip of some channels at a time, and all pixels before the next chunk of terms. The
-# last ones are read in place, but for what no whole vector holds.
+# Few rows of many terms: a strip of some channels at a time, and all pixels before the next chunk of terms.
+# The last ones are read in place, but for what no whole vector holds.
 STRIPS = [
     ((2, 150, 20, 23), (3, 150, 3, 3), {"padding": 1}),
     ((1, 140, 300), (2, 140, 15), {"padding": ((3, 9),)}),

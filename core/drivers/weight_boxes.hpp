@@ -71,7 +71,58 @@ class WeightBoxes {
     return ahead;
   }
 
-  // Copies the part of x that the box's windows see, with its border, as [position][channel].
+  // Copies the part of x that the box's windows see, with its border, image after image.
+  void fill_strips(const WeightPart& part, const PixelBox& box, T* strip) const {
+    const Index image = product_of(box.seen) * part.channels;
+    for (Index i = 0; i < box.images; ++i)
+      fill_strip(part, box.image + i, box.first_seen, box.seen, strip + i * image);
+  }
+
+  // From the first pixel of a box to each of its pixels in dy and in the strip, or in x itself, image after
+  // image.
+  Index pixel_steps(const WeightPart& part, const PixelBox& box, bool x_in_place, Step* steps) const {
+    Index count = 0;
+    Extents at(rank_, 0);
+    do {
+      Index dy = 0, position = 0, x = 0;
+      for (std::size_t i = 0; i < rank_; ++i) {
+        dy += at[i] * p_.dy_stride[i];
+        position = position * box.seen[i] + at[i] * p_.axes[i].stride;
+        x += at[i] * p_.axes[i].stride * p_.x_stride[i];
+      }
+      steps[count++] = {.a = dy, .b = x_in_place ? x : position * part.channels};
+    } while (advance(at, box.extent));
+    const Index image = x_in_place ? p_.x_image : product_of(box.seen) * part.channels;
+    for (Index i = count; i < count * box.images; ++i)
+      steps[i] = {.a = steps[i - count].a + p_.dy_image, .b = steps[i - count].b + image};
+    return count * box.images;
+  }
+
+  // What the first pixel of a box sees with its first tap, in dy and in x.
+  const T* first_dy(const WeightPart& part, const PixelBox& box) const {
+    const T* dy = p_.dy + box.image * p_.dy_image + (part.group * p_.rows + part.row) * p_.dy_channel;
+    for (std::size_t i = 0; i < rank_; ++i) dy += box.first[i] * p_.dy_stride[i];
+    return dy;
+  }
+  const T* first_x(const WeightPart& part, const PixelBox& box) const {
+    const T* x = p_.x + box.image * p_.x_image + (part.group * p_.channels + part.channel) * p_.x_channel;
+    for (std::size_t i = 0; i < rank_; ++i) x += box.first_seen[i] * p_.x_stride[i];
+    return x;
+  }
+
+  // Where a tap of the box lies in the strip, in positions from a pixel's first one.
+  Index tap_position(const WeightPart& part, Index tap, const Extents& strip_extent) const {
+    Index position = 0, scale = 1;
+    for (std::size_t i = rank_; i-- > 0;) {
+      position += tap % part.taps[i] * p_.axes[i].dilation * scale;
+      tap /= part.taps[i];
+      scale *= strip_extent[i];
+    }
+    return position;
+  }
+
+ private:
+  // As [position][channel].
   void fill_strip(const WeightPart& part, Index image, const Extents& low, const Extents& extent,
                   T* strip) const {
     const T* x = p_.x + image * p_.x_image + (part.group * p_.channels + part.channel) * p_.x_channel;
@@ -118,37 +169,6 @@ class WeightBoxes {
                 T{0});  // the last panel may read past its lanes
   }
 
-  // From the first pixel of a box to each of its pixels in dy and in the strip, image after image.
-  Index pixel_steps(const WeightPart& part, const Extents& extent, const Extents& strip_extent, Index images,
-                    Step* steps) const {
-    Index count = 0;
-    Extents at(rank_, 0);
-    do {
-      Index dy = 0, position = 0;
-      for (std::size_t i = 0; i < rank_; ++i) {
-        dy += at[i] * p_.dy_stride[i];
-        position = position * strip_extent[i] + at[i] * p_.axes[i].stride;
-      }
-      steps[count++] = {.a = dy, .b = position * part.channels};
-    } while (advance(at, extent));
-    const Index strip_image = product_of(strip_extent) * part.channels;
-    for (Index i = count; i < count * images; ++i)
-      steps[i] = {.a = steps[i - count].a + p_.dy_image, .b = steps[i - count].b + strip_image};
-    return count * images;
-  }
-
-  // Where a tap of the box lies in the strip, in positions from a pixel's first one.
-  Index tap_position(const WeightPart& part, Index tap, const Extents& strip_extent) const {
-    Index position = 0, scale = 1;
-    for (std::size_t i = rank_; i-- > 0;) {
-      position += tap % part.taps[i] * p_.axes[i].dilation * scale;
-      tap /= part.taps[i];
-      scale *= strip_extent[i];
-    }
-    return position;
-  }
-
- private:
   // Those of one image, of arrays whose rows lie without gaps; none where rows lie along more than one axis.
   LinesAhead<T> lines_of(const T* image, const Extents& stride, Index WindowAxis::* size,
                          const Extents& first, const Extents& extent, Index plane, Index planes) const {

@@ -10,7 +10,8 @@
 namespace windrow {
 namespace {
 
-constexpr Index kCallsAhead = 8;  // of the kernel, for a box whose successor is to be fetched meanwhile
+constexpr Index kNearRows = 128 << 10;  // bytes of dy, for one chunk of pixels
+constexpr Index kCallsAhead = 8;        // of the kernel, for a box whose successor is to be fetched meanwhile
 
 template <class T>
 class Driver {
@@ -30,6 +31,7 @@ class Driver {
     }
     in_order_ = in_order_ && p_.dw_channel == all_taps_;
     turned_ = p_.most_scratch == 0 && turning_pays();
+    x_in_place_ = may_see_x() && (turned_ || x_fills_vectors());
   }
 
   void run(const RunContext& context) const {
@@ -55,7 +57,9 @@ class Driver {
     // slot.
     const Index box_pixels = product_of(cut_.pixels) * cut_.images;
     const Index chunks = ceil_div(units_, cut_.slots) * ceil_div(box_pixels, kChunk);
-    return {.scratch_bytes = scratch_bytes<T>(cut_, target) + turned_bytes(),
+    const Index strip =
+        x_in_place_ ? cut_.strip_positions * cut_.images * cut_.channels * Index{sizeof(T)} : 0;
+    return {.scratch_bytes = scratch_bytes<T>(cut_, target) - strip + turned_bytes(),
             .partial_bytes = partial * Index{sizeof(T)},
             .pieces = p_.groups * tap_boxes_ * cut_.channel_blocks * cut_.row_blocks * cut_.slots,
             .slots = cut_.slots,
@@ -102,29 +106,46 @@ class Driver {
     return static_cast<double>(row_tiles * vector_tiles) * std::max(sums, kSumsInFlight) / kPerCycle;
   }
 
-  // Whether lanes had better be filters, and rows of tiles the taps and channels, which then are read from
-  // the strip wherever they lie. The sums are the same.
+  // Whether lanes had better be filters, and rows of tiles the taps and channels, which then are read
+  // wherever they lie. The sums are the same.
   bool turning_pays() const {
     constexpr double kTurn = 6, kCopyRun = 5;  // cycles for a vector
     const Index entries = product_of(cut_.taps) * cut_.channels;
-    if (all_taps_ == 1 || entries > kMostRowLanes || cut_.row_blocks != 1) return false;
-    if (!dy_in_place() && p_.dy_stride.back() != 1) return false;
+    if (entries > kMostRowLanes || p_.rows == 0 || (!dy_in_place() && p_.dy_stride.back() != 1)) return false;
     const Index run = run_taps(p_.axes, cut_.taps) * cut_.channels, runs = entries / run;
-    const Index filters = ceil_div(p_.rows, kernels_.lanes), run_vectors = ceil_div(run, kernels_.lanes);
-    const double turned = static_cast<double>(runs) * tile_cycles(run, filters) +
-                          (dy_in_place() ? 0 : kTurn * static_cast<double>(filters));
-    const double straight = cut_.rows_of_taps ? tile_cycles(p_.rows, ceil_div(entries, kernels_.lanes)) +
-                                                    kCopyRun * static_cast<double>(runs * run_vectors)
-                                              : static_cast<double>(runs) * tile_cycles(p_.rows, run_vectors);
+    const Index filters = ceil_div(cut_.rows, kernels_.lanes), run_vectors = ceil_div(run, kernels_.lanes);
+    const Index pixels = ceil_div(units_, cut_.slots) * product_of(cut_.pixels) * cut_.images;  // of a piece
+    double turned =
+        static_cast<double>(runs) * tile_cycles(run, filters) +
+        kTurn * static_cast<double>(entries * filters) / static_cast<double>(std::max<Index>(1, pixels));
+    if (!dy_in_place()) turned += kTurn * static_cast<double>(filters);
+    double straight = static_cast<double>(runs) * tile_cycles(cut_.rows, run_vectors);
+    if (cut_.rows_of_taps)
+      straight = tile_cycles(cut_.rows, ceil_div(entries, kernels_.lanes)) +
+                 kCopyRun * static_cast<double>(runs * run_vectors);
+    if (may_see_x() && !x_fills_vectors()) straight += kTurn * static_cast<double>(run_vectors);
     return turned < straight;
   }
 
   // Whether the filters of a pixel fill whole vectors where they are.
-  bool dy_in_place() const { return p_.dy_channel == 1 && p_.rows % kernels_.lanes == 0; }
+  bool dy_in_place() const {
+    return p_.dy_channel == 1 && p_.rows % kernels_.lanes == 0 && cut_.rows % kernels_.lanes == 0;
+  }
+
+  // Whether windows of one tap stay in the image. Of several blocks of channels each is better copied where
+  // channels lie side by side: positions are too far apart for the caches.
+  bool may_see_x() const {
+    return all_taps_ == 1 && (p_.x_channel != 1 || cut_.channel_blocks == 1) &&
+           std::all_of(p_.axes.begin(), p_.axes.end(), [](const WindowAxis& a) {
+             return a.before <= 0 && (a.out - 1) * a.stride - a.before < a.size;
+           });
+  }
+  // Whether the channels of a position fill whole vectors where they are.
+  bool x_fills_vectors() const { return p_.x_channel == 1 && p_.channels % kernels_.lanes == 0; }
 
   Index turned_bytes() const {
     if (!turned_) return 0;
-    const Index pixels = product_of(cut_.pixels) * cut_.images, width = round_up(p_.rows, kernels_.lanes);
+    const Index pixels = product_of(cut_.pixels) * cut_.images, width = round_up(cut_.rows, kernels_.lanes);
     return (pixels + product_of(cut_.taps) * cut_.channels) * width * Index{sizeof(T)};
   }
 
@@ -150,7 +171,7 @@ class Driver {
   void run_piece(Index piece, Index slot, T* partial) const {
     const WeightPart part = this->part(piece);
     Scratch scratch;
-    T* strip = scratch.take<T>(strip_elements());
+    T* strip = x_in_place_ ? nullptr : scratch.take<T>(strip_elements());
     const Index width = part.lane_runs * part.lane_width;
     const bool in_place = sums_in_place(part, partial);
     const Sums sums = in_place ? place(part, partial) : Sums{scratch.take<T>(part.rows * width), width};
@@ -172,12 +193,10 @@ class Driver {
     if (unit0 < unit1) box = boxes_.box_of(part, unit0);
     for (Index unit = unit0; unit < unit1; ++unit) {
       checkpoint();
-      const Index strip_image = product_of(box.seen) * part.channels;
-      for (Index i = 0; i < box.images; ++i)
-        boxes_.fill_strip(part, box.image + i, box.first_seen, box.seen, strip + i * strip_image);
+      if (!x_in_place_) boxes_.fill_strips(part, box, strip);
       // Most boxes differ from the one before them only in where they begin. `fill_rows` changes the steps.
       if (rows || box.extent != stepped.extent || box.images != stepped.images) {
-        pixels = boxes_.pixel_steps(part, box.extent, box.seen, box.images, steps);
+        pixels = boxes_.pixel_steps(part, box, x_in_place_, steps);
         if (turned_) turn_steps(steps, pixels, filters);
         stepped = box;
       }
@@ -188,14 +207,14 @@ class Driver {
         next = boxes_.box_of(part, unit + 1);
         if (calls >= kCallsAhead) ahead = boxes_.lines_of(part, next, calls);
       }
-      const T* dy = p_.dy + box.image * p_.dy_image + (part.group * p_.rows + part.row) * p_.dy_channel;
-      for (std::size_t i = 0; i < rank_; ++i) dy += box.first[i] * p_.dy_stride[i];
+      const T* dy = boxes_.first_dy(part, box);
+      const T* x = x_in_place_ ? boxes_.first_x(part, box) : rows ? rows : strip;
       if (turned_) {
         if (!dy_in_place()) turn_dy(part, dy, box, filters, turned_dy);
-        add_turned(part, dy_in_place() ? dy : turned_dy, pixels, steps, strip, box.seen, unit > unit0,
+        add_turned(part, dy_in_place() ? dy : turned_dy, pixels, steps, x, box.seen, unit > unit0,
                    turned_sums, ahead);
       } else {
-        add_box(part, dy, pixels, steps, rows ? rows : strip, box.seen, unit > unit0, sums, ahead);
+        add_box(part, dy, pixels, steps, x, box.seen, unit > unit0, sums, ahead);
       }
       box = std::move(next);
     }
@@ -242,18 +261,18 @@ class Driver {
   }
 
   // The same sums as those of add_box, as [run][tap and channel][filter].
-  void add_turned(const WeightPart& part, const T* dy, Index pixels, const Step* steps, const T* strip,
+  void add_turned(const WeightPart& part, const T* dy, Index pixels, const Step* steps, const T* x,
                   const Extents& strip_extent, bool accumulate, const Sums& sums, BoxAhead<T>& ahead) const {
     const Index vectors = ceil_div(part.rows, kernels_.lanes), tiles = ceil_div(vectors, kernels_.vectors);
     for (Index run = 0; run < part.lane_runs; ++run) {
-      const T* factor = strip + boxes_.tap_position(part, run * part.run_taps, strip_extent) * part.channels;
+      const T* factor = x + boxes_.tap_position(part, run * part.run_taps, strip_extent) * part.channels;
       for (Index tile = 0; tile < tiles; ++tile) {
         const Index first = vectors * tile / tiles, lane = first * kernels_.lanes;
         ahead.x.fetch();
         ahead.dy.fetch();
         run_tiles(kernels_,
                   {.a = factor,
-                   .a_row = 1,
+                   .a_row = x_in_place_ ? p_.x_channel : 1,
                    .b = dy + lane,
                    .step = steps,
                    .c = sums.data + run * part.lane_run * sums.row + lane,
@@ -291,25 +310,36 @@ class Driver {
                const Extents& strip_extent, bool accumulate, const Sums& sums, BoxAhead<T>& ahead) const {
     const Index vectors = ceil_div(part.lane_run, kernels_.lanes),
                 tiles = ceil_div(vectors, kernels_.vectors);
-    for (Index run = 0; run < part.lane_runs; ++run) {
-      const T* run_strip =
-          strip + boxes_.tap_position(part, run * part.run_taps, strip_extent) * part.channels;
-      for (Index m = 0; m < part.rows; m += kernels_.rows) {
-        const int rows = static_cast<int>(std::min<Index>(kernels_.rows, part.rows - m));
-        for (Index tile = 0; tile < tiles; ++tile) {
-          const Index first = vectors * tile / tiles, lane = first * kernels_.lanes;
-          ahead.x.fetch();
-          ahead.dy.fetch();
-          kernels_.product({.a = dy + m * p_.dy_channel,
-                            .a_row = p_.dy_channel,
-                            .b = run_strip + lane,
-                            .step = steps,
-                            .c = sums.data + m * sums.row + run * part.lane_width + lane,
-                            .c_row = sums.row,
-                            .k = pixels,
-                            .accumulate = accumulate,
-                            .bias = nullptr},
-                           rows, static_cast<int>(vectors * (tile + 1) / tiles - first));
+    const auto multiply = [&](Index run, Index tile, Index m, Index k, Index some) {
+      const Index first = vectors * tile / tiles, lane = first * kernels_.lanes;
+      ahead.x.fetch();
+      ahead.dy.fetch();
+      kernels_.product(
+          {.a = dy + m * p_.dy_channel,
+           .a_row = p_.dy_channel,
+           .b = strip + boxes_.tap_position(part, run * part.run_taps, strip_extent) * part.channels + lane,
+           .step = steps + k,
+           .c = sums.data + m * sums.row + run * part.lane_width + lane,
+           .c_row = sums.row,
+           .k = some,
+           .accumulate = accumulate || k > 0,
+           .bias = nullptr},
+          static_cast<int>(std::min<Index>(kernels_.rows, part.rows - m)),
+          static_cast<int>(vectors * (tile + 1) / tiles - first));
+    };
+    // Of few rows dy stays near for all tiles, and the vectors of a chunk and tile in the first-level cache
+    // for all rows.
+    const bool few = part.rows * kChunk * Index{sizeof(T)} <= kNearRows;
+    const Index chunk = few ? Index{kChunk} : pixels;
+    for (Index k = 0; k < pixels; k += chunk) {
+      const Index some = std::min(chunk, pixels - k);
+      for (Index run = 0; run < part.lane_runs; ++run) {
+        if (few) {
+          for (Index tile = 0; tile < tiles; ++tile)
+            for (Index m = 0; m < part.rows; m += kernels_.rows) multiply(run, tile, m, k, some);
+        } else {
+          for (Index m = 0; m < part.rows; m += kernels_.rows)
+            for (Index tile = 0; tile < tiles; ++tile) multiply(run, tile, m, k, some);
         }
       }
     }
@@ -405,6 +435,7 @@ class Driver {
   Index all_taps_;
   bool in_order_ = true;  // a row of dw lies as a C-ordered one does
   bool turned_ = false;   // lanes are filters
+  bool x_in_place_ = false;
 };
 
 }  // namespace
