@@ -99,7 +99,8 @@ def summed_by_boxes(target, dy, x, kernel, box_rows, together, slots):
 
 
 @pytest.mark.parametrize("filters", [3, 32, 41])  # lanes are taps and channels; filters, in place or not
-@pytest.mark.parametrize("kernel", [(2, 2), (1, 1)])
+# 16 channels: whole vectors, which are summed in dw itself; 80: more than filters, so that those are lanes.
+@pytest.mark.parametrize(("kernel", "channels"), [((2, 2), 2), ((1, 1), 16), ((1, 1), 80)])
 @pytest.mark.parametrize(
     ("images", "height", "width", "box_rows", "together", "slots"),
     [
@@ -112,10 +113,9 @@ def summed_by_boxes(target, dy, x, kernel, box_rows, together, slots):
     ],
 )
 def test_weight_gradient_adds_boxes_of_pixels(
-    target, kernel, filters, images, height, width, box_rows, together, slots
+    target, kernel, channels, filters, images, height, width, box_rows, together, slots
 ):
     rng = np.random.default_rng(3)
-    channels = 16 if kernel == (1, 1) else 2  # 16: whole vectors, which are summed in dw itself
     x = draw(rng, images, channels, height + kernel[0] - 1, width + kernel[1] - 1)
     dy = draw(rng, images, filters, height, width)
     w_shape = (filters, channels, *kernel)
