@@ -14,6 +14,7 @@ constexpr double kUnitFlops = 2e7;   // of one unit at most, beyond a single pix
 constexpr double kPieceFlops = 1e6;  // of one piece of work, where it is several units: some 20 us
 constexpr Index kLaneBytes = 512;    // of the channels that one pass over a unit takes: what it reads again
                                      // for each tap then stays in the first-level cache
+constexpr Index kWindowBytes = 128;  // the same where the kernel for windows reads each pixel once for a row
 
 Index lines_of(const PixelGrid& grid) {
   Index lines = grid.images;
@@ -30,7 +31,7 @@ class Driver {
  public:
   // `border`: what all channels of a constant border hold; null where it adds nothing to any sum.
   Driver(const WindowProduct<T>& problem, const ChannelBlocks& blocks, const KernelTable<T>& kernels,
-         const T* weights, const T* bias, const T* border)
+         const T* weights, const T* bias, const T* border, const T* zeros)
       : p_(problem),
         blocks_(blocks),
         kernels_(kernels),
@@ -42,7 +43,8 @@ class Driver {
         lane_block_(kLaneBytes / Index{sizeof(T)}),
         weights_(weights),
         bias_(bias),
-        border_(border) {
+        border_(border),
+        zeros_(zeros) {
     // The pixels [inner0_, inner1_) of a line have all taps of the last axis inside.
     inner0_ = 0;
     inner1_ = last_.count;
@@ -51,6 +53,12 @@ class Driver {
       const Index room = last_.size - 1 - tap;
       inner1_ = std::min(inner1_, room < 0 ? 0 : room / last_.step + 1);
     }
+    inner1_ = std::max(inner0_, inner1_);
+    // Of three taps most see the image in all but short lines, and there loads of x are not what binds.
+    const bool pays = last_taps() > 3 || inner1_ - inner0_ < last_.count - last_.count / 10;
+    follow_ = pays && !border_ && last_.step == 1 && taps_ <= kChunk && taps_ > last_taps();
+    for (std::size_t t = 1; t < last_.tap.size(); ++t)
+      follow_ = follow_ && last_.tap[t] == last_.tap[t - 1] + 1;
   }
 
   Index pieces() const { return ceil_div(units_, blocks_.units); }
@@ -58,24 +66,76 @@ class Driver {
   void piece(Index index) const {
     Scratch scratch;
     auto* taps = scratch.take<ChannelTap<T>>(taps_);
-    auto* line = scratch.take<const T*>(taps_ / std::max<Index>(1, last_taps()));
+    const Index lines = taps_ / std::max<Index>(1, last_taps());
+    auto* line = scratch.take<const T*>(lines);
+    auto* rows = scratch.take<ChannelRow<T>>(lines);
     const Index end = std::min(units_, (index + 1) * blocks_.units);
-    for (Index unit = index * blocks_.units; unit < end; ++unit) run_unit(unit, line, taps);
+    for (Index unit = index * blocks_.units; unit < end; ++unit) run_unit(unit, line, taps, rows);
   }
 
  private:
   Index last_taps() const { return static_cast<Index>(last_.tap.size()); }
 
-  // Cuts a unit into single pixels that see the border and what lies between them.
-  void run_unit(Index unit, const T** line, ChannelTap<T>* taps) const {
+  void run_unit(Index unit, const T** line, ChannelTap<T>* taps, ChannelRow<T>* rows) const {
     const Index first = unit % line_blocks_ * blocks_.columns;
     const Index end = std::min(last_.count, first + blocks_.columns);
     T* target = place_line(unit / line_blocks_, line);
+    if (!follow_) return run_taps(line, first, end, 0, taps, target);
+    const bool constant = last_.border == Border::kConstant;
+    const Index from = constant ? first : std::clamp(inner0_, first, end);
+    const Index to = constant ? end : std::clamp(inner1_, from, end);
+    const Index lanes = run_window(line, from, to, rows, target);
+    run_taps(line, first, from, 0, taps, target);
+    run_taps(line, from, to, lanes, taps, target);
+    run_taps(line, to, end, 0, taps, target);
+  }
+
+  // By the kernel for taps that follow one another. Returns the channels that it has done.
+  Index run_window(const T* const* line, Index first, Index end, ChannelRow<T>* rows, T* target) const {
+    const Index whole = p_.groups / kernels_.lanes * kernels_.lanes;
+    const Index x_pixel = last_.source_stride, place = first + last_.tap.front();
+    Index count = 0;
+    for (Index r = 0; r < taps_ / last_taps(); ++r)
+      if (line[r])
+        rows[count++] = {.w = weights_ + r * last_taps() * p_.groups, .x = line[r] + place * x_pixel};
+    for (Index lane = 0; lane < whole;) {
+      const Index some =
+          std::min((last_taps() > 3 ? kWindowBytes : kLaneBytes) / Index{sizeof(T)}, whole - lane);
+      const bool done = kernels_.channel_window({.row = rows,
+                                                 .rows = count,
+                                                 .columns = static_cast<int>(last_taps()),
+                                                 .w_tap = p_.groups,
+                                                 .x_pixel = x_pixel,
+                                                 .low = -place,
+                                                 .high = last_.size - place,
+                                                 .border = zeros_ + lane,
+                                                 .y = target + first * last_.target_stride + lane,
+                                                 .y_pixel = last_.target_stride,
+                                                 .pixels = end - first,
+                                                 .count = some,
+                                                 .accumulate = p_.accumulate,
+                                                 .bias = bias_ ? bias_ + lane : nullptr});
+      if (!done) return 0;
+      limit(kernels_, p_.limits, target + first * last_.target_stride + lane, last_.target_stride,
+            end - first, some);
+      lane += some;
+      for (Index r = 0; r < count; ++r) {
+        rows[r].w += some;
+        rows[r].x += some;
+      }
+    }
+    return whole;
+  }
+
+  // Tap by tap the channels from `lane` on, cut into single pixels that see the border and what lies between.
+  void run_taps(const T* const* line, Index first, Index end, Index lane, ChannelTap<T>* taps,
+                T* target) const {
+    if (lane == p_.groups) return;
     for (Index pixel = first; pixel < end;) {
       const bool inner = inner0_ <= pixel && pixel < inner1_;
       const Index next = inner ? std::min(end, inner1_) : pixel + 1;
-      const Index count = set_taps(line, pixel, taps);
-      run_pixels(next - pixel, taps, count, target + pixel * last_.target_stride);
+      const Index count = set_taps(line, pixel, lane, taps);
+      run_pixels(next - pixel, lane, taps, count, target + pixel * last_.target_stride);
       pixel = next;
     }
   }
@@ -107,17 +167,17 @@ class Driver {
   }
 
   // Returns how many taps a pixel and those like it have.
-  Index set_taps(const T* const* line, Index pixel, ChannelTap<T>* taps) const {
+  Index set_taps(const T* const* line, Index pixel, Index lane, ChannelTap<T>* taps) const {
     const Index step = last_.step * last_.source_stride;
-    const T* w = weights_;
+    const T* w = weights_ + lane;
     Index count = 0;
     for (Index t = 0; t < taps_; ++line) {
       for (const Index tap : last_.tap) {
         const Index at = last_.at(pixel * last_.step + tap);
         if (*line && at >= 0) {
-          taps[count++] = {.w = w, .x = *line + at * last_.source_stride, .pixel = step};
+          taps[count++] = {.w = w, .x = *line + at * last_.source_stride + lane, .pixel = step};
         } else if (border_) {
-          taps[count++] = {.w = w, .x = border_, .pixel = 0};
+          taps[count++] = {.w = w, .x = border_ + lane, .pixel = 0};
         }
         w += p_.groups;
         ++t;
@@ -126,10 +186,9 @@ class Driver {
     return count;
   }
 
-  void run_pixels(Index pixels, ChannelTap<T>* taps, Index tap_count, T* target) const {
-    Index lane = 0;
+  void run_pixels(Index pixels, Index lane, ChannelTap<T>* taps, Index tap_count, T* target) const {
     while (lane < p_.groups) {
-      const Index count = pixels == 1 ? p_.groups : std::min(lane_block_, p_.groups - lane);
+      const Index count = pixels == 1 ? p_.groups - lane : std::min(lane_block_, p_.groups - lane);
       kernels_.channels({.tap = taps,
                          .taps = tap_count,
                          .y = target + lane,
@@ -154,8 +213,9 @@ class Driver {
   const std::size_t outer_;
   const Index taps_, line_blocks_, units_, lane_block_;
   const T *weights_, *bias_;
-  const T* border_;
+  const T *border_, *zeros_;
   Index inner0_, inner1_;
+  bool follow_;  // the taps of the last axis follow one another, and a border adds nothing
 };
 
 // Turns the weights [channel][tap] of all groups over.
@@ -206,7 +266,9 @@ void run_channel_product(const WindowProduct<T>& problem, const ChannelBlocks& b
     border = scratch.take<T>(groups);
     std::fill_n(border, groups, static_cast<T>(problem.grid.fill));
   }
-  const Driver<T> driver(problem, blocks, kernels, weights, bias, border);
+  T* zeros = scratch.take<T>(groups);
+  std::fill_n(zeros, groups, T{0});
+  const Driver<T> driver(problem, blocks, kernels, weights, bias, border, zeros);
   parallel_for(context, driver.pieces(), [&](Index piece) { driver.piece(piece); });
 }
 
@@ -215,12 +277,12 @@ Index channel_pieces(const PixelGrid& grid, const ChannelBlocks& blocks) {
 }
 
 Index channel_scratch(const PixelGrid& grid) {
-  constexpr Index kTap = sizeof(ChannelTap<float>) + sizeof(const float*);
+  constexpr Index kTap = sizeof(ChannelTap<float>) + sizeof(const float*) + sizeof(ChannelRow<float>);
   return grid.taps() * kTap;
 }
 
 Index channel_shared(const PixelGrid& grid, Index groups, Index element) {
-  return (grid.taps() + 2) * groups * element;
+  return (grid.taps() + 3) * groups * element;
 }
 
 template void run_channel_product(const WindowProduct<float>&, const ChannelBlocks&, const Target&,

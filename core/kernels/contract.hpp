@@ -95,6 +95,31 @@ struct Channels {
   const T* bias;  // one value per lane, or null
 };
 
+// The same for windows of at most kChunk taps that follow one another, `columns` in each of some rows:
+//   y[p * y_pixel + l] (+)= sum over r < rows, j < columns of row[r].w[j * w_tap + l] * seen(r, p * step +
+//   j)[l]
+//   (+ bias[l])    for p < pixels, l < count, in whole vectors
+// where seen(r, q) is row[r].x + q * x_pixel for low <= q < high, else `border`. False, and nothing done,
+// where the target has no code for so many columns.
+template <class T>
+struct ChannelRow {
+  const T *w, *x;
+};
+template <class T>
+struct ChannelWindow {
+  const ChannelRow<T>* row;
+  std::ptrdiff_t rows;
+  int columns;
+  std::ptrdiff_t w_tap, x_pixel;
+  std::ptrdiff_t low, high;
+  const T* border;
+  T* y;
+  std::ptrdiff_t y_pixel;
+  std::ptrdiff_t pixels, count;
+  bool accumulate;
+  const T* bias;  // one value per lane, or null
+};
+
 // sums[k * lanes + i % lanes] += dy[r * dy_row + i] * x[r * x_row + tap[k] + i]    for r < rows, i < count, k
 // < taps in order of r, then i, for each of the `lanes` sums of a tap.
 template <class T>
@@ -314,6 +339,7 @@ struct KernelTable {
   void (*stencil)(const Stencil<T>&);
   bool (*window)(const Window<T>&);
   void (*channels)(const Channels<T>&);
+  bool (*channel_window)(const ChannelWindow<T>&);
   void (*correlate)(const Correlate<T>&);
   // totals[k] += the lanes of vector k of the sums, added in pairs: lane l and l + lanes / 2, and so on.
   void (*add_lanes)(const T* sums, std::ptrdiff_t count, T* totals);

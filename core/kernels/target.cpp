@@ -1,6 +1,7 @@
 // All kernels of one target. Compiled once per target, with its flags and WINDROW_TARGET set to its name;
 // everything but the two tables has internal linkage (tests/test_kernel_objects.py runs nm to see that it
 // stays so).
+#include "kernels/channel_window.hpp"
 #include "kernels/channels.hpp"
 #include "kernels/contract.hpp"
 #include "kernels/correlate.hpp"
@@ -30,6 +31,7 @@ constexpr windrow::KernelTable<T> kTable = {
     .stencil = stencil<T>,
     .window = window<T>,
     .channels = channels<T>,
+    .channel_window = channel_window<T>,
     .correlate = correlate<T>,
     .add_lanes = add_lanes<T>,
     .add_vectors = add_vectors<T>,

@@ -209,6 +209,57 @@ void channels(Draw& draw, const Target& target) {
 }
 
 template <class T>
+void channel_window(Draw& draw, const Target& target) {
+  const KernelTable<T>& kernels = target.kernels<T>();
+  const Index pixels = draw.number(0, 19), count = draw.number(1, 5) * kernels.lanes;
+  const Index rows = draw.number(0, 4), columns = draw.of({3, 5, 7}), places = pixels + columns - 1;
+  // Pixels [low, high) of a line are memory, the others the border.
+  const Index low = draw.number(0, 4), high = draw.number(low, std::max(low, places));
+  Rows<T> w(draw, rows * columns, count, true), y(draw, pixels, count, true);
+  Guarded<T> bias(count, true), border(count, true);
+  for (Index l = 0; l < count; ++l) {
+    bias[l] = small<T>(draw);
+    border[l] = small<T>(draw);
+  }
+  // The lines of x follow one another; the last one ends with the memory.
+  Rows<T> x(draw, rows * (high - low), count, true);
+  std::vector<windrow::ChannelRow<T>> row;
+  for (Index r = 0; r < rows; ++r)
+    row.push_back({.w = w.memory.data() + r * columns * w.row,
+                   .x = x.memory.data() + (r * (high - low) - low) * x.row});
+  const bool accumulate = draw.chance(50), has_bias = draw.chance(50);
+  const std::vector<T> before = y.memory.copy();
+  expect(kernels.channel_window({.row = row.data(),
+                                 .rows = rows,
+                                 .columns = static_cast<int>(columns),
+                                 .w_tap = w.row,
+                                 .x_pixel = x.row,
+                                 .low = low,
+                                 .high = high,
+                                 .border = border.data(),
+                                 .y = y.memory.data(),
+                                 .y_pixel = y.row,
+                                 .pixels = pixels,
+                                 .count = count,
+                                 .accumulate = accumulate,
+                                 .bias = has_bias ? bias.data() : nullptr}),
+         "no code for these columns");
+  for (Index p = 0; p < pixels; ++p) {
+    for (Index l = 0; l < count; ++l) {
+      T sum = accumulate ? before[static_cast<std::size_t>(p * y.row + l)] : T{0};
+      for (Index r = 0; r < rows; ++r) {
+        for (Index j = 0; j < columns; ++j) {
+          const bool inside = low <= p + j && p + j < high;
+          sum += w.at(r * columns + j, l) * (inside ? x.at(r * (high - low) + p + j - low, l) : border[l]);
+        }
+      }
+      expect(y.at(p, l) == (has_bias ? sum + bias[l] : sum), "another sum");
+    }
+  }
+  expect_gaps(before, y);
+}
+
+template <class T>
 void correlate(Draw& draw, const Target& target) {
   const KernelTable<T>& kernels = target.kernels<T>();
   const Index lanes = kernels.lanes, rows = draw.number(1, 9), count = draw.number(1, 3 * lanes + 2);
@@ -324,10 +375,11 @@ void winograd(Draw& draw, const Target& target) {
 #define WINDROW_BOTH(kernel) \
   {#kernel " float32", kernel<float>}, { #kernel " float64", kernel<double> }
 const std::vector<Case> kKernelCases = {
-    WINDROW_BOTH(product),   WINDROW_BOTH(stencil),
-    WINDROW_BOTH(window),    WINDROW_BOTH(correlate_channels),
-    WINDROW_BOTH(channels),  WINDROW_BOTH(correlate),
-    WINDROW_BOTH(add_lanes), WINDROW_BOTH(winograd),
+    WINDROW_BOTH(product),        WINDROW_BOTH(stencil),
+    WINDROW_BOTH(window),         WINDROW_BOTH(correlate_channels),
+    WINDROW_BOTH(channels),       WINDROW_BOTH(correlate),
+    WINDROW_BOTH(channel_window), WINDROW_BOTH(add_lanes),
+    WINDROW_BOTH(winograd),
 };
 #undef WINDROW_BOTH
 
