@@ -211,12 +211,16 @@ class Driver {
   }
 
   // Lanes run on over the ends of rows, with the strip's padding between them, where that takes less time: a
-  // tile of a few sums waits for their latency.
+  // tile of a few sums waits for their latency, and one of a single vector for loads of factors, which take
+  // it a quarter more time.
   bool is_flat(Index rows, Index columns) const {
-    const Index run_on = (rows - 1) * strips_.width() + columns;
-    const Index least = ceil_div(kSumsInFlight, std::min<Index>(p_.rows, kernels_.rows));
+    const auto quarters = [&](Index vectors) {
+      const Index least = ceil_div(kSumsInFlight, std::min<Index>(p_.rows, kernels_.rows));
+      return vectors == 1 && least <= 1 ? 5 : 4 * std::max(least, vectors);
+    };
+    const Index run_on = ceil_div((rows - 1) * strips_.width() + columns, kernels_.lanes);
     return rows > 1 && strips_.row_axis().step == 1 &&
-           ceil_div(run_on, kernels_.lanes) < rows * std::max(least, ceil_div(columns, kernels_.lanes));
+           4 * run_on < rows * quarters(ceil_div(columns, kernels_.lanes));
   }
 
   void run_flat(Product<T> product, T* target, int rows, const Seen& seen, T* buffer) const {

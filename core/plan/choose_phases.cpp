@@ -57,7 +57,7 @@ std::optional<PhaseBlocks> choose_phases(const PixelGrid& grid, const PhaseSize&
                                          Index most_scratch) {
   const Index pixels = grid.images * grid.per_image();
   if (size.rows == 0 || size.channels == 0 || pixels == 0) return std::nullopt;
-  if (size.rows <= tile.rows) {
+  if (size.rows <= 2 * tile.rows) {
     const std::optional<PhaseBlocks> strips = choose_strips(grid, size, tile);
     if (strips && phase_scratch(grid, size, *strips, tile) <= most_scratch) return strips;
   }
