@@ -37,7 +37,16 @@ class WeightBoxes {
         kernels_(kernels),
         cut_(cut),
         rank_(problem.axes.size()),
-        boxes_(product_of(cut.pixel_boxes)) {}
+        boxes_(product_of(cut.pixel_boxes)) {
+    // The axis along which boxes follow one another: all after it are taken whole, and before it there may be
+    // nothing that a strip has several of.
+    along_ = rank_ - 1;
+    while (along_ > 0 && cut.pixel_boxes[along_] == 1) --along_;
+    rolls_ = problem.most_scratch == 0 && cut.pixel_boxes[along_] > 1;
+    for (std::size_t i = 0; i < along_; ++i) rolls_ = rolls_ && cut.taps[i] == 1;
+    const WindowAxis& axis = problem.axes[along_];
+    rolls_ = rolls_ && (cut.taps[along_] - 1) * axis.dilation + 1 > axis.stride;
+  }
 
   PixelBox box_of(const WeightPart& part, Index unit) const {
     const Index image = unit / boxes_ * cut_.images;
@@ -71,11 +80,34 @@ class WeightBoxes {
     return ahead;
   }
 
-  // Copies the part of x that the box's windows see, with its border, image after image.
-  void fill_strips(const WeightPart& part, const PixelBox& box, T* strip) const {
+  // Elements of the memory for strips: where boxes see some of what the one before them sees, a strip goes on
+  // behind it.
+  Index strip_elements() const {
+    const Index strip = cut_.strip_positions * cut_.images * cut_.channels;
+    return (rolls_ ? 2 : 1) * strip + padding();
+  }
+
+  // Copies the part of x that the box's windows see, with its border, image after image, and returns where.
+  // The box before it, if there is one, has its strip in the same memory.
+  T* fill_strips(const WeightPart& part, const PixelBox& box, const PixelBox* before, T* before_strip,
+                 T* memory) const {
+    const Index row = product_of(box.seen) / std::max<Index>(1, box.seen[along_]) * part.channels;
+    const Index further = before ? box.first_seen[along_] - before->first_seen[along_] : 0;
+    if (rolls_ && further > 0 && further < before->seen[along_] && box.image == before->image) {
+      T* strip = before_strip + further * row;
+      if (strip + box.seen[along_] * row + padding() <= memory + strip_elements()) {
+        const Index there = std::min(box.seen[along_], before->seen[along_] - further);
+        Extents low = box.first_seen, extent = box.seen;
+        low[along_] += there;
+        extent[along_] -= there;
+        if (extent[along_] > 0) fill_strip(part, box.image, low, extent, strip + there * row);
+        return strip;
+      }
+    }
     const Index image = product_of(box.seen) * part.channels;
     for (Index i = 0; i < box.images; ++i)
-      fill_strip(part, box.image + i, box.first_seen, box.seen, strip + i * image);
+      fill_strip(part, box.image + i, box.first_seen, box.seen, memory + i * image);
+    return memory;
   }
 
   // From the first pixel of a box to each of its pixels in dy and in the strip, or in x itself, image after
@@ -122,6 +154,8 @@ class WeightBoxes {
   }
 
  private:
+  Index padding() const { return Index{kernels_.lanes} * kernels_.vectors; }
+
   // As [position][channel].
   void fill_strip(const WeightPart& part, Index image, const Extents& low, const Extents& extent,
                   T* strip) const {
@@ -217,6 +251,8 @@ class WeightBoxes {
   const WeightCut& cut_;
   const std::size_t rank_;
   const Index boxes_;  // of an image
+  std::size_t along_;
+  bool rolls_;
 };
 
 }  // namespace windrow

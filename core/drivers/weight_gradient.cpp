@@ -57,9 +57,9 @@ class Driver {
     // slot.
     const Index box_pixels = product_of(cut_.pixels) * cut_.images;
     const Index chunks = ceil_div(units_, cut_.slots) * ceil_div(box_pixels, kChunk);
-    const Index strip =
-        x_in_place_ ? cut_.strip_positions * cut_.images * cut_.channels * Index{sizeof(T)} : 0;
-    return {.scratch_bytes = scratch_bytes<T>(cut_, target) - strip + turned_bytes(),
+    const Index usual = cut_.strip_positions * cut_.images * cut_.channels + nr();
+    const Index strips = (x_in_place_ ? 0 : boxes_.strip_elements()) - usual;
+    return {.scratch_bytes = scratch_bytes<T>(cut_, target) + strips * Index{sizeof(T)} + turned_bytes(),
             .partial_bytes = partial * Index{sizeof(T)},
             .pieces = p_.groups * tap_boxes_ * cut_.channel_blocks * cut_.row_blocks * cut_.slots,
             .slots = cut_.slots,
@@ -68,7 +68,6 @@ class Driver {
 
  private:
   Index nr() const { return Index{kernels_.lanes} * kernels_.vectors; }
-  Index strip_elements() const { return cut_.strip_positions * cut_.images * cut_.channels + nr(); }
 
   WeightPart part(Index piece) const {
     WeightPart part;
@@ -171,7 +170,8 @@ class Driver {
   void run_piece(Index piece, Index slot, T* partial) const {
     const WeightPart part = this->part(piece);
     Scratch scratch;
-    T* strip = x_in_place_ ? nullptr : scratch.take<T>(strip_elements());
+    T* strips = x_in_place_ ? nullptr : scratch.take<T>(boxes_.strip_elements());
+    T* strip = strips;
     const Index width = part.lane_runs * part.lane_width;
     const bool in_place = sums_in_place(part, partial);
     const Sums sums = in_place ? place(part, partial) : Sums{scratch.take<T>(part.rows * width), width};
@@ -188,12 +188,13 @@ class Driver {
                 : part.lane_runs * ceil_div(part.rows, kernels_.rows) * ceil_div(part.lane_run, nr());
     const Index unit0 = units_ * slot / cut_.slots;
     const Index unit1 = units_ * (slot + 1) / cut_.slots;
-    PixelBox box, stepped;
+    PixelBox box, before, stepped;
     Index pixels = 0;  // that the steps lead to
     if (unit0 < unit1) box = boxes_.box_of(part, unit0);
     for (Index unit = unit0; unit < unit1; ++unit) {
       checkpoint();
-      if (!x_in_place_) boxes_.fill_strips(part, box, strip);
+      if (!x_in_place_)
+        strip = boxes_.fill_strips(part, box, unit > unit0 ? &before : nullptr, strip, strips);
       // Most boxes differ from the one before them only in where they begin. `fill_rows` changes the steps.
       if (rows || box.extent != stepped.extent || box.images != stepped.images) {
         pixels = boxes_.pixel_steps(part, box, x_in_place_, steps);
@@ -216,7 +217,7 @@ class Driver {
       } else {
         add_box(part, dy, pixels, steps, x, box.seen, unit > unit0, sums, ahead);
       }
-      box = std::move(next);
+      before = std::exchange(box, std::move(next));
     }
     if (unit0 == unit1) {
       for (Index m = 0; m < part.rows; ++m)
