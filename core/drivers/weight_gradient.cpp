@@ -108,16 +108,17 @@ class Driver {
   // Whether lanes had better be filters, and rows of tiles the taps and channels, which then are read
   // wherever they lie. The sums are the same.
   bool turning_pays() const {
-    constexpr double kTurn = 6, kCopyRun = 5;  // cycles for a vector
+    constexpr double kTurn = 6, kCopyRun = 5, kCopy = 2;  // cycles for a vector
     const Index entries = product_of(cut_.taps) * cut_.channels;
-    if (entries > kMostRowLanes || p_.rows == 0 || (!dy_in_place() && p_.dy_stride.back() != 1)) return false;
+    if (entries > kMostRowLanes || p_.rows == 0 || (p_.dy_channel != 1 && p_.dy_stride.back() != 1))
+      return false;
     const Index run = run_taps(p_.axes, cut_.taps) * cut_.channels, runs = entries / run;
     const Index filters = ceil_div(cut_.rows, kernels_.lanes), run_vectors = ceil_div(run, kernels_.lanes);
     const Index pixels = ceil_div(units_, cut_.slots) * product_of(cut_.pixels) * cut_.images;  // of a piece
     double turned =
         static_cast<double>(runs) * tile_cycles(run, filters) +
         kTurn * static_cast<double>(entries * filters) / static_cast<double>(std::max<Index>(1, pixels));
-    if (!dy_in_place()) turned += kTurn * static_cast<double>(filters);
+    if (!dy_in_place()) turned += (p_.dy_channel == 1 ? kCopy : kTurn) * static_cast<double>(filters);
     double straight = static_cast<double>(runs) * tile_cycles(cut_.rows, run_vectors);
     if (cut_.rows_of_taps)
       straight = tile_cycles(cut_.rows, ceil_div(entries, kernels_.lanes)) +
@@ -145,7 +146,7 @@ class Driver {
   Index turned_bytes() const {
     if (!turned_) return 0;
     const Index pixels = product_of(cut_.pixels) * cut_.images, width = round_up(cut_.rows, kernels_.lanes);
-    return (pixels + product_of(cut_.taps) * cut_.channels) * width * Index{sizeof(T)};
+    return ((pixels + product_of(cut_.taps) * cut_.channels) * width + nr()) * Index{sizeof(T)};
   }
 
   // Where the sums of a piece are held: [row][run of lanes][lane].
@@ -179,7 +180,7 @@ class Driver {
     auto* steps = scratch.take<Step>(most_pixels);
     T* rows = rows_of_taps() ? scratch.take<T>(most_pixels * part.lane_run + nr()) : nullptr;
     const Index filters = round_up(part.rows, kernels_.lanes);
-    T* turned_dy = turned_ ? scratch.take<T>(most_pixels * filters) : nullptr;
+    T* turned_dy = turned_ ? scratch.take<T>(most_pixels * filters + nr()) : nullptr;
     if (turned_ && filters != part.rows) std::fill_n(turned_dy, most_pixels * filters, T{0});
     const Sums turned_sums{turned_ ? scratch.take<T>(width * filters) : nullptr, filters};
 
@@ -243,13 +244,26 @@ class Driver {
       do {
         const T* from = dy + image * p_.dy_image;
         for (std::size_t i = 0; i + 1 < rank_; ++i) from += at[i] * p_.dy_stride[i];
-        kernels_.transpose({.target = turned,
-                            .target_row = filters,
-                            .source = from,
-                            .source_row = p_.dy_channel,
-                            .rows = run,
-                            .columns = part.rows,
-                            .ahead = 0});
+        if (p_.dy_channel == 1) {
+          kernels_.pad({.target = turned,
+                        .target_row = filters,
+                        .source = from,
+                        .source_row = p_.dy_stride.back(),
+                        .step = 1,
+                        .rows = run,
+                        .width = filters,
+                        .low = 0,
+                        .high = part.rows,
+                        .ahead = 0});
+        } else {
+          kernels_.transpose({.target = turned,
+                              .target_row = filters,
+                              .source = from,
+                              .source_row = p_.dy_channel,
+                              .rows = run,
+                              .columns = part.rows,
+                              .ahead = 0});
+        }
         turned += run * filters;
       } while (advance(at, outer));
     }
