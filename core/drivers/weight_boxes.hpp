@@ -241,6 +241,19 @@ class WeightBoxes {
       std::copy_n(x, positions * part.channels, strip);
       return;
     }
+    if (p_.x_channel == 1) {
+      kernels_.pad({.target = strip,
+                    .target_row = part.channels,
+                    .source = x,
+                    .source_row = p_.x_stride.back(),
+                    .step = 1,
+                    .rows = positions,
+                    .width = part.channels,
+                    .low = 0,
+                    .high = part.channels,
+                    .ahead = 0});
+      return;
+    }
     for (Index i = 0; i < positions; ++i)
       for (Index c = 0; c < part.channels; ++c)
         strip[i * part.channels + c] = x[i * p_.x_stride.back() + c * p_.x_channel];
