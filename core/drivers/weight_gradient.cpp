@@ -10,7 +10,7 @@
 namespace windrow {
 namespace {
 
-constexpr Index kNearRows = 128 << 10;  // bytes of dy, for one chunk of pixels
+constexpr double kNearRows = 16.0 / 3;  // for each lane of a tile
 constexpr Index kCallsAhead = 8;        // of the kernel, for a box whose successor is to be fetched meanwhile
 
 template <class T>
@@ -344,7 +344,7 @@ class Driver {
     };
     // Of few rows dy stays near for all tiles, and the vectors of a chunk and tile in the first-level cache
     // for all rows.
-    const bool few = part.rows * kChunk * Index{sizeof(T)} <= kNearRows;
+    const bool few = static_cast<double>(part.rows) <= kNearRows * static_cast<double>(nr());
     const Index chunk = few ? Index{kChunk} : pixels;
     for (Index k = 0; k < pixels; k += chunk) {
       const Index some = std::min(chunk, pixels - k);

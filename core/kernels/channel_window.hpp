@@ -77,7 +77,9 @@ void channel_window_tiles(const windrow::ChannelWindow<T>& s) {
 
 template <class T>
 bool channel_window(const windrow::ChannelWindow<T>& s) {
-  if (s.columns == 3) return channel_window_tiles<T, 3>(s), true;
+  if constexpr (kVectorRegisters == 32) {  // with half of them three taps gain nothing
+    if (s.columns == 3) return channel_window_tiles<T, 3>(s), true;
+  }
   if (s.columns == 5) return channel_window_tiles<T, 5>(s), true;
   if (s.columns == 7) return channel_window_tiles<T, 7>(s), true;
   return false;
