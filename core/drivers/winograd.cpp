@@ -4,6 +4,7 @@
 #include <atomic>
 
 #include "base/workspace.hpp"
+#include "drivers/tile_axis.hpp"
 #include "drivers/tiles.hpp"
 #include "pack/rows.hpp"
 
@@ -60,7 +61,8 @@ ProductBlocks direct_blocks(const Tile& kernel) {
 
 // Tiles of one row of tiles, side by side.
 struct Segment {
-  Index image, row, column;  // of the first tile
+  Index image;
+  TileAxis::Place down, across;  // of the first tile
   Index count;
   Index lane;  // of the first tile in the block
 };
@@ -79,8 +81,9 @@ class Driver {
         sizes_(problem.channels, blocks, kernel_),
         height_(problem.grid.axes[0]),
         width_(problem.grid.axes[1]),
-        across_(ceil_div(width_.count, blocks.tile)),
-        per_image_(ceil_div(height_.count, blocks.tile) * across_),
+        down_(height_, blocks.tile),
+        across_(width_, blocks.tile),
+        per_image_(down_.tiles() * across_.tiles()),
         tiles_(problem.grid.images * per_image_),
         pieces_(winograd_pieces(problem.grid, problem.groups, blocks)) {}
 
@@ -131,7 +134,7 @@ class Driver {
     T* tiles;  // [point][channel][tile]
     T* sums;   // [point][row][tile]
     T* strip;  // the pixels of a segment, with their border
-    T* out;    // the results of a segment
+    T* out;    // one row of the results of all tiles
     Step* steps;
     unsigned char* spoilt;  // [tile]: whether a transformed pixel is not finite
     unsigned char* failed;  // [row][tile]: whether the direct sum must do it
@@ -141,11 +144,11 @@ class Driver {
   void each_segment(Index first, Index count, Body&& body) const {
     for (Index lane = 0; lane < count;) {
       const Index tile = first + lane;
-      const Index column = tile % across_;
-      const Index some = std::min(across_ - column, count - lane);
+      const TileAxis::Place across = across_.place(tile % across_.tiles());
+      const Index some = std::min(ceil_div(across.pixels, b_.tile), count - lane);
       body(Segment{.image = tile / per_image_,
-                   .row = tile % per_image_ / across_,
-                   .column = column,
+                   .down = down_.place(tile % per_image_ / across_.tiles()),
+                   .across = across,
                    .count = some,
                    .lane = lane});
       lane += some;
@@ -157,16 +160,17 @@ class Driver {
     const T* source = p_.source + group * p_.source_group;
     each_segment(first, count, [&](const Segment& s) {
       // What windows see; beyond, zeros stay, whatever the border.
-      const Index down = s.row * b_.tile, along = s.column * b_.tile;
       PlaneRows<T> seen{.target = memory.strip,
                         .target_row = sizes_.strip_row,
                         .plane = source + s.image * p_.grid.source_image,
                         .down = height_,
                         .across = width_,
-                        .row = down + height_.tap[0],
-                        .rows = std::min(sizes_.side, height_.count + 2 - down),
-                        .column = along + width_.tap[0],
-                        .columns = std::min(s.count * b_.tile, width_.count - along) + 2,
+                        .row = s.down.pixel + height_.tap[0],
+                        .row_step = down_.step(),
+                        .rows = std::min(b_.tile, s.down.pixels) + 2,
+                        .column = s.across.pixel + width_.tap[0],
+                        .column_step = across_.step(),
+                        .columns = std::min(s.count * b_.tile, s.across.pixels) + 2,
                         .width = round_up(s.count, kernel_.lanes) * b_.tile + kernel_.lanes,
                         .fill = static_cast<T>(p_.grid.fill),
                         .ahead = p_.source_channel};
@@ -236,24 +240,26 @@ class Driver {
               unsigned char* failed) const {
     T* target = p_.target + group * p_.target_group + row * p_.target_row;
     const T* bias = p_.bias ? p_.bias + (group * p_.rows + row) * p_.bias_stride : nullptr;
+    const Index column_stride = across_.step() * width_.target_stride;
+    const bool finite = kernels_.winograd_output({.tile = static_cast<int>(b_.tile),
+                                                  .source = sums,
+                                                  .source_point = sizes_.sums_point,
+                                                  .target = out,
+                                                  .target_row = sizes_.out_row,
+                                                  .tiles = count,
+                                                  .bias = bias});
     bool good = true;
     each_segment(first, count, [&](const Segment& s) {
-      const Index y = s.row * b_.tile, x = s.column * b_.tile;
-      T* pixel =
-          target + s.image * p_.grid.target_image + y * height_.target_stride + x * width_.target_stride;
-      const Index high = std::min(b_.tile, height_.count - y);
-      const Index wide = std::min(s.count * b_.tile, width_.count - x);
+      T* pixel = target + s.image * p_.grid.target_image + s.down.pixel * height_.target_stride +
+                 s.across.pixel * width_.target_stride;
+      const Index high = std::min(b_.tile, s.down.pixels);
+      const Index wide = std::min(s.count * b_.tile, s.across.pixels);
       unsigned char* bad = failed + s.lane;
-      const bool finite = kernels_.winograd_output({.tile = static_cast<int>(b_.tile),
-                                                    .source = sums + s.lane,
-                                                    .source_point = sizes_.sums_point,
-                                                    .target = out,
-                                                    .target_row = sizes_.out_row,
-                                                    .tiles = s.count,
-                                                    .bias = bias});
+      T* results = out + s.lane * b_.tile;
       if (!finite) {
         for (Index i = 0; i < s.count; ++i) {
-          if (bad[i] || is_finite(out + i * b_.tile, high, std::min(b_.tile, wide - i * b_.tile))) continue;
+          if (bad[i] || is_finite(results + i * b_.tile, high, std::min(b_.tile, wide - i * b_.tile)))
+            continue;
           bad[i] = 1;
           good = false;
         }
@@ -262,7 +268,7 @@ class Driver {
         Index end = i + 1;
         while (end < s.count && bad[end] == bad[i]) ++end;
         const Index at = i * b_.tile, pixels = std::min(end * b_.tile, wide) - at;
-        if (!bad[i]) store(out + at, pixel + at * width_.target_stride, high, pixels);
+        if (!bad[i]) store(results + at, pixel + at * column_stride, high, pixels);
         i = end;
       }
     });
@@ -277,8 +283,8 @@ class Driver {
   }
 
   void store(T* out, T* target, Index rows, Index columns) const {
-    const Index step = width_.target_stride;
-    for (Index r = 0; r < rows; ++r, out += sizes_.out_row, target += height_.target_stride) {
+    const Index step = across_.step() * width_.target_stride, row = down_.step() * height_.target_stride;
+    for (Index r = 0; r < rows; ++r, out += sizes_.out_row, target += row) {
       for (Index c = 0; p_.accumulate && c < columns; ++c) out[c] = target[c * step] + out[c];
       limit(kernels_, p_.limits, out, 0, 1, columns);
       kernels_.spread({.target = target, .source = out, .step = step, .count = columns});
@@ -317,8 +323,10 @@ class Driver {
   // The rows [m, m + rows) of `count` tiles of a segment.
   void sum_part(Index group, Index m, Index rows, const Segment& s, Index tile, Index count) const {
     WindowProduct<T> part = p_;
-    const Index corner[] = {s.row * b_.tile, (s.column + tile) * b_.tile};
-    const Index most[] = {b_.tile, count * b_.tile};
+    const Index step[] = {down_.step(), across_.step()};
+    const Index corner[] = {s.down.pixel, s.across.pixel + tile * b_.tile * step[1]};
+    const Index pixels[] = {std::min(b_.tile, s.down.pixels),
+                            std::min(count * b_.tile, s.across.pixels - tile * b_.tile)};
     part.source += group * p_.source_group + s.image * p_.grid.source_image;
     part.target += group * p_.target_group + s.image * p_.grid.target_image + m * p_.target_row;
     part.factor += group * p_.factor_group + m * p_.factor_row;
@@ -326,7 +334,9 @@ class Driver {
     for (std::size_t i = 0; i < 2; ++i) {
       PixelAxis& axis = part.grid.axes[i];
       part.target += corner[i] * axis.target_stride;
-      axis.count = std::min(most[i], axis.count - corner[i]);
+      axis.target_stride *= step[i];
+      axis.count = pixels[i];
+      axis.step = step[i];
       for (Index& tap : axis.tap) tap += corner[i];
     }
     part.grid.images = 1;
@@ -344,7 +354,8 @@ class Driver {
   const Sizes sizes_;
   const PixelAxis& height_;
   const PixelAxis& width_;
-  const Index across_, per_image_, tiles_, pieces_;
+  const TileAxis down_, across_;
+  const Index per_image_, tiles_, pieces_;
 };
 
 }  // namespace
@@ -354,7 +365,6 @@ const char* why_no_winograd(const PixelGrid& grid) {
   for (const PixelAxis& axis : grid.axes) {
     if (axis.step != 1) return "stride 1";
     if (axis.tap.size() != 3) return "windows of 3 x 3 taps";
-    if (axis.tap[1] != axis.tap[0] + 1 || axis.tap[2] != axis.tap[0] + 2) return "dilation 1";
   }
   return nullptr;
 }
@@ -365,10 +375,12 @@ Index winograd_roundings(Index channels) {
   return 2 * (kInput + kWeights + kOutput) + std::min(channels, kPartial) + ceil_div(channels, kPartial);
 }
 
+Index winograd_tiles(const PixelGrid& grid, Index tile) {
+  return TileAxis(grid.axes[0], tile).tiles() * TileAxis(grid.axes[1], tile).tiles();
+}
+
 Index winograd_pieces(const PixelGrid& grid, Index groups, const WinogradBlocks& blocks) {
-  const Index tiles =
-      grid.images * ceil_div(grid.axes[0].count, blocks.tile) * ceil_div(grid.axes[1].count, blocks.tile);
-  return groups * ceil_div(tiles, blocks.tiles) * blocks.parts;
+  return groups * ceil_div(grid.images * winograd_tiles(grid, blocks.tile), blocks.tiles) * blocks.parts;
 }
 
 Index winograd_weights(Index groups, Index rows, Index channels, Index tile, const Tile& kernel) {

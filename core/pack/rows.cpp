@@ -7,14 +7,14 @@ namespace windrow {
 template <class T>
 void copy_rows(const KernelTable<T>& kernels, const PlaneRows<T>& p) {
   const PixelAxis &down = p.down, &across = p.across;
-  // Rows [low, high) lie in the image, and of a row the elements inside.
-  const Index low = std::clamp<Index>(-p.row, 0, p.rows);
-  const Index high = std::clamp(down.size - p.row, low, p.rows);
-  const PixelAxis::Inside inside = across.inside(p.column, p.columns);
+  // Which rows lie in the image, and of a row which elements.
+  const PixelAxis::Inside rows = down.inside(p.row, p.rows, p.row_step);
+  const PixelAxis::Inside inside = across.inside(p.column, p.columns, p.column_step);
+  const Index source_row = p.row_step * down.source_stride;
   for (Index r = 0, some = 1; r < p.rows; r += some) {
-    some = low <= r && r < high ? high - r : 1;
+    some = rows.from <= r && r < rows.to ? rows.to - r : 1;
     T* target = p.target + r * p.target_row;
-    const Index row = down.at(p.row + r);
+    const Index row = down.at(p.row + r * p.row_step);
     if (row < 0) {
       std::fill_n(std::fill_n(target, p.columns, p.fill), p.width - p.columns, T{0});
       continue;
@@ -23,8 +23,8 @@ void copy_rows(const KernelTable<T>& kernels, const PlaneRows<T>& p) {
     kernels.pad({.target = target,
                  .target_row = p.target_row,
                  .source = source + p.column * across.source_stride,
-                 .source_row = down.source_stride,
-                 .step = across.step * across.source_stride,
+                 .source_row = source_row,
+                 .step = p.column_step * across.source_stride,
                  .rows = some,
                  .width = p.width,
                  .low = inside.from,
@@ -33,10 +33,10 @@ void copy_rows(const KernelTable<T>& kernels, const PlaneRows<T>& p) {
     if (across.border == Border::kConstant && p.fill == 0) continue;  // it is there
     const auto fill_border = [&](Index first, Index last) {
       for (Index j = first; j < last; ++j) {
-        const Index position = across.at(p.column + j * across.step);
+        const Index position = across.at(p.column + j * p.column_step);
         for (Index i = 0; i < some; ++i)
           target[i * p.target_row + j] =
-              position < 0 ? p.fill : source[i * down.source_stride + position * across.source_stride];
+              position < 0 ? p.fill : source[i * source_row + position * across.source_stride];
       }
     };
     fill_border(0, inside.from);

@@ -6,16 +6,16 @@
 
 namespace windrow {
 
-// Element j < columns of row r becomes the source at row + r down and column + j * across.step across, or
-// `fill` beyond a constant border, and the rest of `width` zero.
+// Element j < columns of row r becomes the source at row + r * row_step down and column + j * column_step
+// across, or `fill` beyond a constant border, and the rest of `width` zero.
 template <class T>
 struct PlaneRows {
   T* target;
   Index target_row;
   const T* plane;  // the source at position 0 of both axes
   const PixelAxis &down, &across;
-  Index row, rows;
-  Index column, columns;
+  Index row, row_step, rows;
+  Index column, column_step, columns;
   Index width;
   T fill;
   Index ahead;  // from the source to what will be copied next
