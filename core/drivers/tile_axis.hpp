@@ -8,8 +8,8 @@
 namespace windrow {
 
 // Under a dilation every dilation-th pixel sees every dilation-th position of the source and no other: such a
-// phase has windows without dilation, and tiles of its own from its first pixel on. Phases follow one another,
-// the longer ones first; without dilation there is one.
+// phase has windows without dilation, and tiles of its own from its first pixel on. Phases follow one
+// another, the longer ones first; without dilation there is one.
 class TileAxis {
  public:
   TileAxis(const PixelAxis& axis, Index tile)

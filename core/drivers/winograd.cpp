@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <span>
 
 #include "base/workspace.hpp"
 #include "drivers/tile_axis.hpp"
@@ -16,12 +17,13 @@ constexpr Index kPad = 48;             // elements between points, so that they 
 constexpr Index kLine = 64;            // bytes
 constexpr Index kPartial = 32;         // channels of a partial sum: part of the numerics plan
 constexpr Index kWeightChannels = 64;  // whose taps are gathered before they are transformed
+constexpr Index kBatch = 32;  // tiles that are transformed at a time, a multiple of any target's lanes
 
 // The layouts of all buffers, in elements.
 struct Sizes {
   Index side, points, row;  // of one channel's or one result row's tiles
   Index tiles_point, sums_point;
-  Index strip_row, strip;
+  Index strip_row, edges, strip;  // `edges`: where those of a strip begin
   Index out_row, out;
 
   Sizes(Index channels, const WinogradBlocks& b, const Tile& kernel) {
@@ -31,13 +33,16 @@ struct Sizes {
     row = b.tiles + std::max(kernel.lanes, kLine / kernel.bytes);
     tiles_point = channels * row + kPad;
     sums_point = b.rows * row + kPad;
-    const Index most = round_up(b.tiles, kernel.lanes);
-    strip_row = (most * b.tile) + 2 * kernel.lanes;
-    strip = side * strip_row + kernel.lanes;
-    out_row = most * b.tile;
+    strip_row = kBatch * b.tile + 2 * kernel.lanes;
+    edges = side * strip_row + kernel.lanes;
+    strip = edges + 2 * side * kBatch;
+    out_row = kBatch * b.tile;
     out = b.tile * out_row;
   }
 };
+
+// Channels, or rows of the result, that are turned over at a time where they lie side by side in memory.
+Index together(const Tile& kernel) { return kLine / kernel.bytes; }
 
 Index weights_row(Index channels, const Tile& kernel) { return round_up(channels, kernel.lanes); }
 
@@ -67,6 +72,13 @@ struct Segment {
   Index lane;  // of the first tile in the block
 };
 
+// Segments whose tiles are transformed together.
+struct Batch {
+  Index lane, tiles, count = 0;
+  Segment segments[kBatch];
+  std::span<const Segment> all() const { return {segments, static_cast<std::size_t>(count)}; }
+};
+
 template <class T>
 class Driver {
  public:
@@ -85,7 +97,10 @@ class Driver {
         across_(width_, blocks.tile),
         per_image_(down_.tiles() * across_.tiles()),
         tiles_(problem.grid.images * per_image_),
-        pieces_(winograd_pieces(problem.grid, problem.groups, blocks)) {}
+        pieces_(winograd_pieces(problem.grid, problem.groups, blocks)),
+        row_(down_.step() * height_.target_stride),
+        column_(across_.step() * width_.target_stride),
+        together_(problem.target_row == 1 && !problem.accumulate ? together(kernel_) : 1) {}
 
   Index pieces() const { return pieces_; }
 
@@ -101,8 +116,8 @@ class Driver {
     Scratch scratch;
     Memory memory{.tiles = scratch.take<T>(sizes_.points * sizes_.tiles_point + sizes_.row),
                   .sums = scratch.take<T>(sizes_.points * sizes_.sums_point + sizes_.row),
-                  .strip = scratch.take<T>(sizes_.strip),
-                  .out = scratch.take<T>(sizes_.out),
+                  .strips = scratch.take<T>(together(kernel_) * sizes_.strip),
+                  .out = scratch.take<T>(together(kernel_) * sizes_.out),
                   .steps = scratch.take<Step>(p_.channels),
                   .spoilt = scratch.take<unsigned char>(b_.tiles),
                   .failed = scratch.take<unsigned char>(b_.rows * b_.tiles)};
@@ -115,12 +130,12 @@ class Driver {
     for (Index m = row0; m < row1 && lost < count; m += b_.rows) {
       const Index rows = std::min(b_.rows, row1 - m);
       multiply(group, m, rows, count, memory);
+      for (Index r = 0; r < rows; ++r) std::copy_n(memory.spoilt, count, memory.failed + r * b_.tiles);
       bool good = true;
-      for (Index r = 0; r < rows; ++r) {
-        unsigned char* failed = memory.failed + r * b_.tiles;
-        std::copy_n(memory.spoilt, count, failed);
-        good = finish(group, m + r, first, count, memory.sums + r * sizes_.row, memory.out, failed) && good;
-      }
+      each_batch(first, count, [&](const Batch& batch) {
+        for (Index r = 0; r < rows; r += together_)
+          good = finish(group, m, r, std::min(together_, rows - r), batch, memory) && good;
+      });
       if (!good)
         sum_directly(group, m, rows, first, count, [&](Index row, Index lane) {
           return memory.failed[row * b_.tiles + lane] != 0 && !spoilt(lane);
@@ -131,10 +146,10 @@ class Driver {
 
  private:
   struct Memory {
-    T* tiles;  // [point][channel][tile]
-    T* sums;   // [point][row][tile]
-    T* strip;  // the pixels of a segment, with their border
-    T* out;    // one row of the results of all tiles
+    T* tiles;   // [point][channel][tile]
+    T* sums;    // [point][row][tile]
+    T* strips;  // the pixels of a batch, segment by segment with their borders, and the edges between these
+    T* out;     // rows of its results
     Step* steps;
     unsigned char* spoilt;  // [tile]: whether a transformed pixel is not finite
     unsigned char* failed;  // [row][tile]: whether the direct sum must do it
@@ -155,45 +170,92 @@ class Driver {
     }
   }
 
+  template <class Body>
+  void each_batch(Index first, Index count, Body&& body) const {
+    for (Index lane = 0; lane < count; lane += kBatch) {
+      Batch batch;
+      batch.lane = lane;
+      batch.tiles = std::min(kBatch, count - lane);
+      each_segment(first + lane, batch.tiles, [&](Segment s) {
+        s.lane += lane;
+        batch.segments[batch.count++] = s;
+      });
+      body(batch);
+    }
+  }
+
   void transform_tiles(Index group, Index first, Index count, const Memory& memory) const {
     std::fill_n(memory.spoilt, b_.tiles, static_cast<unsigned char>(0));
     const T* source = p_.source + group * p_.source_group;
-    each_segment(first, count, [&](const Segment& s) {
-      // What windows see; beyond, zeros stay, whatever the border.
-      PlaneRows<T> seen{.target = memory.strip,
-                        .target_row = sizes_.strip_row,
-                        .plane = source + s.image * p_.grid.source_image,
-                        .down = height_,
-                        .across = width_,
-                        .row = s.down.pixel + height_.tap[0],
-                        .row_step = down_.step(),
-                        .rows = std::min(b_.tile, s.down.pixels) + 2,
-                        .column = s.across.pixel + width_.tap[0],
-                        .column_step = across_.step(),
-                        .columns = std::min(s.count * b_.tile, s.across.pixels) + 2,
-                        .width = round_up(s.count, kernel_.lanes) * b_.tile + kernel_.lanes,
-                        .fill = static_cast<T>(p_.grid.fill),
-                        .ahead = p_.source_channel};
-      std::fill_n(memory.strip, sizes_.strip, T{0});
-      for (Index channel = 0; channel < p_.channels; ++channel, seen.plane += p_.source_channel) {
-        copy_rows(kernels_, seen);
-        const bool finite = kernels_.winograd_input({.tile = static_cast<int>(b_.tile),
-                                                     .source = memory.strip,
-                                                     .source_row = sizes_.strip_row,
-                                                     .target = memory.tiles + channel * sizes_.row + s.lane,
-                                                     .target_point = sizes_.tiles_point,
-                                                     .tiles = s.count});
-        // Once all tiles are spoilt, nobody reads the rest.
-        if (!finite && mark_spoilt(s, memory.tiles + channel * sizes_.row + s.lane, memory.spoilt)) break;
+    const Index channels = p_.source_channel == 1 ? together(kernel_) : 1;
+    each_batch(first, count, [&](const Batch& batch) {
+      std::fill_n(memory.strips, channels * sizes_.strip, T{0});
+      std::uint32_t ends[kBatch] = {};  // of tiles that another segment follows
+      for (const Segment& s : batch.all().first(static_cast<std::size_t>(batch.count - 1))) {
+        const Index lane = s.lane - batch.lane + s.count - 1;
+        ends[lane / kernel_.lanes] |= 1u << lane % kernel_.lanes;
+      }
+      for (Index channel = 0; channel < p_.channels; channel += channels) {
+        const Index some = std::min(channels, p_.channels - channel);
+        for (const Segment& s : batch.all())
+          copy_segment(s, s.lane - batch.lane, source + channel * p_.source_channel, some, memory.strips);
+        for (Index i = 0; i < some; ++i) {
+          const T* strip = memory.strips + i * sizes_.strip;
+          T* tiles = memory.tiles + (channel + i) * sizes_.row + batch.lane;
+          const bool finite = kernels_.winograd_input({.tile = static_cast<int>(b_.tile),
+                                                       .source = strip,
+                                                       .source_row = sizes_.strip_row,
+                                                       .edge = strip + sizes_.edges,
+                                                       .edge_row = kBatch,
+                                                       .ends = ends,
+                                                       .target = tiles,
+                                                       .target_point = sizes_.tiles_point,
+                                                       .tiles = batch.tiles});
+          // Once all tiles are spoilt, nobody reads the rest.
+          if (!finite && mark_spoilt(batch, tiles, memory.spoilt)) return;
+        }
       }
     });
   }
 
-  // Whether all tiles of the segment are spoilt now.
-  bool mark_spoilt(const Segment& s, const T* tiles, unsigned char* spoilt) const {
+  // What the windows of a segment see in some channels; beyond, zeros stay, whatever the border. Its last two
+  // columns go where the next segment's first ones will be, so they are kept as edges besides.
+  void copy_segment(const Segment& s, Index lane, const T* source, Index channels, T* strips) const {
+    const Index width = s.count * b_.tile + 2, start = lane * b_.tile, end = start + width - 2;
+    const PlaneRows<T> seen{.target = strips + start,
+                            .target_row = sizes_.strip_row,
+                            .plane = source + s.image * p_.grid.source_image,
+                            .down = height_,
+                            .across = width_,
+                            .row = s.down.pixel + height_.tap[0],
+                            .row_step = down_.step(),
+                            .rows = std::min(b_.tile, s.down.pixels) + 2,
+                            .column = s.across.pixel + width_.tap[0],
+                            .column_step = across_.step(),
+                            .columns = std::min(s.count * b_.tile, s.across.pixels) + 2,
+                            .width = width,
+                            .fill = static_cast<T>(p_.grid.fill),
+                            .ahead = p_.source_channel};
+    if (p_.source_channel == 1) {
+      turn_rows(kernels_, seen, channels, sizes_.strip);
+    } else {
+      copy_rows(kernels_, seen);
+    }
+    for (Index i = 0; i < channels; ++i) {
+      T* strip = strips + i * sizes_.strip;
+      T* edge = strip + sizes_.edges + lane + s.count - 1;
+      for (Index r = 0; r < sizes_.side; ++r, strip += sizes_.strip_row) {
+        if (r >= seen.rows) std::fill_n(strip + start, width, T{0});
+        for (Index e = 0; e < 2; ++e, edge += kBatch) *edge = strip[end + e];
+      }
+    }
+  }
+
+  // Whether all tiles of the batch are spoilt now.
+  bool mark_spoilt(const Batch& batch, const T* tiles, unsigned char* spoilt) const {
     bool all = true;
-    for (Index i = 0; i < s.count; ++i) {
-      unsigned char& mark = spoilt[s.lane + i];
+    for (Index i = 0; i < batch.tiles; ++i) {
+      unsigned char& mark = spoilt[batch.lane + i];
       for (Index point = 0; !mark && point < sizes_.points; ++point)
         mark = !(tiles[point * sizes_.tiles_point + i] * T{0} == T{0});
       all = all && mark;
@@ -235,43 +297,55 @@ class Driver {
     }
   }
 
-  // One row of the result, tile by tile, except for those that have failed. False where one fails now.
-  bool finish(Index group, Index row, Index first, Index count, const T* sums, T* out,
-              unsigned char* failed) const {
-    T* target = p_.target + group * p_.target_group + row * p_.target_row;
-    const T* bias = p_.bias ? p_.bias + (group * p_.rows + row) * p_.bias_stride : nullptr;
-    const Index column_stride = across_.step() * width_.target_stride;
-    const bool finite = kernels_.winograd_output({.tile = static_cast<int>(b_.tile),
-                                                  .source = sums,
-                                                  .source_point = sizes_.sums_point,
-                                                  .target = out,
-                                                  .target_row = sizes_.out_row,
-                                                  .tiles = count,
-                                                  .bias = bias});
-    bool good = true;
-    each_segment(first, count, [&](const Segment& s) {
+  // Rows of the results of a batch, from row m + r on, except for tiles that have failed. False where one
+  // fails now.
+  bool finish(Index group, Index m, Index r, Index rows, const Batch& batch, const Memory& memory) const {
+    T* target = p_.target + group * p_.target_group + (m + r) * p_.target_row;
+    bool good = true, whole = true;
+    for (Index i = 0; i < rows; ++i) {
+      T* out = memory.out + i * sizes_.out;
+      unsigned char* failed = memory.failed + (r + i) * b_.tiles + batch.lane;
+      const Index row = group * p_.rows + m + r + i;
+      const bool finite =
+          kernels_.winograd_output({.tile = static_cast<int>(b_.tile),
+                                    .source = memory.sums + (r + i) * sizes_.row + batch.lane,
+                                    .source_point = sizes_.sums_point,
+                                    .target = out,
+                                    .target_row = sizes_.out_row,
+                                    .tiles = batch.tiles,
+                                    .bias = p_.bias ? p_.bias + row * p_.bias_stride : nullptr});
+      if (!finite) good = mark_failed(batch, out, failed) && good;
+      whole = whole && std::find(failed, failed + batch.tiles, 1) == failed + batch.tiles;
+    }
+    for (const Segment& s : batch.all()) {
       T* pixel = target + s.image * p_.grid.target_image + s.down.pixel * height_.target_stride +
                  s.across.pixel * width_.target_stride;
-      const Index high = std::min(b_.tile, s.down.pixels);
-      const Index wide = std::min(s.count * b_.tile, s.across.pixels);
-      unsigned char* bad = failed + s.lane;
-      T* results = out + s.lane * b_.tile;
-      if (!finite) {
-        for (Index i = 0; i < s.count; ++i) {
-          if (bad[i] || is_finite(results + i * b_.tile, high, std::min(b_.tile, wide - i * b_.tile)))
-            continue;
-          bad[i] = 1;
-          good = false;
-        }
+      T* out = memory.out + (s.lane - batch.lane) * b_.tile;
+      if (rows > 1 && whole) {
+        store_turned(s, out, rows, pixel);
+        continue;
       }
-      for (Index i = 0; i < s.count;) {
-        Index end = i + 1;
-        while (end < s.count && bad[end] == bad[i]) ++end;
-        const Index at = i * b_.tile, pixels = std::min(end * b_.tile, wide) - at;
-        if (!bad[i]) store(results + at, pixel + at * column_stride, high, pixels);
-        i = end;
+      for (Index i = 0; i < rows; ++i)
+        store_good(s, out + i * sizes_.out, memory.failed + (r + i) * b_.tiles + s.lane,
+                   pixel + i * p_.target_row);
+    }
+    return good;
+  }
+
+  // Marks the tiles of one row of results that are not finite. True where all of these had failed before.
+  bool mark_failed(const Batch& batch, const T* out, unsigned char* failed) const {
+    bool good = true;
+    for (const Segment& s : batch.all()) {
+      const Index high = std::min(b_.tile, s.down.pixels),
+                  wide = std::min(s.count * b_.tile, s.across.pixels);
+      for (Index i = 0; i < s.count; ++i) {
+        const Index lane = s.lane - batch.lane + i;
+        if (failed[lane] || is_finite(out + lane * b_.tile, high, std::min(b_.tile, wide - i * b_.tile)))
+          continue;
+        failed[lane] = 1;
+        good = false;
       }
-    });
+    }
     return good;
   }
 
@@ -282,12 +356,36 @@ class Driver {
     return true;
   }
 
-  void store(T* out, T* target, Index rows, Index columns) const {
-    const Index step = across_.step() * width_.target_stride, row = down_.step() * height_.target_stride;
-    for (Index r = 0; r < rows; ++r, out += sizes_.out_row, target += row) {
-      for (Index c = 0; p_.accumulate && c < columns; ++c) out[c] = target[c * step] + out[c];
+  void store_good(const Segment& s, T* out, const unsigned char* failed, T* target) const {
+    const Index wide = std::min(s.count * b_.tile, s.across.pixels);
+    for (Index i = 0, end; i < s.count; i = end) {
+      end = i + 1;
+      while (end < s.count && failed[end] == failed[i]) ++end;
+      const Index at = i * b_.tile;
+      if (!failed[i]) store(s, out + at, target + at * column_, std::min(end * b_.tile, wide) - at);
+    }
+  }
+
+  void store(const Segment& s, T* out, T* target, Index columns) const {
+    for (Index r = 0; r < std::min(b_.tile, s.down.pixels); ++r, out += sizes_.out_row, target += row_) {
+      for (Index c = 0; p_.accumulate && c < columns; ++c) out[c] = target[c * column_] + out[c];
       limit(kernels_, p_.limits, out, 0, 1, columns);
-      kernels_.spread({.target = target, .source = out, .step = step, .count = columns});
+      kernels_.spread({.target = target, .source = out, .step = column_, .count = columns});
+    }
+  }
+
+  // Rows that lie side by side in the target.
+  void store_turned(const Segment& s, T* out, Index rows, T* target) const {
+    const Index columns = std::min(s.count * b_.tile, s.across.pixels);
+    for (Index r = 0; r < std::min(b_.tile, s.down.pixels); ++r, out += sizes_.out_row, target += row_) {
+      limit(kernels_, p_.limits, out, sizes_.out, rows, columns);
+      kernels_.transpose({.target = target,
+                          .target_row = column_,
+                          .source = out,
+                          .source_row = sizes_.out,
+                          .rows = columns,
+                          .columns = rows,
+                          .ahead = 0});
     }
   }
 
@@ -356,6 +454,8 @@ class Driver {
   const PixelAxis& width_;
   const TileAxis down_, across_;
   const Index per_image_, tiles_, pieces_;
+  const Index row_, column_;  // of the target, from one pixel of a phase to the next
+  const Index together_;      // rows that are stored at a time
 };
 
 }  // namespace
@@ -389,7 +489,8 @@ Index winograd_weights(Index groups, Index rows, Index channels, Index tile, con
 
 Index winograd_scratch(Index channels, const WinogradBlocks& blocks, const Tile& kernel) {
   const Sizes s(channels, blocks, kernel);
-  const Index elements = s.points * (s.tiles_point + s.sums_point) + 2 * s.row + s.strip + s.out;
+  const Index elements =
+      s.points * (s.tiles_point + s.sums_point) + 2 * s.row + together(kernel) * (s.strip + s.out);
   return elements * kernel.bytes + channels * Index{sizeof(Step)} + (1 + blocks.rows) * blocks.tiles +
          product_scratch(direct_blocks(kernel), kernel);
 }

@@ -44,7 +44,51 @@ void copy_rows(const KernelTable<T>& kernels, const PlaneRows<T>& p) {
   }
 }
 
+template <class T>
+void turn_rows(const KernelTable<T>& kernels, const PlaneRows<T>& p, Index channels, Index target_channel) {
+  const PixelAxis &down = p.down, &across = p.across;
+  const PixelAxis::Inside inside = across.inside(p.column, p.columns, p.column_step);
+  const Index step = p.column_step * across.source_stride;
+  for (Index r = 0; r < p.rows; ++r) {
+    T* target = p.target + r * p.target_row;
+    const Index row = down.at(p.row + r * p.row_step);
+    const T* source = p.plane + row * down.source_stride;
+    const auto fill = [&](Index first, Index last, T value) {
+      for (Index i = 0; i < channels; ++i)
+        std::fill(target + i * target_channel + first, target + i * target_channel + last, value);
+    };
+    const auto fill_border = [&](Index first, Index last) {
+      for (Index j = first; j < last; ++j) {
+        const Index position = across.at(p.column + j * p.column_step);
+        if (position < 0) {
+          fill(j, j + 1, p.fill);
+        } else {
+          for (Index i = 0; i < channels; ++i)
+            target[i * target_channel + j] = source[position * across.source_stride + i];
+        }
+      }
+    };
+    fill(p.columns, p.width, T{0});
+    if (row < 0) {
+      fill(0, p.columns, p.fill);
+      continue;
+    }
+    fill_border(0, inside.from);
+    if (inside.from < inside.to)
+      kernels.transpose({.target = target + inside.from,
+                         .target_row = target_channel,
+                         .source = source + p.column * across.source_stride + inside.from * step,
+                         .source_row = step,
+                         .rows = channels,
+                         .columns = inside.to - inside.from,
+                         .ahead = 0});
+    fill_border(inside.to, p.columns);
+  }
+}
+
 template void copy_rows(const KernelTable<float>&, const PlaneRows<float>&);
 template void copy_rows(const KernelTable<double>&, const PlaneRows<double>&);
+template void turn_rows(const KernelTable<float>&, const PlaneRows<float>&, Index, Index);
+template void turn_rows(const KernelTable<double>&, const PlaneRows<double>&, Index, Index);
 
 }  // namespace windrow

@@ -25,4 +25,9 @@ struct PlaneRows {
 template <class T>
 void copy_rows(const KernelTable<T>& kernels, const PlaneRows<T>& p);
 
+// The same of several channels that lie side by side in the source, each `target_channel` after the one
+// before it in the target. Nothing is spilt.
+template <class T>
+void turn_rows(const KernelTable<T>& kernels, const PlaneRows<T>& p, Index channels, Index target_channel);
+
 }  // namespace windrow
