@@ -17,6 +17,7 @@ constexpr Index kPad = 48;             // elements between points, so that they 
 constexpr Index kLine = 64;            // bytes
 constexpr Index kPartial = 32;         // channels of a partial sum: part of the numerics plan
 constexpr Index kWeightChannels = 64;  // whose taps are gathered before they are transformed
+constexpr Index kCopied = 4;           // channels that are copied for each look at where a segment lies
 constexpr Index kBatch = 32;  // tiles that are transformed at a time, a multiple of any target's lanes
 
 // The layouts of all buffers, in elements.
@@ -187,7 +188,7 @@ class Driver {
   void transform_tiles(Index group, Index first, Index count, const Memory& memory) const {
     std::fill_n(memory.spoilt, b_.tiles, static_cast<unsigned char>(0));
     const T* source = p_.source + group * p_.source_group;
-    const Index channels = p_.source_channel == 1 ? together(kernel_) : 1;
+    const Index channels = p_.source_channel == 1 ? together(kernel_) : kCopied;
     each_batch(first, count, [&](const Batch& batch) {
       std::fill_n(memory.strips, channels * sizes_.strip, T{0});
       std::uint32_t ends[kBatch] = {};  // of tiles that another segment follows
@@ -235,12 +236,11 @@ class Driver {
                             .columns = std::min(s.count * b_.tile, s.across.pixels) + 2,
                             .width = width,
                             .fill = static_cast<T>(p_.grid.fill),
-                            .ahead = p_.source_channel};
-    if (p_.source_channel == 1) {
-      turn_rows(kernels_, seen, channels, sizes_.strip);
-    } else {
-      copy_rows(kernels_, seen);
-    }
+                            .ahead = p_.source_channel,
+                            .channels = channels,
+                            .source_channel = p_.source_channel,
+                            .target_channel = sizes_.strip};
+    p_.source_channel == 1 ? turn_rows(kernels_, seen) : copy_rows(kernels_, seen);
     for (Index i = 0; i < channels; ++i) {
       T* strip = strips + i * sizes_.strip;
       T* edge = strip + sizes_.edges + lane + s.count - 1;

@@ -3,23 +3,23 @@
 #include <algorithm>
 
 namespace windrow {
+namespace {
 
+// One channel, of whose rows and of whose elements of a row those in the image are known.
 template <class T>
-void copy_rows(const KernelTable<T>& kernels, const PlaneRows<T>& p) {
+void copy_channel(const KernelTable<T>& kernels, const PlaneRows<T>& p, PixelAxis::Inside rows,
+                  PixelAxis::Inside inside, const T* plane, T* channel) {
   const PixelAxis &down = p.down, &across = p.across;
-  // Which rows lie in the image, and of a row which elements.
-  const PixelAxis::Inside rows = down.inside(p.row, p.rows, p.row_step);
-  const PixelAxis::Inside inside = across.inside(p.column, p.columns, p.column_step);
   const Index source_row = p.row_step * down.source_stride;
   for (Index r = 0, some = 1; r < p.rows; r += some) {
     some = rows.from <= r && r < rows.to ? rows.to - r : 1;
-    T* target = p.target + r * p.target_row;
+    T* target = channel + r * p.target_row;
     const Index row = down.at(p.row + r * p.row_step);
     if (row < 0) {
       std::fill_n(std::fill_n(target, p.columns, p.fill), p.width - p.columns, T{0});
       continue;
     }
-    const T* source = p.plane + row * down.source_stride;
+    const T* source = plane + row * down.source_stride;
     kernels.pad({.target = target,
                  .target_row = p.target_row,
                  .source = source + p.column * across.source_stride,
@@ -44,8 +44,18 @@ void copy_rows(const KernelTable<T>& kernels, const PlaneRows<T>& p) {
   }
 }
 
+}  // namespace
+
 template <class T>
-void turn_rows(const KernelTable<T>& kernels, const PlaneRows<T>& p, Index channels, Index target_channel) {
+void copy_rows(const KernelTable<T>& kernels, const PlaneRows<T>& p) {
+  const PixelAxis::Inside rows = p.down.inside(p.row, p.rows, p.row_step);
+  const PixelAxis::Inside inside = p.across.inside(p.column, p.columns, p.column_step);
+  for (Index i = 0; i < p.channels; ++i)
+    copy_channel(kernels, p, rows, inside, p.plane + i * p.source_channel, p.target + i * p.target_channel);
+}
+
+template <class T>
+void turn_rows(const KernelTable<T>& kernels, const PlaneRows<T>& p) {
   const PixelAxis &down = p.down, &across = p.across;
   const PixelAxis::Inside inside = across.inside(p.column, p.columns, p.column_step);
   const Index step = p.column_step * across.source_stride;
@@ -54,8 +64,8 @@ void turn_rows(const KernelTable<T>& kernels, const PlaneRows<T>& p, Index chann
     const Index row = down.at(p.row + r * p.row_step);
     const T* source = p.plane + row * down.source_stride;
     const auto fill = [&](Index first, Index last, T value) {
-      for (Index i = 0; i < channels; ++i)
-        std::fill(target + i * target_channel + first, target + i * target_channel + last, value);
+      for (Index i = 0; i < p.channels; ++i)
+        std::fill(target + i * p.target_channel + first, target + i * p.target_channel + last, value);
     };
     const auto fill_border = [&](Index first, Index last) {
       for (Index j = first; j < last; ++j) {
@@ -63,8 +73,8 @@ void turn_rows(const KernelTable<T>& kernels, const PlaneRows<T>& p, Index chann
         if (position < 0) {
           fill(j, j + 1, p.fill);
         } else {
-          for (Index i = 0; i < channels; ++i)
-            target[i * target_channel + j] = source[position * across.source_stride + i];
+          for (Index i = 0; i < p.channels; ++i)
+            target[i * p.target_channel + j] = source[position * across.source_stride + i];
         }
       }
     };
@@ -76,10 +86,10 @@ void turn_rows(const KernelTable<T>& kernels, const PlaneRows<T>& p, Index chann
     fill_border(0, inside.from);
     if (inside.from < inside.to)
       kernels.transpose({.target = target + inside.from,
-                         .target_row = target_channel,
+                         .target_row = p.target_channel,
                          .source = source + p.column * across.source_stride + inside.from * step,
                          .source_row = step,
-                         .rows = channels,
+                         .rows = p.channels,
                          .columns = inside.to - inside.from,
                          .ahead = 0});
     fill_border(inside.to, p.columns);
@@ -88,7 +98,7 @@ void turn_rows(const KernelTable<T>& kernels, const PlaneRows<T>& p, Index chann
 
 template void copy_rows(const KernelTable<float>&, const PlaneRows<float>&);
 template void copy_rows(const KernelTable<double>&, const PlaneRows<double>&);
-template void turn_rows(const KernelTable<float>&, const PlaneRows<float>&, Index, Index);
-template void turn_rows(const KernelTable<double>&, const PlaneRows<double>&, Index, Index);
+template void turn_rows(const KernelTable<float>&, const PlaneRows<float>&);
+template void turn_rows(const KernelTable<double>&, const PlaneRows<double>&);
 
 }  // namespace windrow

@@ -1,4 +1,4 @@
-// Rows of one plane of the source as windows see them: copied side by side, with what stands beyond its ends.
+// Rows of planes of the source as windows see them: copied side by side, with what stands beyond their ends.
 #pragma once
 
 #include "kernels/contract.hpp"
@@ -7,7 +7,7 @@
 namespace windrow {
 
 // Element j < columns of row r becomes the source at row + r * row_step down and column + j * column_step
-// across, or `fill` beyond a constant border, and the rest of `width` zero.
+// across, or `fill` beyond a constant border, and the rest of `width` zero. So in each of some channels.
 template <class T>
 struct PlaneRows {
   T* target;
@@ -19,15 +19,15 @@ struct PlaneRows {
   Index width;
   T fill;
   Index ahead;  // from the source to what will be copied next
+  Index channels = 1, source_channel = 0, target_channel = 0;
 };
 
-// In order of memory: each row may spill up to a vector over its end.
+// Channel by channel in order of memory: each row may spill up to a vector over its end.
 template <class T>
 void copy_rows(const KernelTable<T>& kernels, const PlaneRows<T>& p);
 
-// The same of several channels that lie side by side in the source, each `target_channel` after the one
-// before it in the target. Nothing is spilt.
+// The same where channels lie side by side in the source. Nothing is spilt.
 template <class T>
-void turn_rows(const KernelTable<T>& kernels, const PlaneRows<T>& p, Index channels, Index target_channel);
+void turn_rows(const KernelTable<T>& kernels, const PlaneRows<T>& p);
 
 }  // namespace windrow
