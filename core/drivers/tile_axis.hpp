@@ -22,10 +22,7 @@ class TileAxis {
 
   Index step() const { return step_; }  // from pixel to pixel of a phase
   Index tiles() const { return longer_ * longer_tiles_ + (step_ - longer_) * tiles_; }
-  // Vectors of tiles side by side in a phase.
-  Index vectors(Index lanes) const {
-    return longer_ * ceil_div(longer_tiles_, lanes) + (step_ - longer_) * ceil_div(tiles_, lanes);
-  }
+  Index phases() const { return pixels_ == 0 ? longer_ : step_; }  // that have tiles
 
   struct Place {
     Index pixel;   // the first one of a tile

@@ -71,7 +71,8 @@ bool pad_short(const windrow::Pad<T> p) {
     const T* source = p.source + r * p.source_row;
     S::store(target, Masked::load_step(first, source, step));
     if (p.width > S::kLanes)
-      S::store(target + S::kLanes, Masked::load_step(second, source + S::kLanes * p.step, step));
+      S::store(target + S::kLanes,
+               second ? Masked::load_step(second, source + S::kLanes * p.step, step) : S::zero());
     __builtin_prefetch(source + p.ahead, 0, 2);
   }
   return true;
