@@ -161,6 +161,20 @@ def test_non_finite_values_are_those_of_the_direct_sum(target, layer, dtype, see
     assert np.all(np.abs(total[finite] - 1 - dx[finite]) <= slack[finite])
 
 
+@pytest.mark.parametrize("name", ["winograd_2x2", "winograd_4x4"])
+@pytest.mark.parametrize("dilation", [(2, 2), (3, 5), (1, 7), (25, 2)])
+def test_phases_of_a_dilation_are_images_of_their_own(target, name, dilation):
+    """To the bit: tiles of a phase are those of its pixels alone."""
+    rng = np.random.default_rng(7)
+    x = rng.standard_normal((2, 20, *(s + 2 * d for s, d in zip((33, 40), dilation, strict=True))))
+    w = rng.standard_normal((21, 20, 3, 3))
+    with only(name):
+        y = wr.conv(x, w, dilation=dilation)
+        for first in np.ndindex(dilation):
+            phase = (..., *(slice(f, None, d) for f, d in zip(first, dilation, strict=True)))
+            np.testing.assert_array_equal(bits(y[phase]), bits(wr.conv(x[phase].copy(), w)))
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_data_full_of_nan_are_left_to_the_direct_sum(target, dtype):
     """Tiles that are not finite skip their products; what comes out is the direct sum's, to the bit."""
@@ -291,9 +305,18 @@ def test_workspace():
 @pytest.mark.parametrize("operation", ["conv", "conv_grad_input"])
 def test_the_choice_depends_on_one_image(operation):
     chosen = set()
-    for c, size in [(16, 8), (64, 14), (64, 56), (512, 7), (512, 28), (8, 112)]:
+    for c, size, d in [
+        (16, 8, 1),
+        (64, 14, 1),
+        (64, 56, 1),
+        (512, 7, 1),
+        (512, 28, 1),
+        (8, 112, 1),
+        (16, 8, 2),
+        (128, 65, 2),
+    ]:
         plans = [
-            wr.explain(operation, (n, c, size, size), (c, c, 3, 3), padding=1, threads=t)
+            wr.explain(operation, (n, c, size, size), (c, c, 3, 3), padding=d, dilation=d, threads=t)
             for n in (1, 2, 64)
             for t in (1, 3)
         ]
@@ -315,20 +338,21 @@ DATA = {
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", DATA)
-@pytest.mark.parametrize("shape", [(64, 56), (128, 28), (256, 28)])
+@pytest.mark.parametrize("shape", [(64, 56, 1), (128, 28, 1), (256, 28, 1), (128, 33, 2)])
 def test_what_auto_takes_is_accurate(dtype, kind, shape):
     """DESIGN: at most max(4 eps * max conv(|x|, |w|), 2 x direct's error) on data of each kind."""
-    c, size = shape
+    c, size, dilation = shape
+    options = {"padding": dilation, "dilation": dilation}
     rng = np.random.default_rng(3)
     x = DATA[kind](rng, (1, c, size, size)).astype(dtype)
     w = np.full((8, c, 3, 3), 0.7) if kind == "constant" else rng.standard_normal((8, c, 3, 3))
     w = w.astype(dtype)
-    exact = reference.conv(x, w, padding=1)
+    exact = reference.conv(x, w, **options)
     worst = {
-        name: np.max(np.abs(wr.conv(x, w, padding=1, algorithm=name) - exact))
+        name: np.max(np.abs(wr.conv(x, w, algorithm=name, **options) - exact))
         for name in ("winograd", "direct")
     }
-    allowed = 4 * np.finfo(dtype).eps * np.max(reference.conv(np.abs(x), np.abs(w), padding=1))
+    allowed = 4 * np.finfo(dtype).eps * np.max(reference.conv(np.abs(x), np.abs(w), **options))
     assert worst["winograd"] <= max(allowed, 2 * worst["direct"])
 
 
