@@ -1,24 +1,22 @@
 #include "drivers/winograd.hpp"
 
 #include <algorithm>
-#include <atomic>
 #include <span>
 
 #include "base/workspace.hpp"
 #include "drivers/tile_axis.hpp"
 #include "drivers/tiles.hpp"
+#include "drivers/winograd_weights.hpp"
 #include "pack/rows.hpp"
 
 namespace windrow {
 namespace {
 
-constexpr int kMaxRows = 16;           // of any target's tile
-constexpr Index kPad = 48;             // elements between points, so that they do not share sets of the cache
-constexpr Index kLine = 64;            // bytes
-constexpr Index kPartial = 32;         // channels of a partial sum: part of the numerics plan
-constexpr Index kWeightChannels = 64;  // whose taps are gathered before they are transformed
-constexpr Index kCopied = 4;           // channels that are copied for each look at where a segment lies
-constexpr Index kBatch = 32;  // tiles that are transformed at a time, a multiple of any target's lanes
+constexpr Index kPad = 48;      // elements between points, so that they do not share sets of the cache
+constexpr Index kLine = 64;     // bytes
+constexpr Index kPartial = 32;  // channels of a partial sum: part of the numerics plan
+constexpr Index kCopied = 4;    // channels that are copied for each look at where a segment lies
+constexpr Index kBatch = 32;    // tiles that are transformed at a time, a multiple of any target's lanes
 
 // The layouts of all buffers, in elements.
 struct Sizes {
@@ -44,13 +42,6 @@ struct Sizes {
 
 // Channels, or rows of the result, that are turned over at a time where they lie side by side in memory.
 Index together(const Tile& kernel) { return kLine / kernel.bytes; }
-
-Index weights_row(Index channels, const Tile& kernel) { return round_up(channels, kernel.lanes); }
-
-// Weights lie as products read them: [group][tile of MR rows][point][row of the tile][channel].
-Index weights_point(Index channels, const Tile& kernel) {
-  return kernel.rows * weights_row(channels, kernel) + kLine / kernel.bytes;
-}
 
 // Of the direct sum that takes the place of tiles: as many rows as make packing again cheap, and room for the
 // table of a panel of single pixels.
@@ -264,8 +255,8 @@ class Driver {
   }
 
   void multiply(Index group, Index m, Index rows, Index count, const Memory& memory) const {
-    const Index width = even_width(kernels_, count), row = weights_row(p_.channels, kernel_);
-    const Index point = weights_point(p_.channels, kernel_), tile = sizes_.points * point;
+    const Index width = even_width(kernels_, count), row = winograd_weights_row(p_.channels, kernel_);
+    const Index point = winograd_weights_point(p_.channels, kernel_), tile = sizes_.points * point;
     const Index first = group * ceil_div(p_.rows, kernel_.rows) + m / kernel_.rows;
     for (Index i = 0; i < sizes_.points; ++i) {
       for (Index lane = 0; lane < count; lane += width) {
@@ -483,10 +474,6 @@ Index winograd_pieces(const PixelGrid& grid, Index groups, const WinogradBlocks&
   return groups * ceil_div(grid.images * winograd_tiles(grid, blocks.tile), blocks.tiles) * blocks.parts;
 }
 
-Index winograd_weights(Index groups, Index rows, Index channels, Index tile, const Tile& kernel) {
-  return groups * ceil_div(rows, kernel.rows) * (tile + 2) * (tile + 2) * weights_point(channels, kernel);
-}
-
 Index winograd_scratch(Index channels, const WinogradBlocks& blocks, const Tile& kernel) {
   const Sizes s(channels, blocks, kernel);
   const Index elements =
@@ -496,75 +483,15 @@ Index winograd_scratch(Index channels, const WinogradBlocks& blocks, const Tile&
 }
 
 template <class T>
-bool transform_weights(const WindowProduct<T>& p, Index tile, T* weights, const Target& target,
-                       const RunContext& context) {
-  const KernelTable<T>& kernels = target.kernels<T>();
-  const Tile kernel = tile_of<T>(target);
-  const Index row = weights_row(p.channels, kernel), point = weights_point(p.channels, kernel);
-  const Index first = *std::min_element(p.factor_tap.begin(), p.factor_tap.end());
-  Index tap[9];
-  unsigned seen = 0;
-  for (std::size_t t = 0; t < 9; ++t) {
-    const Index place = p.factor_tap[t] - first;
-    tap[t] = place * kWeightChannels;
-    if (place < 9) seen |= 1u << place;
-  }
-  const bool dense = seen == (1u << 9) - 1;  // the nine taps side by side, in some order
-  if (!dense)
-    for (Index t = 0; t < 9; ++t) tap[t] = t * kWeightChannels;
-  const Index row_tiles = ceil_div(p.rows, kernel.rows), points = (tile + 2) * (tile + 2);
-  std::atomic<bool> finite{true};
-  parallel_for(context, p.groups * row_tiles, [&](Index piece) {
-    const Index group = piece / row_tiles, row0 = piece % row_tiles * kernel.rows;
-    Scratch scratch;
-    T* taps = scratch.take<T>(9 * kWeightChannels);
-    std::fill_n(taps, 9 * kWeightChannels, T{0});
-    for (Index c = 0; c < p.channels; c += kWeightChannels) {
-      const Index count = std::min(kWeightChannels, p.channels - c);
-      for (Index m = row0; m < std::min(p.rows, row0 + kernel.rows); ++m) {
-        const T* factor = p.factor + group * p.factor_group + m * p.factor_row + c * p.factor_channel;
-        if (dense) {
-          kernels.transpose({.target = taps,
-                             .target_row = kWeightChannels,
-                             .source = factor + first,
-                             .source_row = p.factor_channel,
-                             .rows = 9,
-                             .columns = count,
-                             .ahead = 0});
-        } else {
-          for (std::size_t t = 0; t < 9; ++t)
-            kernels.collect({.target = taps + tap[t],
-                             .source = factor + p.factor_tap[t],
-                             .step = p.factor_channel,
-                             .count = count});
-        }
-        const bool good =
-            kernels.winograd_weights({.tile = static_cast<int>(tile),
-                                      .source = taps,
-                                      .tap = tap,
-                                      .target = weights + piece * points * point + (m - row0) * row + c,
-                                      .target_point = point,
-                                      .count = count});
-        if (!good) finite.store(false, std::memory_order_relaxed);
-      }
-    }
-  });
-  return finite.load(std::memory_order_relaxed);
-}
-
-template <class T>
 void run_winograd(const WindowProduct<T>& problem, const WinogradBlocks& blocks, const T* weights,
                   const Target& target, const RunContext& context) {
   const Driver<T> driver(problem, blocks, weights, target);
   parallel_for(context, driver.pieces(), [&](Index piece) { driver.piece(piece); });
 }
 
-#define WINDROW_INSTANTIATE(T)                                                                           \
-  template bool transform_weights(const WindowProduct<T>&, Index, T*, const Target&, const RunContext&); \
-  template void run_winograd(const WindowProduct<T>&, const WinogradBlocks&, const T*, const Target&,    \
-                             const RunContext&);
-WINDROW_INSTANTIATE(float)
-WINDROW_INSTANTIATE(double)
-#undef WINDROW_INSTANTIATE
+template void run_winograd(const WindowProduct<float>&, const WinogradBlocks&, const float*, const Target&,
+                           const RunContext&);
+template void run_winograd(const WindowProduct<double>&, const WinogradBlocks&, const double*, const Target&,
+                           const RunContext&);
 
 }  // namespace windrow
