@@ -179,9 +179,10 @@ class Driver {
   void transform_tiles(Index group, Index first, Index count, const Memory& memory) const {
     std::fill_n(memory.spoilt, b_.tiles, static_cast<unsigned char>(0));
     const T* source = p_.source + group * p_.source_group;
-    const Index channels = p_.source_channel == 1 ? together(kernel_) : kCopied;
     each_batch(first, count, [&](const Batch& batch) {
-      std::fill_n(memory.strips, channels * sizes_.strip, T{0});
+      // A long segment wants its strip in the first-level cache more than few looks at where it lies.
+      const Index channels = p_.source_channel == 1 ? together(kernel_) : batch.count > 2 ? kCopied : 1;
+      for (Index i = 0; i < channels; ++i) clear_strip(batch, memory.strips + i * sizes_.strip);
       std::uint32_t ends[kBatch] = {};  // of tiles that another segment follows
       for (const Segment& s : batch.all().first(static_cast<std::size_t>(batch.count - 1))) {
         const Index lane = s.lane - batch.lane + s.count - 1;
@@ -190,7 +191,7 @@ class Driver {
       for (Index channel = 0; channel < p_.channels; channel += channels) {
         const Index some = std::min(channels, p_.channels - channel);
         for (const Segment& s : batch.all())
-          copy_segment(s, s.lane - batch.lane, source + channel * p_.source_channel, some, memory.strips);
+          copy_segment(batch, s, source + channel * p_.source_channel, some, memory.strips);
         for (Index i = 0; i < some; ++i) {
           const T* strip = memory.strips + i * sizes_.strip;
           T* tiles = memory.tiles + (channel + i) * sizes_.row + batch.lane;
@@ -210,9 +211,19 @@ class Driver {
     });
   }
 
+  // Of what is read of a strip: all that no segment will be copied to.
+  void clear_strip(const Batch& batch, T* strip) const {
+    const Index used = batch.tiles * b_.tile;
+    for (Index r = 0; r < sizes_.side; ++r)
+      std::fill(strip + r * sizes_.strip_row + used, strip + (r + 1) * sizes_.strip_row, T{0});
+    if (batch.count > 1) std::fill_n(strip + sizes_.edges, 2 * sizes_.side * kBatch, T{0});
+  }
+
   // What the windows of a segment see in some channels; beyond, zeros stay, whatever the border. Its last two
   // columns go where the next segment's first ones will be, so they are kept as edges besides.
-  void copy_segment(const Segment& s, Index lane, const T* source, Index channels, T* strips) const {
+  void copy_segment(const Batch& batch, const Segment& s, const T* source, Index channels, T* strips) const {
+    const Index lane = s.lane - batch.lane;
+    const bool followed = lane + s.count < batch.tiles;
     const Index width = s.count * b_.tile + 2, start = lane * b_.tile, end = start + width - 2;
     const PlaneRows<T> seen{.target = strips + start,
                             .target_row = sizes_.strip_row,
@@ -232,12 +243,12 @@ class Driver {
                             .source_channel = p_.source_channel,
                             .target_channel = sizes_.strip};
     p_.source_channel == 1 ? turn_rows(kernels_, seen) : copy_rows(kernels_, seen);
-    for (Index i = 0; i < channels; ++i) {
+    for (Index i = 0; i < channels && (followed || seen.rows < sizes_.side); ++i) {
       T* strip = strips + i * sizes_.strip;
       T* edge = strip + sizes_.edges + lane + s.count - 1;
       for (Index r = 0; r < sizes_.side; ++r, strip += sizes_.strip_row) {
         if (r >= seen.rows) std::fill_n(strip + start, width, T{0});
-        for (Index e = 0; e < 2; ++e, edge += kBatch) *edge = strip[end + e];
+        for (Index e = 0; followed && e < 2; ++e, edge += kBatch) *edge = strip[end + e];
       }
     }
   }
