@@ -1,7 +1,9 @@
 #include "drivers/winograd.hpp"
 
 #include <algorithm>
+#include <cstring>
 #include <span>
+#include <utility>
 
 #include "base/workspace.hpp"
 #include "drivers/tile_axis.hpp"
@@ -16,7 +18,8 @@ constexpr Index kPad = 48;      // elements between points, so that they do not 
 constexpr Index kLine = 64;     // bytes
 constexpr Index kPartial = 32;  // channels of a partial sum: part of the numerics plan
 constexpr Index kCopied = 4;    // channels that are copied for each look at where a segment lies
-constexpr Index kBatch = 32;    // tiles that are transformed at a time, a multiple of any target's lanes
+constexpr Index kBatch = 32;    // tiles of several segments that are transformed at a time ...
+constexpr Index kLongest = 64;  // ... and of one alone
 
 // The layouts of all buffers, in elements.
 struct Sizes {
@@ -32,10 +35,10 @@ struct Sizes {
     row = b.tiles + std::max(kernel.lanes, kLine / kernel.bytes);
     tiles_point = channels * row + kPad;
     sums_point = b.rows * row + kPad;
-    strip_row = kBatch * b.tile + 2 * kernel.lanes;
+    strip_row = kLongest * b.tile + 2 * kernel.lanes;
     edges = side * strip_row + kernel.lanes;
     strip = edges + 2 * side * kBatch;
-    out_row = kBatch * b.tile;
+    out_row = kLongest * b.tile;
     out = b.tile * out_row;
   }
 };
@@ -66,7 +69,7 @@ struct Segment {
 
 // Segments whose tiles are transformed together.
 struct Batch {
-  Index lane, tiles, count = 0;
+  Index lane = 0, tiles = 0, count = 0;
   Segment segments[kBatch];
   std::span<const Segment> all() const { return {segments, static_cast<std::size_t>(count)}; }
 };
@@ -152,7 +155,7 @@ class Driver {
     for (Index lane = 0; lane < count;) {
       const Index tile = first + lane;
       const TileAxis::Place across = across_.place(tile % across_.tiles());
-      const Index some = std::min(ceil_div(across.pixels, b_.tile), count - lane);
+      const Index some = std::min({ceil_div(across.pixels, b_.tile), count - lane, kLongest});
       body(Segment{.image = tile / per_image_,
                    .down = down_.place(tile % per_image_ / across_.tiles()),
                    .across = across,
@@ -162,18 +165,30 @@ class Driver {
     }
   }
 
+  // Short segments fill batches, cut where one is full; a long one is a batch by itself.
   template <class Body>
   void each_batch(Index first, Index count, Body&& body) const {
-    for (Index lane = 0; lane < count; lane += kBatch) {
-      Batch batch;
-      batch.lane = lane;
-      batch.tiles = std::min(kBatch, count - lane);
-      each_segment(first + lane, batch.tiles, [&](Segment s) {
-        s.lane += lane;
-        batch.segments[batch.count++] = s;
-      });
-      body(batch);
-    }
+    Batch batch;
+    const auto finish_batch = [&] {
+      if (batch.count > 0) body(std::as_const(batch));
+      batch.lane += std::exchange(batch.tiles, 0);
+      batch.count = 0;
+    };
+    each_segment(first, count, [&](Segment s) {
+      while (s.count > 0) {
+        if (s.count > kBatch) finish_batch();
+        const Index some = s.count > kBatch ? s.count : std::min(s.count, kBatch - batch.tiles);
+        Segment& part = batch.segments[batch.count++] = s;
+        part.count = some;
+        batch.tiles += some;
+        if (batch.tiles >= kBatch) finish_batch();
+        s.across.pixel += some * b_.tile * across_.step();
+        s.across.pixels -= some * b_.tile;
+        s.lane += some;
+        s.count -= some;
+      }
+    });
+    finish_batch();
   }
 
   void transform_tiles(Index group, Index first, Index count, const Memory& memory) const {
@@ -183,7 +198,7 @@ class Driver {
       // A long segment wants its strip in the first-level cache more than few looks at where it lies.
       const Index channels = p_.source_channel == 1 ? together(kernel_) : batch.count > 2 ? kCopied : 1;
       for (Index i = 0; i < channels; ++i) clear_strip(batch, memory.strips + i * sizes_.strip);
-      std::uint32_t ends[kBatch] = {};  // of tiles that another segment follows
+      std::uint32_t ends[kLongest] = {};  // of tiles that another segment follows
       for (const Segment& s : batch.all().first(static_cast<std::size_t>(batch.count - 1))) {
         const Index lane = s.lane - batch.lane + s.count - 1;
         ends[lane / kernel_.lanes] |= 1u << lane % kernel_.lanes;
@@ -317,13 +332,13 @@ class Driver {
                                     .tiles = batch.tiles,
                                     .bias = p_.bias ? p_.bias + row * p_.bias_stride : nullptr});
       if (!finite) good = mark_failed(batch, out, failed) && good;
-      whole = whole && std::find(failed, failed + batch.tiles, 1) == failed + batch.tiles;
+      whole = whole && rows > 1 && !std::memchr(failed, 1, static_cast<std::size_t>(batch.tiles));
     }
     for (const Segment& s : batch.all()) {
       T* pixel = target + s.image * p_.grid.target_image + s.down.pixel * height_.target_stride +
                  s.across.pixel * width_.target_stride;
       T* out = memory.out + (s.lane - batch.lane) * b_.tile;
-      if (rows > 1 && whole) {
+      if (whole) {
         store_turned(s, out, rows, pixel);
         continue;
       }
