@@ -189,7 +189,7 @@ MUTATIONS = [
     *_in(
         "core/pack/rows.cpp",
         ("some = rows.from <= r && r < rows.to ? rows.to - r : 1;", "some = 1;"),
-        ("p.row + r * p.row_step);\n    if (row < 0) {\n      std", "p.row + r);\n    if (row < 0) {\n      std"),
+        ("p.plane + i * p.source_channel", "p.plane"),
         ("if (across.border == Border::kConstant && p.fill == 0) continue;", "continue;"),
         ("fill(p.columns, p.width, T{0});", ""),
     ),
@@ -199,7 +199,7 @@ MUTATIONS = [
         "core/drivers/window_product.cpp",
         ("pixels = first_pixel(panel0 + i + 1) - pixel;", "pixels = nr_;"),
         ("if (++tap == taps_) {", "if (++tap > taps_) {"),
-        ("k1 == terms_ ? bias : nullptr", "bias"),
+        ("last ? bias : nullptr", "bias"),
         (".accumulate = chunk > 1 || p_.accumulate,", ".accumulate = p_.accumulate,"),
         ("(group * p_.rows + row0) * p_.bias_stride", "row0 * p_.bias_stride"),
     ),
