@@ -38,8 +38,9 @@ struct Sizes {
     strip_row = kLongest * b.tile + 2 * kernel.lanes;
     edges = side * strip_row + kernel.lanes;
     strip = edges + 2 * side * kBatch;
-    out_row = kLongest * b.tile;
-    out = b.tile * out_row;
+    out_row =
+        kLongest * b.tile + kLine / kernel.bytes;  // no power of two: rows would share sets of the cache
+    out = b.tile * out_row + kLine / kernel.bytes;
   }
 };
 
