@@ -38,7 +38,7 @@ def depthwise(draw):
 @st.composite
 def tiled(draw):
     x_shape, w_shape, options = draw(layers())
-    return Problem(x_shape, w_shape, {"stride": (1, 1), "dilation": (1, 1), **options})
+    return Problem(x_shape, w_shape, {"stride": (1, 1), **options})
 
 
 def padded(x, problem, mode):

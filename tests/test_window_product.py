@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import windrow as wr
+from tests.choice import only
 from tests.problems import channels_last, scrambled
 from tests.tolerances import reserved
 from windrow import _core, reference
@@ -96,3 +97,53 @@ def test_scratch_is_what_explain_tells(target, dtype, w_shape):
             call()
             call()  # an arena that needed several blocks is now one
             assert _core.workspace_bytes() <= reserved(told + 16 * 64)  # each array begins at a cache line
+
+
+@DTYPES
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(
+    ("size", "kernel", "dilation", "padding", "groups"),
+    [
+        ((33, 33), (3, 3), (12, 12), ((12, 12), (12, 12)), 1),
+        ((33, 40), (3, 3), (12, 1), ((12, 12), (0, 2)), 1),
+        ((20, 33), (3, 5), (9, 12), ((30, 9), (24, 61)), 2),  # pixels that see no tap at all
+        ((1100,), (3,), (700,), ((700, 700),), 1),
+        ((7, 12, 13), (3, 3, 3), (5, 6, 6), ((5, 5), (6, 6), (6, 6)), 1),
+        ((24, 24), (23, 9), (1, 2), ((11, 11), (8, 8)), 1),  # chunks without a tap
+    ],
+)
+def test_taps_on_zeros_are_left_out_without_a_change_of_bits(
+    target, dtype, threads, size, kernel, dilation, padding, groups
+):
+    """The same bits as on the image with its zeros around it, where nothing can be left out."""
+    rng = np.random.default_rng(10)
+    taps, pixels = np.prod(kernel), np.prod(size)
+    channels = max(17, round(6e5 / taps / pixels)) * 3
+    x = rng.standard_normal((2, groups * channels, *size)).astype(dtype)
+    w = rng.standard_normal((90 * groups, channels, *kernel)).astype(dtype)
+    b = rng.standard_normal(90 * groups).astype(dtype)
+    options = {"dilation": dilation, "groups": groups}
+    wide = np.pad(x, ((0, 0), (0, 0), *padding))
+    with only("window_product"), wr.num_threads(threads):
+        y = wr.conv(wide, w, b, **options)
+        assert wr.conv(x, w, b, padding=padding, **options).tobytes() == y.tobytes()
+        assert wr.conv(channels_last(x), w, b, padding=padding, **options).tobytes() == y.tobytes()
+        assert wr.conv(x, scrambled(rng, w), b, padding=padding, **options).tobytes() == y.tobytes()
+        layer = wr.prepare_conv(w, b, padding=padding, activation="relu", **options)
+        np.testing.assert_array_equal(layer(x), np.maximum(y, 0))
+        # dx is such a product on dy, with zeros of its own around it.
+        dy = rng.standard_normal(y.shape).astype(dtype)
+        dx = wr.conv_grad_input(dy, w, x.shape, padding=padding, **options)
+        added = np.ones_like(dx)
+        wr.conv_grad_input(dy, w, x.shape, padding=padding, out=added, accumulate=True, **options)
+        with only("filter_product"):  # which leaves nothing out
+            whole = wr.conv_grad_input(dy, w, x.shape, padding=padding, **options)
+            assert whole.tobytes() == dx.tobytes()
+            whole[...] = 1
+            wr.conv_grad_input(dy, w, x.shape, padding=padding, out=whole, accumulate=True, **options)
+            assert whole.tobytes() == added.tobytes()
+        # A zero times what is not finite counts.
+        w[3, 1] = np.inf
+        np.testing.assert_array_equal(
+            wr.conv(x, w, b, padding=padding, **options), wr.conv(wide, w, b, **options)
+        )

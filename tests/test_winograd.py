@@ -25,15 +25,16 @@ def layers(draw):
     """(x shape, w shape, options): small ones take 2 x 2 tiles, large ones 4 x 4."""
     longest = draw(st.sampled_from([6, 14, 40]))
     size = [draw(st.integers(1, longest)) for _ in range(2)]
+    dilation = draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (1, 3), (5, 2), (12, 12)]))
     padding = tuple(
-        (before, draw(st.integers(max(0, 3 - s - before), 4)))
-        for s, before in [(s, draw(st.integers(0, 4))) for s in size]
+        (before, draw(st.integers(least := max(0, 2 * d + 1 - s - before), least + 4)))
+        for s, d, before in [(s, d, draw(st.integers(0, d + 3))) for s, d in zip(size, dilation, strict=True)]
     )
     groups = draw(st.sampled_from([1, 1, 2]))
     channels = draw(st.sampled_from([1, 2, 5, 17, 33, 130]))
     filters = groups * draw(st.integers(1, 20))
     n = draw(st.sampled_from([1, 1, 2, 3]))
-    options = {"padding": padding, "groups": groups}
+    options = {"padding": padding, "dilation": dilation, "groups": groups}
     return (n, groups * channels, *size), (filters, channels, 3, 3), options
 
 
@@ -41,9 +42,13 @@ def operands(layer, dtype, seed):
     x_shape, w_shape, options = layer
     rng = np.random.default_rng(seed)
     x, w, b = (rng.standard_normal(s).astype(dtype) for s in (x_shape, w_shape, w_shape[:1]))
-    (t, u), (l, r) = options["padding"]
-    y_shape = (x_shape[0], w_shape[0], x_shape[2] + t + u - 2, x_shape[3] + l + r - 2)
+    y_shape = (x_shape[0], w_shape[0], *y_size(x_shape[2:], options))
     return x, w, b, rng.standard_normal(y_shape).astype(dtype)
+
+
+def y_size(size, options):
+    dilation = options.get("dilation", (1, 1))
+    return [s + sum(p) - 2 * d for s, p, d in zip(size, options["padding"], dilation, strict=True)]
 
 
 def plan(operation, x, w, options, **more):
@@ -54,10 +59,16 @@ def plan(operation, x, w, options, **more):
 
 def y_bound(x, w, b, options):
     before = [pair[0] for pair in options["padding"]]
-    size = [s + sum(p) - 2 for s, p in zip(x.shape[2:], options["padding"], strict=True)]
     facts = plan("conv", x, w, options)
     bound = tolerances.winograd_error_bound(
-        x, w, before, size, groups=options["groups"], dtype=x.dtype, **facts
+        x,
+        w,
+        before,
+        y_size(x.shape[2:], options),
+        groups=options["groups"],
+        dilation=options.get("dilation", (1, 1)),
+        dtype=x.dtype,
+        **facts,
     )
     return bound + facts["roundings"] * np.finfo(x.dtype).eps * np.abs(b)[:, None, None]
 
@@ -67,10 +78,11 @@ def dx_bound(dy, w, x, options):
     groups = options["groups"]
     k, c = w.shape[0] // groups, w.shape[1]
     turned = w.reshape(groups, k, c, 3, 3).transpose(0, 2, 1, 3, 4)[..., ::-1, ::-1].reshape(-1, k, 3, 3)
-    before = [2 - pair[0] for pair in options["padding"]]
+    dilation = options["dilation"]
+    before = [2 * d - pair[0] for pair, d in zip(options["padding"], dilation, strict=True)]
     facts = plan("conv_grad_input", x, w, options)
     return tolerances.winograd_error_bound(
-        dy, turned, before, x.shape[2:], groups=groups, dtype=x.dtype, **facts
+        dy, turned, before, x.shape[2:], groups=groups, dilation=dilation, dtype=x.dtype, **facts
     )
 
 
@@ -149,6 +161,20 @@ def test_non_finite_values_are_those_of_the_direct_sum(target, layer, dtype, see
     assert np.all(np.abs(total[finite] - 1 - dx[finite]) <= slack[finite])
 
 
+@pytest.mark.parametrize("name", ["winograd_2x2", "winograd_4x4"])
+@pytest.mark.parametrize("dilation", [(2, 2), (3, 5), (1, 7), (25, 2)])
+def test_phases_of_a_dilation_are_images_of_their_own(target, name, dilation):
+    """To the bit: tiles of a phase are those of its pixels alone."""
+    rng = np.random.default_rng(7)
+    x = rng.standard_normal((2, 20, *(s + 2 * d for s, d in zip((33, 40), dilation, strict=True))))
+    w = rng.standard_normal((21, 20, 3, 3))
+    with only(name):
+        y = wr.conv(x, w, dilation=dilation)
+        for first in np.ndindex(dilation):
+            phase = (..., *(slice(f, None, d) for f, d in zip(first, dilation, strict=True)))
+            np.testing.assert_array_equal(bits(y[phase]), bits(wr.conv(x[phase].copy(), w)))
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_data_full_of_nan_are_left_to_the_direct_sum(target, dtype):
     """Tiles that are not finite skip their products; what comes out is the direct sum's, to the bit."""
@@ -208,7 +234,6 @@ def test_overflow_in_the_sum_over_channels_is_healed(target, dtype):
     ("w_shape", "options"),
     [
         ((4, 4, 3, 3), {"stride": 2}),
-        ((4, 4, 3, 3), {"dilation": 2}),
         ((4, 4, 5, 3), {}),
         ((4, 4, 3), {}),
     ],
@@ -216,10 +241,9 @@ def test_overflow_in_the_sum_over_channels_is_healed(target, dtype):
 def test_windows_that_have_no_tiles(w_shape, options):
     rank = len(w_shape) - 2
     x = np.zeros((1, 4, *[12] * rank), np.float32)
-    each = {name: (options.get(name, 1),) * rank for name in ("stride", "dilation")}
     text = (
-        "algorithm: 'winograd' needs windows of 3 x 3 taps with stride 1 and dilation 1, got kernel "
-        f"{w_shape[2:]}, stride {each['stride']}, dilation {each['dilation']}"
+        "algorithm: 'winograd' needs windows of 3 x 3 taps with stride 1, got kernel "
+        f"{w_shape[2:]}, stride {(options.get('stride', 1),) * rank}"
     )
     for call in (
         lambda: wr.conv(x, np.zeros(w_shape, np.float32), algorithm="winograd", **options),
@@ -281,9 +305,18 @@ def test_workspace():
 @pytest.mark.parametrize("operation", ["conv", "conv_grad_input"])
 def test_the_choice_depends_on_one_image(operation):
     chosen = set()
-    for c, size in [(16, 8), (64, 14), (64, 56), (512, 7), (512, 28), (8, 112)]:
+    for c, size, d in [
+        (16, 8, 1),
+        (64, 14, 1),
+        (64, 56, 1),
+        (512, 7, 1),
+        (512, 28, 1),
+        (8, 112, 1),
+        (16, 8, 2),
+        (128, 65, 2),
+    ]:
         plans = [
-            wr.explain(operation, (n, c, size, size), (c, c, 3, 3), padding=1, threads=t)
+            wr.explain(operation, (n, c, size, size), (c, c, 3, 3), padding=d, dilation=d, threads=t)
             for n in (1, 2, 64)
             for t in (1, 3)
         ]
@@ -305,20 +338,21 @@ DATA = {
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", DATA)
-@pytest.mark.parametrize("shape", [(64, 56), (128, 28), (256, 28)])
+@pytest.mark.parametrize("shape", [(64, 56, 1), (128, 28, 1), (256, 28, 1), (128, 33, 2)])
 def test_what_auto_takes_is_accurate(dtype, kind, shape):
     """DESIGN: at most max(4 eps * max conv(|x|, |w|), 2 x direct's error) on data of each kind."""
-    c, size = shape
+    c, size, dilation = shape
+    options = {"padding": dilation, "dilation": dilation}
     rng = np.random.default_rng(3)
     x = DATA[kind](rng, (1, c, size, size)).astype(dtype)
     w = np.full((8, c, 3, 3), 0.7) if kind == "constant" else rng.standard_normal((8, c, 3, 3))
     w = w.astype(dtype)
-    exact = reference.conv(x, w, padding=1)
+    exact = reference.conv(x, w, **options)
     worst = {
-        name: np.max(np.abs(wr.conv(x, w, padding=1, algorithm=name) - exact))
+        name: np.max(np.abs(wr.conv(x, w, algorithm=name, **options) - exact))
         for name in ("winograd", "direct")
     }
-    allowed = 4 * np.finfo(dtype).eps * np.max(reference.conv(np.abs(x), np.abs(w), padding=1))
+    allowed = 4 * np.finfo(dtype).eps * np.max(reference.conv(np.abs(x), np.abs(w), **options))
     assert worst["winograd"] <= max(allowed, 2 * worst["direct"])
 
 

@@ -123,26 +123,47 @@ def winograd_matrices(tile: int) -> tuple[Any, Any, Any]:
 
 
 def winograd_error_bound(
-    x: Any, w: Any, before: Any, out_size: Any, *, tile: int, roundings: int, dtype: Any, groups: int = 1
+    x: Any,
+    w: Any,
+    before: Any,
+    out_size: Any,
+    *,
+    tile: int,
+    roundings: int,
+    dtype: Any,
+    groups: int = 1,
+    dilation: Any = (1, 1),
 ) -> Any:
     """Per entry of y: ``roundings * eps`` of the sum that Winograd's tiles make of the magnitudes.
 
     ``before`` may be negative: where x begins, seen from the first window.
     """
-    output, weights, into = (np.abs(m) for m in winograd_matrices(tile))
     n, c, *size = x.shape
-    tiles = [-(-o // tile) for o in out_size]
-    padded = np.zeros((n, c, *(t * tile + 2 for t in tiles)))
+    seen = np.zeros((n, c, *(o + 2 * d for o, d in zip(out_size, dilation, strict=True))))
     place, part = [], []
     for axis in range(2):
         low = max(0, -before[axis])
-        high = max(low, min(size[axis], padded.shape[2 + axis] - before[axis]))
+        high = max(low, min(size[axis], seen.shape[2 + axis] - before[axis]))
         part.append(slice(low, high))
         place.append(slice(low + before[axis], high + before[axis]))
-    padded[:, :, place[0], place[1]] = np.abs(x[:, :, part[0], part[1]])
+    seen[:, :, place[0], place[1]] = np.abs(x[:, :, part[0], part[1]])
+    y = np.zeros((n, w.shape[0], *out_size))
+    for first in np.ndindex(*(min(o, d) for o, d in zip(out_size, dilation, strict=True))):
+        phase = (..., *(slice(f, None, d) for f, d in zip(first, dilation, strict=True)))
+        y[phase] = _sums_of_tiles(seen[phase], np.abs(w).astype(float), tile, groups)
+    return roundings * np.finfo(dtype).eps * y
+
+
+def _sums_of_tiles(x: Any, w: Any, tile: int, groups: int) -> Any:
+    """What tiles of magnitudes make of all windows without dilation in x."""
+    output, weights, into = (np.abs(m) for m in winograd_matrices(tile))
+    n, c, *size = x.shape
+    tiles = [-(-(s - 2) // tile) for s in size]
+    padded = np.zeros((n, c, *(t * tile + 2 for t in tiles)))
+    padded[:, :, : size[0], : size[1]] = x
     windows = np.lib.stride_tricks.sliding_window_view(padded, (tile + 2, tile + 2), (2, 3))
     d = into @ windows[:, :, ::tile, ::tile] @ into.T
-    u = weights @ np.abs(w).astype(float) @ weights.T
+    u = weights @ w @ weights.T
     sums = np.concatenate(
         [
             np.einsum("kcij,nctuij->nktuij", uk, dk)
@@ -151,8 +172,7 @@ def winograd_error_bound(
         1,
     )
     y = (output @ sums @ output.T).transpose(0, 1, 2, 4, 3, 5)
-    y = y.reshape(n, w.shape[0], tiles[0] * tile, tiles[1] * tile)[:, :, : out_size[0], : out_size[1]]
-    return roundings * np.finfo(dtype).eps * y
+    return y.reshape(n, w.shape[0], tiles[0] * tile, tiles[1] * tile)[:, :, : size[0] - 2, : size[1] - 2]
 
 
 def reserved(told: int) -> int:

@@ -47,6 +47,9 @@ void run_product(const WindowProduct<T>& p, const CallOptions& options, const Ta
     run_filter_product(p, *plan.filters, panels, target, fitting);
   } else if (plan.strips) {
     run_strip_product(p, *plan.strips, target, fitting);
+  } else if (!plan.parts.empty() && has_finite_factors(p, fitting)) {
+    for (const PartBlocks& each : plan.parts)
+      run_window_product(part_of(p, each.part), each.blocks, target, fitting);
   } else {
     run_window_product(p, plan.blocks, target, fitting);
   }

@@ -164,10 +164,15 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
           size.groups * ceil_div(lines, strips.rows) * ceil_div(last.count, strips.columns), strips.units);
     } else {
       plan.block_k = kChunk;
-      plan.block_pixels = std::max(plan.block_pixels, product.blocks.panels * tile.columns());
-      plan.block_rows = std::max(plan.block_rows, product.blocks.rows);
-      plan.pieces += size.groups * ceil_div(ceil_div(size.pixels, tile.columns()), product.blocks.panels) *
-                     ceil_div(size.rows, product.blocks.rows);
+      const auto add_panels = [&](Index pixels, const ProductBlocks& blocks) {
+        plan.block_pixels = std::max(plan.block_pixels, blocks.panels * tile.columns());
+        plan.block_rows = std::max(plan.block_rows, blocks.rows);
+        plan.pieces += size.groups * ceil_div(ceil_div(pixels, tile.columns()), blocks.panels) *
+                       ceil_div(size.rows, blocks.rows);
+      };
+      for (const PartBlocks& each : product.parts)
+        add_panels(each.part.grid.images * each.part.grid.per_image(), each.blocks);
+      if (product.parts.empty()) add_panels(size.pixels, product.blocks);
     }
   };
   if (pass == Pass::kForward) {

@@ -83,6 +83,7 @@ struct ProductPlan {
   std::optional<ChannelBlocks> channels;
   std::optional<FilterBlocks> filters;
   std::optional<StripBlocks> strips;
+  std::vector<PartBlocks> parts;
   ProductBlocks blocks;
   Index scratch = 0;  // bytes, of one thread ...
   Index shared = 0;   // ... and of all together
@@ -111,7 +112,7 @@ ProductPlan plan_product(const WindowProduct<T>& p, const CallOptions& options, 
       return plan;
     }
   }
-  const DirectCandidates candidates = direct_candidates(p, size, plan.blocks, options.prepared, tile, most);
+  DirectCandidates candidates = direct_candidates(p, size, plan.blocks, options.prepared, tile, most);
   const Driver driver = chosen_driver(candidates, options.algorithm, tile);
   if (driver == Driver::kFilters) {
     plan.filters = candidates.filters;
@@ -119,6 +120,10 @@ ProductPlan plan_product(const WindowProduct<T>& p, const CallOptions& options, 
   } else if (driver == Driver::kStrips) {
     plan.strips = candidates.strips;
     plan.scratch = strip_scratch(p.grid, p.rows, *plan.strips, tile);
+  } else {
+    plan.parts = std::move(candidates.parts);
+    for (const PartBlocks& each : plan.parts)
+      plan.scratch = std::max(plan.scratch, product_scratch(each.blocks, tile));
   }
   return plan;
 }

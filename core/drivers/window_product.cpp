@@ -5,9 +5,11 @@
 #include "drivers/window_product.hpp"
 
 #include <algorithm>
+#include <atomic>
 #include <new>
 #include <span>
 
+#include "base/finite.hpp"
 #include "base/workspace.hpp"
 #include "drivers/tiles.hpp"
 
@@ -100,9 +102,9 @@ class Driver {
     const T* source = p_.source + group * p_.source_group;
     const T* factor = p_.factor + group * p_.factor_group + row0 * p_.factor_row;
     const T* bias = p_.bias ? p_.bias + (group * p_.rows + row0) * p_.bias_stride : nullptr;
-    Index k0 = 0;
+    Index k0 = 0, chunk = 0;
     do {  // once even where there are no terms: the result is then zero plus the bias
-      const Index k1 = std::min(k0 + kChunk, terms_);
+      const Index k1 = chunk_end(chunk++);
       set_steps(k0, k1, steps);
       if (factors) pack_factors(factor, k1 - k0, rows, stride, factors, steps);
       for (Index i = 0; i < count; ++i) {
@@ -128,7 +130,7 @@ class Driver {
                            .c = panel.sums ? panel.sums : target + panel.table.runs().front().target,
                            .c_row = panel.sums ? nr_ : p_.target_row,
                            .k = k1 - k0,
-                           .accumulate = k0 > 0 || p_.accumulate,
+                           .accumulate = chunk > 1 || p_.accumulate,
                            .bias = nullptr};
         const bool last = k1 == terms_;
         run_tiles(kernels_, product, rows, panel.vectors, last ? bias : nullptr, p_.bias_stride,
@@ -143,6 +145,15 @@ class Driver {
   // Panels of nearly equal width, in whole vectors.
   Index first_pixel(Index panel) const {
     return std::min(pixels_, ceil_div(pixels_, kernels_.lanes) * panel / panels_ * kernels_.lanes);
+  }
+
+  // The first term that is not of this chunk or one before it.
+  Index chunk_end(Index chunk) const {
+    const Index end = (chunk + 1) * kChunk;
+    if (p_.all_taps == 0) return std::min(end, terms_);
+    const Extents& number = p_.tap_number;
+    const Index taps = std::lower_bound(number.begin(), number.end(), end % p_.all_taps) - number.begin();
+    return std::min(end / p_.all_taps * taps_ + taps, terms_);
   }
 
   void set_steps(Index k0, Index k1, Step* steps) const {
@@ -262,6 +273,43 @@ void run_window_product_here(const WindowProduct<T>& problem, const ProductBlock
   for (Index piece = 0; piece < driver.pieces(); ++piece) driver.piece(piece);
 }
 
+template <class T>
+WindowProduct<T> part_of(const WindowProduct<T>& problem, const VisiblePart& part) {
+  WindowProduct<T> p = problem;
+  p.grid = part.grid;
+  p.target += part.target;
+  p.factor_tap = {};
+  for (const Index tap : part.taps) p.factor_tap.push_back(problem.factor_tap[static_cast<std::size_t>(tap)]);
+  p.tap_number = part.taps;
+  p.all_taps = problem.grid.taps();
+  return p;
+}
+
+template <class T>
+bool has_finite_factors(const WindowProduct<T>& p, const RunContext& context) {
+  const auto taps = static_cast<Index>(p.factor_tap.size());
+  const auto [first, last] = std::minmax_element(p.factor_tap.begin(), p.factor_tap.end());
+  const bool dense = *last - *first == taps - 1;
+  // Runs of memory are taken whole, those of one row or of one channel.
+  const bool by_channel = p.factor_row == taps;
+  const Index outer = by_channel ? p.channels : p.rows, inner = by_channel ? p.rows : p.channels;
+  const Index outer_stride = by_channel ? p.factor_channel : p.factor_row;
+  const Index inner_stride = by_channel ? p.factor_row : p.factor_channel;
+  const bool run = dense && inner_stride == taps;
+  std::atomic<bool> finite{true};
+  parallel_for(context, p.groups * outer, [&](Index piece) {
+    const T* factors = p.factor + piece / outer * p.factor_group + piece % outer * outer_stride;
+    bool good = run && all_finite(factors + *first, inner * taps);
+    if (!run) {
+      good = true;
+      for (Index i = 0; i < inner; ++i)
+        for (const Index tap : p.factor_tap) good = all_finite(factors + i * inner_stride + tap, 1) && good;
+    }
+    if (!good) finite.store(false, std::memory_order_relaxed);
+  });
+  return finite.load(std::memory_order_relaxed);
+}
+
 Index product_scratch(const ProductBlocks& blocks, const Tile& tile) {
   const Index together = panels_packed(blocks, kChunk * tile.columns() * tile.bytes);
   const Index packed = kChunk * term_stride(together * tile.columns(), tile.bytes);
@@ -277,5 +325,9 @@ template void run_window_product(const WindowProduct<double>&, const ProductBloc
                                  const RunContext&);
 template void run_window_product_here(const WindowProduct<float>&, const ProductBlocks&, const Target&);
 template void run_window_product_here(const WindowProduct<double>&, const ProductBlocks&, const Target&);
+template WindowProduct<float> part_of(const WindowProduct<float>&, const VisiblePart&);
+template WindowProduct<double> part_of(const WindowProduct<double>&, const VisiblePart&);
+template bool has_finite_factors(const WindowProduct<float>&, const RunContext&);
+template bool has_finite_factors(const WindowProduct<double>&, const RunContext&);
 
 }  // namespace windrow

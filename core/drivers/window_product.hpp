@@ -4,6 +4,7 @@
 #include "base/parallel.hpp"
 #include "dispatch/targets.hpp"
 #include "pack/panels.hpp"
+#include "pack/visible.hpp"
 
 namespace windrow {
 
@@ -30,6 +31,10 @@ struct WindowProduct {
   const T* factor = nullptr;
   Index factor_row = 0, factor_channel = 0, factor_group = 0;
   Extents factor_tap;  // offset of each tap, in the order of grid's taps
+  // Where taps that see zeros alone are left out: the numbers of the others, and of how many. Chunks are
+  // those of all.
+  Extents tap_number = {};
+  Index all_taps = 0;
 
   T* target = nullptr;
   Index target_row = 0, target_group = 0;
@@ -47,6 +52,13 @@ void run_window_product(const WindowProduct<T>& problem, const ProductBlocks& bl
 template <class T>
 void run_window_product_here(const WindowProduct<T>& problem, const ProductBlocks& blocks,
                              const Target& target);
+
+// The product of some pixels and the taps that they see.
+template <class T>
+WindowProduct<T> part_of(const WindowProduct<T>& problem, const VisiblePart& part);
+// Whether zeros leave every sum as it is.
+template <class T>
+bool has_finite_factors(const WindowProduct<T>& problem, const RunContext& context);
 
 // Bytes of scratch that one thread of such a run takes at most.
 Index product_scratch(const ProductBlocks& blocks, const Tile& tile);

@@ -1,26 +1,31 @@
 #include "drivers/winograd.hpp"
 
 #include <algorithm>
-#include <atomic>
+#include <cstring>
+#include <span>
+#include <utility>
 
 #include "base/workspace.hpp"
+#include "drivers/tile_axis.hpp"
 #include "drivers/tiles.hpp"
+#include "drivers/winograd_weights.hpp"
 #include "pack/rows.hpp"
 
 namespace windrow {
 namespace {
 
-constexpr int kMaxRows = 16;           // of any target's tile
-constexpr Index kPad = 48;             // elements between points, so that they do not share sets of the cache
-constexpr Index kLine = 64;            // bytes
-constexpr Index kPartial = 32;         // channels of a partial sum: part of the numerics plan
-constexpr Index kWeightChannels = 64;  // whose taps are gathered before they are transformed
+constexpr Index kPad = 48;      // elements between points, so that they do not share sets of the cache
+constexpr Index kLine = 64;     // bytes
+constexpr Index kPartial = 32;  // channels of a partial sum: part of the numerics plan
+constexpr Index kCopied = 4;    // channels that are copied for each look at where a segment lies
+constexpr Index kBatch = 32;    // tiles of several segments that are transformed at a time ...
+constexpr Index kLongest = 64;  // ... and of one alone
 
 // The layouts of all buffers, in elements.
 struct Sizes {
   Index side, points, row;  // of one channel's or one result row's tiles
   Index tiles_point, sums_point;
-  Index strip_row, strip;
+  Index strip_row, edges, strip;  // `edges`: where those of a strip begin
   Index out_row, out;
 
   Sizes(Index channels, const WinogradBlocks& b, const Tile& kernel) {
@@ -30,20 +35,17 @@ struct Sizes {
     row = b.tiles + std::max(kernel.lanes, kLine / kernel.bytes);
     tiles_point = channels * row + kPad;
     sums_point = b.rows * row + kPad;
-    const Index most = round_up(b.tiles, kernel.lanes);
-    strip_row = (most * b.tile) + 2 * kernel.lanes;
-    strip = side * strip_row + kernel.lanes;
-    out_row = most * b.tile;
-    out = b.tile * out_row;
+    strip_row = kLongest * b.tile + 2 * kernel.lanes;
+    edges = side * strip_row + kernel.lanes;
+    strip = edges + 2 * side * kBatch;
+    out_row =
+        kLongest * b.tile + kLine / kernel.bytes;  // no power of two: rows would share sets of the cache
+    out = b.tile * out_row + kLine / kernel.bytes;
   }
 };
 
-Index weights_row(Index channels, const Tile& kernel) { return round_up(channels, kernel.lanes); }
-
-// Weights lie as products read them: [group][tile of MR rows][point][row of the tile][channel].
-Index weights_point(Index channels, const Tile& kernel) {
-  return kernel.rows * weights_row(channels, kernel) + kLine / kernel.bytes;
-}
+// Channels, or rows of the result, that are turned over at a time where they lie side by side in memory.
+Index together(const Tile& kernel) { return kLine / kernel.bytes; }
 
 // Of the direct sum that takes the place of tiles: as many rows as make packing again cheap, and room for the
 // table of a panel of single pixels.
@@ -60,9 +62,17 @@ ProductBlocks direct_blocks(const Tile& kernel) {
 
 // Tiles of one row of tiles, side by side.
 struct Segment {
-  Index image, row, column;  // of the first tile
+  Index image;
+  TileAxis::Place down, across;  // of the first tile
   Index count;
   Index lane;  // of the first tile in the block
+};
+
+// Segments whose tiles are transformed together.
+struct Batch {
+  Index lane = 0, tiles = 0, count = 0;
+  Segment segments[kBatch];
+  std::span<const Segment> all() const { return {segments, static_cast<std::size_t>(count)}; }
 };
 
 template <class T>
@@ -79,10 +89,14 @@ class Driver {
         sizes_(problem.channels, blocks, kernel_),
         height_(problem.grid.axes[0]),
         width_(problem.grid.axes[1]),
-        across_(ceil_div(width_.count, blocks.tile)),
-        per_image_(ceil_div(height_.count, blocks.tile) * across_),
+        down_(height_, blocks.tile),
+        across_(width_, blocks.tile),
+        per_image_(down_.tiles() * across_.tiles()),
         tiles_(problem.grid.images * per_image_),
-        pieces_(winograd_pieces(problem.grid, problem.groups, blocks)) {}
+        pieces_(winograd_pieces(problem.grid, problem.groups, blocks)),
+        row_(down_.step() * height_.target_stride),
+        column_(across_.step() * width_.target_stride),
+        together_(problem.target_row == 1 && !problem.accumulate ? together(kernel_) : 1) {}
 
   Index pieces() const { return pieces_; }
 
@@ -98,8 +112,8 @@ class Driver {
     Scratch scratch;
     Memory memory{.tiles = scratch.take<T>(sizes_.points * sizes_.tiles_point + sizes_.row),
                   .sums = scratch.take<T>(sizes_.points * sizes_.sums_point + sizes_.row),
-                  .strip = scratch.take<T>(sizes_.strip),
-                  .out = scratch.take<T>(sizes_.out),
+                  .strips = scratch.take<T>(together(kernel_) * sizes_.strip),
+                  .out = scratch.take<T>(together(kernel_) * sizes_.out),
                   .steps = scratch.take<Step>(p_.channels),
                   .spoilt = scratch.take<unsigned char>(b_.tiles),
                   .failed = scratch.take<unsigned char>(b_.rows * b_.tiles)};
@@ -112,12 +126,12 @@ class Driver {
     for (Index m = row0; m < row1 && lost < count; m += b_.rows) {
       const Index rows = std::min(b_.rows, row1 - m);
       multiply(group, m, rows, count, memory);
+      for (Index r = 0; r < rows; ++r) std::copy_n(memory.spoilt, count, memory.failed + r * b_.tiles);
       bool good = true;
-      for (Index r = 0; r < rows; ++r) {
-        unsigned char* failed = memory.failed + r * b_.tiles;
-        std::copy_n(memory.spoilt, count, failed);
-        good = finish(group, m + r, first, count, memory.sums + r * sizes_.row, memory.out, failed) && good;
-      }
+      each_batch(first, count, [&](const Batch& batch) {
+        for (Index r = 0; r < rows; r += together_)
+          good = finish(group, m, r, std::min(together_, rows - r), batch, memory) && good;
+      });
       if (!good)
         sum_directly(group, m, rows, first, count, [&](Index row, Index lane) {
           return memory.failed[row * b_.tiles + lane] != 0 && !spoilt(lane);
@@ -128,10 +142,10 @@ class Driver {
 
  private:
   struct Memory {
-    T* tiles;  // [point][channel][tile]
-    T* sums;   // [point][row][tile]
-    T* strip;  // the pixels of a segment, with their border
-    T* out;    // the results of a segment
+    T* tiles;   // [point][channel][tile]
+    T* sums;    // [point][row][tile]
+    T* strips;  // the pixels of a batch, segment by segment with their borders, and the edges between these
+    T* out;     // rows of its results
     Step* steps;
     unsigned char* spoilt;  // [tile]: whether a transformed pixel is not finite
     unsigned char* failed;  // [row][tile]: whether the direct sum must do it
@@ -141,55 +155,125 @@ class Driver {
   void each_segment(Index first, Index count, Body&& body) const {
     for (Index lane = 0; lane < count;) {
       const Index tile = first + lane;
-      const Index column = tile % across_;
-      const Index some = std::min(across_ - column, count - lane);
+      const TileAxis::Place across = across_.place(tile % across_.tiles());
+      const Index some = std::min({ceil_div(across.pixels, b_.tile), count - lane, kLongest});
       body(Segment{.image = tile / per_image_,
-                   .row = tile % per_image_ / across_,
-                   .column = column,
+                   .down = down_.place(tile % per_image_ / across_.tiles()),
+                   .across = across,
                    .count = some,
                    .lane = lane});
       lane += some;
     }
   }
 
+  // Short segments fill batches, cut where one is full; a long one is a batch by itself.
+  template <class Body>
+  void each_batch(Index first, Index count, Body&& body) const {
+    Batch batch;
+    const auto finish_batch = [&] {
+      if (batch.count > 0) body(std::as_const(batch));
+      batch.lane += std::exchange(batch.tiles, 0);
+      batch.count = 0;
+    };
+    each_segment(first, count, [&](Segment s) {
+      while (s.count > 0) {
+        if (s.count > kBatch) finish_batch();
+        const Index some = s.count > kBatch ? s.count : std::min(s.count, kBatch - batch.tiles);
+        Segment& part = batch.segments[batch.count++] = s;
+        part.count = some;
+        batch.tiles += some;
+        if (batch.tiles >= kBatch) finish_batch();
+        s.across.pixel += some * b_.tile * across_.step();
+        s.across.pixels -= some * b_.tile;
+        s.lane += some;
+        s.count -= some;
+      }
+    });
+    finish_batch();
+  }
+
   void transform_tiles(Index group, Index first, Index count, const Memory& memory) const {
     std::fill_n(memory.spoilt, b_.tiles, static_cast<unsigned char>(0));
     const T* source = p_.source + group * p_.source_group;
-    each_segment(first, count, [&](const Segment& s) {
-      // What windows see; beyond, zeros stay, whatever the border.
-      const Index down = s.row * b_.tile, along = s.column * b_.tile;
-      PlaneRows<T> seen{.target = memory.strip,
-                        .target_row = sizes_.strip_row,
-                        .plane = source + s.image * p_.grid.source_image,
-                        .down = height_,
-                        .across = width_,
-                        .row = down + height_.tap[0],
-                        .rows = std::min(sizes_.side, height_.count + 2 - down),
-                        .column = along + width_.tap[0],
-                        .columns = std::min(s.count * b_.tile, width_.count - along) + 2,
-                        .width = round_up(s.count, kernel_.lanes) * b_.tile + kernel_.lanes,
-                        .fill = static_cast<T>(p_.grid.fill),
-                        .ahead = p_.source_channel};
-      std::fill_n(memory.strip, sizes_.strip, T{0});
-      for (Index channel = 0; channel < p_.channels; ++channel, seen.plane += p_.source_channel) {
-        copy_rows(kernels_, seen);
-        const bool finite = kernels_.winograd_input({.tile = static_cast<int>(b_.tile),
-                                                     .source = memory.strip,
-                                                     .source_row = sizes_.strip_row,
-                                                     .target = memory.tiles + channel * sizes_.row + s.lane,
-                                                     .target_point = sizes_.tiles_point,
-                                                     .tiles = s.count});
-        // Once all tiles are spoilt, nobody reads the rest.
-        if (!finite && mark_spoilt(s, memory.tiles + channel * sizes_.row + s.lane, memory.spoilt)) break;
+    each_batch(first, count, [&](const Batch& batch) {
+      // A long segment wants its strip in the first-level cache more than few looks at where it lies.
+      const Index channels = p_.source_channel == 1 ? together(kernel_) : batch.count > 2 ? kCopied : 1;
+      for (Index i = 0; i < channels; ++i) clear_strip(batch, memory.strips + i * sizes_.strip);
+      std::uint32_t ends[kLongest] = {};  // of tiles that another segment follows
+      for (const Segment& s : batch.all().first(static_cast<std::size_t>(batch.count - 1))) {
+        const Index lane = s.lane - batch.lane + s.count - 1;
+        ends[lane / kernel_.lanes] |= 1u << lane % kernel_.lanes;
+      }
+      for (Index channel = 0; channel < p_.channels; channel += channels) {
+        const Index some = std::min(channels, p_.channels - channel);
+        for (const Segment& s : batch.all())
+          copy_segment(batch, s, source + channel * p_.source_channel, some, memory.strips);
+        for (Index i = 0; i < some; ++i) {
+          const T* strip = memory.strips + i * sizes_.strip;
+          T* tiles = memory.tiles + (channel + i) * sizes_.row + batch.lane;
+          const bool finite = kernels_.winograd_input({.tile = static_cast<int>(b_.tile),
+                                                       .source = strip,
+                                                       .source_row = sizes_.strip_row,
+                                                       .edge = strip + sizes_.edges,
+                                                       .edge_row = kBatch,
+                                                       .ends = ends,
+                                                       .target = tiles,
+                                                       .target_point = sizes_.tiles_point,
+                                                       .tiles = batch.tiles});
+          // Once all tiles are spoilt, nobody reads the rest.
+          if (!finite && mark_spoilt(batch, tiles, memory.spoilt)) return;
+        }
       }
     });
   }
 
-  // Whether all tiles of the segment are spoilt now.
-  bool mark_spoilt(const Segment& s, const T* tiles, unsigned char* spoilt) const {
+  // Of what is read of a strip: all that no segment will be copied to.
+  void clear_strip(const Batch& batch, T* strip) const {
+    const Index used = batch.tiles * b_.tile;
+    for (Index r = 0; r < sizes_.side; ++r)
+      std::fill(strip + r * sizes_.strip_row + used, strip + (r + 1) * sizes_.strip_row, T{0});
+    if (batch.count > 1) std::fill_n(strip + sizes_.edges, 2 * sizes_.side * kBatch, T{0});
+  }
+
+  // What the windows of a segment see in some channels; beyond, zeros stay, whatever the border. Its last two
+  // columns go where the next segment's first ones will be, so they are kept as edges besides.
+  void copy_segment(const Batch& batch, const Segment& s, const T* source, Index channels, T* strips) const {
+    const Index lane = s.lane - batch.lane;
+    const bool followed = lane + s.count < batch.tiles;
+    const Index width = s.count * b_.tile + 2, start = lane * b_.tile, end = start + width - 2;
+    const PlaneRows<T> seen{.target = strips + start,
+                            .target_row = sizes_.strip_row,
+                            .plane = source + s.image * p_.grid.source_image,
+                            .down = height_,
+                            .across = width_,
+                            .row = s.down.pixel + height_.tap[0],
+                            .row_step = down_.step(),
+                            .rows = std::min(b_.tile, s.down.pixels) + 2,
+                            .column = s.across.pixel + width_.tap[0],
+                            .column_step = across_.step(),
+                            .columns = std::min(s.count * b_.tile, s.across.pixels) + 2,
+                            .width = width,
+                            .fill = static_cast<T>(p_.grid.fill),
+                            .ahead = p_.source_channel,
+                            .channels = channels,
+                            .source_channel = p_.source_channel,
+                            .target_channel = sizes_.strip};
+    p_.source_channel == 1 ? turn_rows(kernels_, seen) : copy_rows(kernels_, seen);
+    for (Index i = 0; i < channels && (followed || seen.rows < sizes_.side); ++i) {
+      T* strip = strips + i * sizes_.strip;
+      T* edge = strip + sizes_.edges + lane + s.count - 1;
+      for (Index r = 0; r < sizes_.side; ++r, strip += sizes_.strip_row) {
+        if (r >= seen.rows) std::fill_n(strip + start, width, T{0});
+        for (Index e = 0; followed && e < 2; ++e, edge += kBatch) *edge = strip[end + e];
+      }
+    }
+  }
+
+  // Whether all tiles of the batch are spoilt now.
+  bool mark_spoilt(const Batch& batch, const T* tiles, unsigned char* spoilt) const {
     bool all = true;
-    for (Index i = 0; i < s.count; ++i) {
-      unsigned char& mark = spoilt[s.lane + i];
+    for (Index i = 0; i < batch.tiles; ++i) {
+      unsigned char& mark = spoilt[batch.lane + i];
       for (Index point = 0; !mark && point < sizes_.points; ++point)
         mark = !(tiles[point * sizes_.tiles_point + i] * T{0} == T{0});
       all = all && mark;
@@ -198,8 +282,8 @@ class Driver {
   }
 
   void multiply(Index group, Index m, Index rows, Index count, const Memory& memory) const {
-    const Index width = even_width(kernels_, count), row = weights_row(p_.channels, kernel_);
-    const Index point = weights_point(p_.channels, kernel_), tile = sizes_.points * point;
+    const Index width = even_width(kernels_, count), row = winograd_weights_row(p_.channels, kernel_);
+    const Index point = winograd_weights_point(p_.channels, kernel_), tile = sizes_.points * point;
     const Index first = group * ceil_div(p_.rows, kernel_.rows) + m / kernel_.rows;
     for (Index i = 0; i < sizes_.points; ++i) {
       for (Index lane = 0; lane < count; lane += width) {
@@ -231,41 +315,55 @@ class Driver {
     }
   }
 
-  // One row of the result, tile by tile, except for those that have failed. False where one fails now.
-  bool finish(Index group, Index row, Index first, Index count, const T* sums, T* out,
-              unsigned char* failed) const {
-    T* target = p_.target + group * p_.target_group + row * p_.target_row;
-    const T* bias = p_.bias ? p_.bias + (group * p_.rows + row) * p_.bias_stride : nullptr;
+  // Rows of the results of a batch, from row m + r on, except for tiles that have failed. False where one
+  // fails now.
+  bool finish(Index group, Index m, Index r, Index rows, const Batch& batch, const Memory& memory) const {
+    T* target = p_.target + group * p_.target_group + (m + r) * p_.target_row;
+    bool good = true, whole = true;
+    for (Index i = 0; i < rows; ++i) {
+      T* out = memory.out + i * sizes_.out;
+      unsigned char* failed = memory.failed + (r + i) * b_.tiles + batch.lane;
+      const Index row = group * p_.rows + m + r + i;
+      const bool finite =
+          kernels_.winograd_output({.tile = static_cast<int>(b_.tile),
+                                    .source = memory.sums + (r + i) * sizes_.row + batch.lane,
+                                    .source_point = sizes_.sums_point,
+                                    .target = out,
+                                    .target_row = sizes_.out_row,
+                                    .tiles = batch.tiles,
+                                    .bias = p_.bias ? p_.bias + row * p_.bias_stride : nullptr});
+      if (!finite) good = mark_failed(batch, out, failed) && good;
+      whole = whole && rows > 1 && !std::memchr(failed, 1, static_cast<std::size_t>(batch.tiles));
+    }
+    for (const Segment& s : batch.all()) {
+      T* pixel = target + s.image * p_.grid.target_image + s.down.pixel * height_.target_stride +
+                 s.across.pixel * width_.target_stride;
+      T* out = memory.out + (s.lane - batch.lane) * b_.tile;
+      if (whole) {
+        store_turned(s, out, rows, pixel);
+        continue;
+      }
+      for (Index i = 0; i < rows; ++i)
+        store_good(s, out + i * sizes_.out, memory.failed + (r + i) * b_.tiles + s.lane,
+                   pixel + i * p_.target_row);
+    }
+    return good;
+  }
+
+  // Marks the tiles of one row of results that are not finite. True where all of these had failed before.
+  bool mark_failed(const Batch& batch, const T* out, unsigned char* failed) const {
     bool good = true;
-    each_segment(first, count, [&](const Segment& s) {
-      const Index y = s.row * b_.tile, x = s.column * b_.tile;
-      T* pixel =
-          target + s.image * p_.grid.target_image + y * height_.target_stride + x * width_.target_stride;
-      const Index high = std::min(b_.tile, height_.count - y);
-      const Index wide = std::min(s.count * b_.tile, width_.count - x);
-      unsigned char* bad = failed + s.lane;
-      const bool finite = kernels_.winograd_output({.tile = static_cast<int>(b_.tile),
-                                                    .source = sums + s.lane,
-                                                    .source_point = sizes_.sums_point,
-                                                    .target = out,
-                                                    .target_row = sizes_.out_row,
-                                                    .tiles = s.count,
-                                                    .bias = bias});
-      if (!finite) {
-        for (Index i = 0; i < s.count; ++i) {
-          if (bad[i] || is_finite(out + i * b_.tile, high, std::min(b_.tile, wide - i * b_.tile))) continue;
-          bad[i] = 1;
-          good = false;
-        }
+    for (const Segment& s : batch.all()) {
+      const Index high = std::min(b_.tile, s.down.pixels),
+                  wide = std::min(s.count * b_.tile, s.across.pixels);
+      for (Index i = 0; i < s.count; ++i) {
+        const Index lane = s.lane - batch.lane + i;
+        if (failed[lane] || is_finite(out + lane * b_.tile, high, std::min(b_.tile, wide - i * b_.tile)))
+          continue;
+        failed[lane] = 1;
+        good = false;
       }
-      for (Index i = 0; i < s.count;) {
-        Index end = i + 1;
-        while (end < s.count && bad[end] == bad[i]) ++end;
-        const Index at = i * b_.tile, pixels = std::min(end * b_.tile, wide) - at;
-        if (!bad[i]) store(out + at, pixel + at * width_.target_stride, high, pixels);
-        i = end;
-      }
-    });
+    }
     return good;
   }
 
@@ -276,12 +374,36 @@ class Driver {
     return true;
   }
 
-  void store(T* out, T* target, Index rows, Index columns) const {
-    const Index step = width_.target_stride;
-    for (Index r = 0; r < rows; ++r, out += sizes_.out_row, target += height_.target_stride) {
-      for (Index c = 0; p_.accumulate && c < columns; ++c) out[c] = target[c * step] + out[c];
+  void store_good(const Segment& s, T* out, const unsigned char* failed, T* target) const {
+    const Index wide = std::min(s.count * b_.tile, s.across.pixels);
+    for (Index i = 0, end; i < s.count; i = end) {
+      end = i + 1;
+      while (end < s.count && failed[end] == failed[i]) ++end;
+      const Index at = i * b_.tile;
+      if (!failed[i]) store(s, out + at, target + at * column_, std::min(end * b_.tile, wide) - at);
+    }
+  }
+
+  void store(const Segment& s, T* out, T* target, Index columns) const {
+    for (Index r = 0; r < std::min(b_.tile, s.down.pixels); ++r, out += sizes_.out_row, target += row_) {
+      for (Index c = 0; p_.accumulate && c < columns; ++c) out[c] = target[c * column_] + out[c];
       limit(kernels_, p_.limits, out, 0, 1, columns);
-      kernels_.spread({.target = target, .source = out, .step = step, .count = columns});
+      kernels_.spread({.target = target, .source = out, .step = column_, .count = columns});
+    }
+  }
+
+  // Rows that lie side by side in the target.
+  void store_turned(const Segment& s, T* out, Index rows, T* target) const {
+    const Index columns = std::min(s.count * b_.tile, s.across.pixels);
+    for (Index r = 0; r < std::min(b_.tile, s.down.pixels); ++r, out += sizes_.out_row, target += row_) {
+      limit(kernels_, p_.limits, out, sizes_.out, rows, columns);
+      kernels_.transpose({.target = target,
+                          .target_row = column_,
+                          .source = out,
+                          .source_row = sizes_.out,
+                          .rows = columns,
+                          .columns = rows,
+                          .ahead = 0});
     }
   }
 
@@ -317,8 +439,10 @@ class Driver {
   // The rows [m, m + rows) of `count` tiles of a segment.
   void sum_part(Index group, Index m, Index rows, const Segment& s, Index tile, Index count) const {
     WindowProduct<T> part = p_;
-    const Index corner[] = {s.row * b_.tile, (s.column + tile) * b_.tile};
-    const Index most[] = {b_.tile, count * b_.tile};
+    const Index step[] = {down_.step(), across_.step()};
+    const Index corner[] = {s.down.pixel, s.across.pixel + tile * b_.tile * step[1]};
+    const Index pixels[] = {std::min(b_.tile, s.down.pixels),
+                            std::min(count * b_.tile, s.across.pixels - tile * b_.tile)};
     part.source += group * p_.source_group + s.image * p_.grid.source_image;
     part.target += group * p_.target_group + s.image * p_.grid.target_image + m * p_.target_row;
     part.factor += group * p_.factor_group + m * p_.factor_row;
@@ -326,7 +450,9 @@ class Driver {
     for (std::size_t i = 0; i < 2; ++i) {
       PixelAxis& axis = part.grid.axes[i];
       part.target += corner[i] * axis.target_stride;
-      axis.count = std::min(most[i], axis.count - corner[i]);
+      axis.target_stride *= step[i];
+      axis.count = pixels[i];
+      axis.step = step[i];
       for (Index& tap : axis.tap) tap += corner[i];
     }
     part.grid.images = 1;
@@ -344,7 +470,10 @@ class Driver {
   const Sizes sizes_;
   const PixelAxis& height_;
   const PixelAxis& width_;
-  const Index across_, per_image_, tiles_, pieces_;
+  const TileAxis down_, across_;
+  const Index per_image_, tiles_, pieces_;
+  const Index row_, column_;  // of the target, from one pixel of a phase to the next
+  const Index together_;      // rows that are stored at a time
 };
 
 }  // namespace
@@ -354,7 +483,6 @@ const char* why_no_winograd(const PixelGrid& grid) {
   for (const PixelAxis& axis : grid.axes) {
     if (axis.step != 1) return "stride 1";
     if (axis.tap.size() != 3) return "windows of 3 x 3 taps";
-    if (axis.tap[1] != axis.tap[0] + 1 || axis.tap[2] != axis.tap[0] + 2) return "dilation 1";
   }
   return nullptr;
 }
@@ -365,78 +493,20 @@ Index winograd_roundings(Index channels) {
   return 2 * (kInput + kWeights + kOutput) + std::min(channels, kPartial) + ceil_div(channels, kPartial);
 }
 
-Index winograd_pieces(const PixelGrid& grid, Index groups, const WinogradBlocks& blocks) {
-  const Index tiles =
-      grid.images * ceil_div(grid.axes[0].count, blocks.tile) * ceil_div(grid.axes[1].count, blocks.tile);
-  return groups * ceil_div(tiles, blocks.tiles) * blocks.parts;
+Index winograd_tiles(const PixelGrid& grid, Index tile) {
+  return TileAxis(grid.axes[0], tile).tiles() * TileAxis(grid.axes[1], tile).tiles();
 }
 
-Index winograd_weights(Index groups, Index rows, Index channels, Index tile, const Tile& kernel) {
-  return groups * ceil_div(rows, kernel.rows) * (tile + 2) * (tile + 2) * weights_point(channels, kernel);
+Index winograd_pieces(const PixelGrid& grid, Index groups, const WinogradBlocks& blocks) {
+  return groups * ceil_div(grid.images * winograd_tiles(grid, blocks.tile), blocks.tiles) * blocks.parts;
 }
 
 Index winograd_scratch(Index channels, const WinogradBlocks& blocks, const Tile& kernel) {
   const Sizes s(channels, blocks, kernel);
-  const Index elements = s.points * (s.tiles_point + s.sums_point) + 2 * s.row + s.strip + s.out;
+  const Index elements =
+      s.points * (s.tiles_point + s.sums_point) + 2 * s.row + together(kernel) * (s.strip + s.out);
   return elements * kernel.bytes + channels * Index{sizeof(Step)} + (1 + blocks.rows) * blocks.tiles +
          product_scratch(direct_blocks(kernel), kernel);
-}
-
-template <class T>
-bool transform_weights(const WindowProduct<T>& p, Index tile, T* weights, const Target& target,
-                       const RunContext& context) {
-  const KernelTable<T>& kernels = target.kernels<T>();
-  const Tile kernel = tile_of<T>(target);
-  const Index row = weights_row(p.channels, kernel), point = weights_point(p.channels, kernel);
-  const Index first = *std::min_element(p.factor_tap.begin(), p.factor_tap.end());
-  Index tap[9];
-  unsigned seen = 0;
-  for (std::size_t t = 0; t < 9; ++t) {
-    const Index place = p.factor_tap[t] - first;
-    tap[t] = place * kWeightChannels;
-    if (place < 9) seen |= 1u << place;
-  }
-  const bool dense = seen == (1u << 9) - 1;  // the nine taps side by side, in some order
-  if (!dense)
-    for (Index t = 0; t < 9; ++t) tap[t] = t * kWeightChannels;
-  const Index row_tiles = ceil_div(p.rows, kernel.rows), points = (tile + 2) * (tile + 2);
-  std::atomic<bool> finite{true};
-  parallel_for(context, p.groups * row_tiles, [&](Index piece) {
-    const Index group = piece / row_tiles, row0 = piece % row_tiles * kernel.rows;
-    Scratch scratch;
-    T* taps = scratch.take<T>(9 * kWeightChannels);
-    std::fill_n(taps, 9 * kWeightChannels, T{0});
-    for (Index c = 0; c < p.channels; c += kWeightChannels) {
-      const Index count = std::min(kWeightChannels, p.channels - c);
-      for (Index m = row0; m < std::min(p.rows, row0 + kernel.rows); ++m) {
-        const T* factor = p.factor + group * p.factor_group + m * p.factor_row + c * p.factor_channel;
-        if (dense) {
-          kernels.transpose({.target = taps,
-                             .target_row = kWeightChannels,
-                             .source = factor + first,
-                             .source_row = p.factor_channel,
-                             .rows = 9,
-                             .columns = count,
-                             .ahead = 0});
-        } else {
-          for (std::size_t t = 0; t < 9; ++t)
-            kernels.collect({.target = taps + tap[t],
-                             .source = factor + p.factor_tap[t],
-                             .step = p.factor_channel,
-                             .count = count});
-        }
-        const bool good =
-            kernels.winograd_weights({.tile = static_cast<int>(tile),
-                                      .source = taps,
-                                      .tap = tap,
-                                      .target = weights + piece * points * point + (m - row0) * row + c,
-                                      .target_point = point,
-                                      .count = count});
-        if (!good) finite.store(false, std::memory_order_relaxed);
-      }
-    }
-  });
-  return finite.load(std::memory_order_relaxed);
 }
 
 template <class T>
@@ -446,12 +516,9 @@ void run_winograd(const WindowProduct<T>& problem, const WinogradBlocks& blocks,
   parallel_for(context, driver.pieces(), [&](Index piece) { driver.piece(piece); });
 }
 
-#define WINDROW_INSTANTIATE(T)                                                                           \
-  template bool transform_weights(const WindowProduct<T>&, Index, T*, const Target&, const RunContext&); \
-  template void run_winograd(const WindowProduct<T>&, const WinogradBlocks&, const T*, const Target&,    \
-                             const RunContext&);
-WINDROW_INSTANTIATE(float)
-WINDROW_INSTANTIATE(double)
-#undef WINDROW_INSTANTIATE
+template void run_winograd(const WindowProduct<float>&, const WinogradBlocks&, const float*, const Target&,
+                           const RunContext&);
+template void run_winograd(const WindowProduct<double>&, const WinogradBlocks&, const double*, const Target&,
+                           const RunContext&);
 
 }  // namespace windrow

@@ -24,6 +24,8 @@ struct WinogradBlocks {
 // Why there is no Winograd form, or null if there is one.
 const char* why_no_winograd(const PixelGrid& grid);
 
+// Tiles of one image, those of all phases of a dilation.
+Index winograd_tiles(const PixelGrid& grid, Index tile);
 Index winograd_pieces(const PixelGrid& grid, Index groups, const WinogradBlocks& blocks);
 // Roundings on the way of a term into a result, in the bound of docs/numerics.md.
 Index winograd_roundings(Index channels);

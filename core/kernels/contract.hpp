@@ -246,12 +246,16 @@ struct Transpose {
 //
 // Of `tiles` tiles side by side, tile i takes the pixels source[r * source_row + i * tile + c], r, c < side,
 // to target[(r * side + c) * target_point + i]. Read and written in whole vectors of tiles; of a row of
-// source, one vector of pixels more.
+// source, one vector of pixels more. Tiles whose bit is set in `ends`, which has a mask for each vector, are
+// followed by pixels of others: their last two columns, c = tile + e, are edge[(2 * r + e) * edge_row + i].
 template <class T>
 struct WinogradInput {
   int tile;
   const T* source;
   std::ptrdiff_t source_row;
+  const T* edge;
+  std::ptrdiff_t edge_row;
+  const std::uint32_t* ends;
   T* target;
   std::ptrdiff_t target_point;
   std::ptrdiff_t tiles;

@@ -46,6 +46,17 @@ struct Masked {
     const __m512i even = _mm512_setr_epi64(0, 2, 4, 6, 8, 10, 12, 14);
     return _mm512_permutex2var_pd(low, even, high);
   }
+  // Every step-th element likewise.
+  static __m512 load_step(__mmask16 mask, const float* p, int step) {
+    const __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i place = _mm512_mullo_epi32(lane, _mm512_set1_epi32(step));
+    return _mm512_mask_i32gather_ps(_mm512_setzero_ps(), mask, place, p, 4);
+  }
+  static __m512d load_step(__mmask8 mask, const double* p, int step) {
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i place = _mm256_mullo_epi32(lane, _mm256_set1_epi32(step));
+    return _mm512_mask_i32gather_pd(_mm512_setzero_pd(), mask, place, p, 8);
+  }
   static __m512 load_even(__m512 into, __mmask16 mask, const float* p) {
     return keep(into, mask, load_even(mask, p));
   }

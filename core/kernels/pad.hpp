@@ -53,13 +53,44 @@ void pad_masked(const windrow::Pad<T> p) {
   }
 }
 
+#if defined(__AVX512F__)
+// Short rows under a longer step: a look-up of all their elements at once takes less than three loops of a
+// few turns each, whose ends the processor cannot guess.
+template <class T>
+bool pad_short(const windrow::Pad<T> p) {
+  using S = Simd<T>;
+  constexpr std::ptrdiff_t kFarthest = 1 << 24;  // elements: places within a row have 32 bits
+  if (p.width > 2 * S::kLanes || p.step <= 0 || p.step > kFarthest) return false;
+  const int step = static_cast<int>(p.step);
+  const auto inside = [&](std::ptrdiff_t j) {
+    return static_cast<typename Masked::Of<T>>(first_lanes<T>(p.high - j) & ~first_lanes<T>(p.low - j));
+  };
+  const auto first = inside(0), second = inside(S::kLanes);
+  for (std::ptrdiff_t r = 0; r < p.rows; ++r) {
+    T* target = p.target + r * p.target_row;
+    const T* source = p.source + r * p.source_row;
+    S::store(target, Masked::load_step(first, source, step));
+    if (p.width > S::kLanes)
+      S::store(target + S::kLanes,
+               second ? Masked::load_step(second, source + S::kLanes * p.step, step) : S::zero());
+    __builtin_prefetch(source + p.ahead, 0, 2);
+  }
+  return true;
+}
+#else
+template <class T>
+bool pad_short(const windrow::Pad<T>&) {
+  return false;
+}
+#endif
+
 template <class T>
 void pad(const windrow::Pad<T>& p) {
   if (p.step == 1) {
     pad_masked<T, false>(p);
   } else if (p.step == 2) {
     pad_masked<T, true>(p);
-  } else {
+  } else if (!pad_short(p)) {
     pad_generic(p);
   }
 }

@@ -9,6 +9,7 @@
 #include <utility>
 
 #include "kernels/contract.hpp"
+#include "kernels/masked.hpp"
 #include "kernels/simd.hpp"
 
 namespace {
@@ -147,6 +148,18 @@ inline bool all_zero(typename Simd<T>::V zeros, std::ptrdiff_t lanes) {
   return zero;
 }
 
+// The lanes of `mask` from v, the others from `into`.
+template <class T>
+inline typename Simd<T>::V chosen(typename Simd<T>::V into, std::uint32_t mask, typename Simd<T>::V v) {
+#if defined(WINDROW_MASKED)
+  return Masked::keep(into, static_cast<typename Masked::Of<T>>(mask), v);
+#else
+  for (int i = 0; i < Simd<T>::kLanes; ++i)
+    if (mask >> i & 1) into[i] = v[i];
+  return into;
+#endif
+}
+
 template <class T, int kTile>
 bool winograd_input_tiles(const windrow::WinogradInput<T>& p) {
   using W = Winograd<T, kTile>;
@@ -166,11 +179,20 @@ bool winograd_input_tiles(const windrow::WinogradInput<T>& p) {
       WINDROW_UNROLL
       for (int r = 0; r < kSide; ++r) rows[r][c] = v[r];
     }
+    const std::uint32_t ends = p.ends[tile / S::kLanes];
+    V edge[2][kSide];
+    for (int e = 0; ends && e < 2; ++e) {
+      V d[kSide];
+      WINDROW_UNROLL
+      for (int r = 0; r < kSide; ++r) d[r] = S::load(p.edge + (2 * r + e) * p.edge_row + tile);
+      W::input(d, edge[e]);
+    }
     T* target = p.target + tile;
     WINDROW_UNROLL
     for (int r = 0; r < kSide; ++r) {
       V column[kSide], v[kSide];
       W::split(rows[r], column);
+      for (int e = 0; ends && e < 2; ++e) column[kTile + e] = chosen<T>(column[kTile + e], ends, edge[e][r]);
       W::input(column, v);
       WINDROW_UNROLL
       for (int c = 0; c < kSide; ++c) {

@@ -19,10 +19,10 @@ Index most_repeated(const PixelAxis& axis) {
 
 }  // namespace
 
-PixelAxis::Inside PixelAxis::inside(Index start, Index pixels) const {
-  const Index from = start < 0 ? std::min(ceil_div(-start, step), pixels) : 0;
-  if (start + (pixels - 1) * step < size) return {from, pixels};
-  return {from, start < size ? std::max(from, (size - 1 - start) / step + 1) : from};
+PixelAxis::Inside PixelAxis::inside(Index start, Index pixels, Index pace) const {
+  const Index from = start < 0 ? std::min(ceil_div(-start, pace), pixels) : 0;
+  if (start + (pixels - 1) * pace < size) return {from, pixels};
+  return {from, start < size ? std::max(from, (size - 1 - start) / pace + 1) : from};
 }
 
 PixelAxis window_pixels(const WindowAxis& axis, Index source_stride, Index target_stride) {

@@ -27,11 +27,13 @@ struct PixelAxis {
   // The source position whose value stands at `position`, or -1 where that is a constant.
   Index at(Index position) const { return repeated_position(position, size, border); }
 
-  // Of some pixels side by side, the first of which reads position `start`, those that read the image itself.
+  // Of some pixels side by side, the first of which reads position `start` and the others `pace` ahead of the
+  // one before, those that read the image itself.
   struct Inside {
     Index from, to;
   };
-  Inside inside(Index start, Index pixels) const;
+  Inside inside(Index start, Index pixels, Index pace) const;
+  Inside inside(Index start, Index pixels) const { return inside(start, pixels, step); }
 };
 
 // The windows of `axis` on a source and a target of these strides.

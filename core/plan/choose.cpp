@@ -1,9 +1,15 @@
 #include "plan/choose.hpp"
 
 #include <algorithm>
+#include <limits>
+#include <utility>
 
 namespace windrow {
 namespace {
+
+constexpr double kPartsFlops = 1e8;  // of a product: less is over before it is worth cutting up
+constexpr double kPartsShare = 0.8;  // of pixels and taps that meet inside the image: more are taken whole
+constexpr std::size_t kMostParts = 32;
 
 constexpr Index kFactorBytes =
     256 << 10;                 // factors of one chunk that stay in a second-level cache of 512 KiB up
@@ -178,7 +184,8 @@ Counts count_panels(const PixelGrid& grid, const ProductSize& size, const Produc
                                               : Work::kGather;
   count[gather] = packings * terms;
   if (size.source_channel * tile.bytes >= kPageBytes)
-    count[Work::kPage] = panels * parts(size.rows, blocks.rows) * terms / static_cast<double>(grid.taps());
+    count[Work::kPage] =
+        panels * parts(size.rows, blocks.rows) * terms / static_cast<double>(std::max<Index>(1, grid.taps()));
   count[Work::kTable] = packings * static_cast<double>(grid.taps());
   count_factors(
       size, size.rows_follow ? Work::kFactorApart : Work::kFactor,
@@ -246,14 +253,55 @@ ProductBlocks choose_blocks(const ProductSize& size, const Tile& tile, Index mos
   return blocks();
 }
 
+namespace {
+
+// The parts of a grid whose pixels see different taps, where leaving out what sees zeros may be worth it.
+std::vector<PartBlocks> choose_parts(const PixelGrid& grid, const ProductSize& size, Index channels,
+                                     const Tile& tile) {
+  const double flops =
+      2 * static_cast<double>(size.groups * size.rows) * static_cast<double>(size.terms * size.pixels);
+  if (flops < kPartsFlops || visible_share(grid) > kPartsShare) return {};
+  std::vector<VisiblePart> parts = visible_parts(grid);
+  if (parts.size() > kMostParts) return {};
+  std::vector<PartBlocks> found;
+  for (VisiblePart& part : parts) {
+    const ProductSize part_size = size_of_part(part, size, channels, tile);
+    found.push_back({std::move(part), choose_blocks(part_size, tile, std::numeric_limits<Index>::max())});
+  }
+  return found;
+}
+
+}  // namespace
+
+ProductSize size_of_part(const VisiblePart& part, const ProductSize& size, Index channels, const Tile& tile) {
+  ProductSize found = size;
+  found.terms = channels * part.grid.taps();
+  found.pixels = part.grid.images * part.grid.per_image();
+  found.table_bytes = panel_size(part.grid, tile.lanes, tile.vectors).bytes();
+  return found;
+}
+
 DirectCandidates direct_candidates(const PixelGrid& grid, const ProductSize& size, Index channels,
                                    const FilterStrides& strides, const ProductBlocks& blocks,
                                    const Tile& tile, Index most_scratch) {
   DirectCandidates found{.panels = count_panels(grid, size, blocks, tile),
+                         .parts = {},
                          .filters = choose_filters(grid, size, channels, strides, tile, most_scratch),
                          .filters_counts = {},
                          .strips = choose_strips(grid, size, channels, tile, most_scratch),
                          .strips_counts = {}};
+  if (most_scratch == std::numeric_limits<Index>::max()) {
+    found.parts = choose_parts(grid, size, channels, tile);
+    Counts counts;
+    for (const PartBlocks& each : found.parts)
+      counts = counts.plus(
+          count_panels(each.part.grid, size_of_part(each.part, size, channels, tile), each.blocks, tile));
+    if (predicted(counts, tile) < predicted(found.panels, tile) && !found.parts.empty()) {
+      found.panels = counts;
+    } else {
+      found.parts.clear();
+    }
+  }
   if (found.filters)
     found.filters_counts = count_filters(grid, size, channels, strides, *found.filters, tile);
   if (found.strips) found.strips_counts = count_strips(grid, size, channels, *found.strips, tile);

@@ -55,11 +55,20 @@ std::optional<FilterBlocks> choose_filters(const PixelGrid& grid, const ProductS
 Counts count_filters(const PixelGrid& grid, const ProductSize& size, Index channels,
                      const FilterStrides& strides, const FilterBlocks& blocks, const Tile& tile);
 
+// Pixels that see fewer taps, and the blocks of their product.
+struct PartBlocks {
+  VisiblePart part;
+  ProductBlocks blocks;
+};
+
+ProductSize size_of_part(const VisiblePart& part, const ProductSize& size, Index channels, const Tile& tile);
+
 // The drivers that could make the direct sum of a product, and what they would do; drivers/window_product can
 // always.
 enum class Driver { kPanels, kFilters, kStrips };
 struct DirectCandidates {
   Counts panels;
+  std::vector<PartBlocks> parts;  // of which the panels are made, if that is faster than all taps everywhere
   std::optional<FilterBlocks> filters;
   Counts filters_counts;
   std::optional<StripBlocks> strips;

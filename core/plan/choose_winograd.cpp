@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "drivers/tile_axis.hpp"
 #include "plan/choose.hpp"
 
 namespace windrow {
@@ -31,25 +32,38 @@ PixelGrid image_of(PixelGrid grid) {
 
 Counts count_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels, Index tile,
                       const Tile& kernel, bool kept) {
-  const Index down = ceil_div(grid.axes[0].count, tile), across = ceil_div(grid.axes[1].count, tile);
+  const TileAxis down(grid.axes[0], tile), across(grid.axes[1], tile);
+  const Index tiles = down.tiles() * across.tiles();
   const auto k = static_cast<double>(rows), c = static_cast<double>(channels);
-  const double segments = static_cast<double>(down) * parts(across, kernel.lanes);
   Counts count;
-  count[Work::kTile] = c * panel_vectors(rows, down * across, kernel);
-  count[Work::kCall] =
-      parts(rows, kernel.rows) * parts(down * across, kernel.columns()) * parts(channels, kChunk);
-  count[Work::kInput] = segments * c;
-  count[Work::kOutput] = segments * k;
+  count[Work::kTile] = c * panel_vectors(rows, tiles, kernel);
+  count[Work::kCall] = parts(rows, kernel.rows) * parts(tiles, kernel.columns()) * parts(channels, kChunk);
+  const auto row_tiles = static_cast<double>(down.tiles());
+  const bool dilated = down.step() > 1 || across.step() > 1;
+  // Rows of tiles share vectors. Without dilation they are counted one by one still, as they were when the
+  // constants were measured.
+  const double transforms =
+      dilated ? parts(tiles, kernel.lanes) : row_tiles * parts(across.tiles(), kernel.lanes);
+  count[Work::kInput] = transforms * c;
+  count[Work::kOutput] = transforms * k;
   const double weights = k * parts(channels, kernel.lanes);
   const auto blocks = winograd_blocks(image_of(grid), groups, rows, channels, tile, kernel, 1);
   if (!kept) count[Work::kWeight] = weights;
   if (blocks) {
     const Index bytes = (tile + 2) * (tile + 2) * rows * channels * kernel.bytes;
-    count[bytes > kWeightsBytes ? Work::kKeptFar : Work::kKept] =
-        weights * parts(down * across, blocks->tiles);
-    count[Work::kTileRead] = c * parts(down * across, kernel.lanes) * parts(rows, blocks->rows);
+    count[bytes > kWeightsBytes ? Work::kKeptFar : Work::kKept] = weights * parts(tiles, blocks->tiles);
+    count[Work::kTileRead] = c * parts(tiles, kernel.lanes) * parts(rows, blocks->rows);
   }
-  return count.times(static_cast<double>(groups * (tile + 2) * (tile + 2)));
+  count = count.times(static_cast<double>((tile + 2) * (tile + 2)));
+  if (across.step() > 1) {  // pixels of a phase come from between those of others, and go back there
+    const double pixels = row_tiles * static_cast<double>(grid.axes[1].count);
+    const double seen = pixels + row_tiles * static_cast<double>(2 * across.phases());
+    const auto side = static_cast<double>(tile), lanes = static_cast<double>(kernel.lanes);
+    const Work gather = across.step() == 2 ? Work::kGatherStep : Work::kGatherApart;
+    count[gather] = (side + 2) * seen / lanes * c;
+    count[Work::kResultApart] = side * pixels / lanes * k;
+  }
+  return count.times(static_cast<double>(groups));
 }
 
 double predicted_direct(const PixelGrid& grid, Index groups, Index rows, Index channels, const Tile& kernel,
@@ -80,8 +94,7 @@ double predicted_direct(const PixelGrid& grid, Index groups, Index rows, Index c
 std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index groups, Index rows, Index channels,
                                               Index tile, const Tile& kernel, Index threads) {
   const Index points = (tile + 2) * (tile + 2);
-  const Index image_tiles = ceil_div(grid.axes[0].count, tile) * ceil_div(grid.axes[1].count, tile);
-  const Index all_tiles = std::max<Index>(1, grid.images * image_tiles);
+  const Index all_tiles = std::max<Index>(1, grid.images * winograd_tiles(grid, tile));
   const Index nr = kernel.columns();
   const Index weights = points * rows * channels * kernel.bytes;
   // As many tiles as the cache holds, but enough to make reading the weights worth it.

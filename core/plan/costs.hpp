@@ -55,6 +55,11 @@ struct Counts {
   std::array<double, kWorks> of{};
 
   double& operator[](Work work) { return of[static_cast<std::size_t>(work)]; }
+  Counts plus(const Counts& more) const {
+    Counts result = *this;
+    for (std::size_t i = 0; i < kWorks; ++i) result.of[i] += more.of[i];
+    return result;
+  }
   Counts times(double count) const {
     Counts result = *this;
     for (double& each : result.of) each *= count;

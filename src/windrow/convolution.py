@@ -85,7 +85,7 @@ def conv(
         Channels and filters are split into this many groups that do not see each other.
     algorithm : {"auto", "direct", "winograd"}
         "direct" forces the direct sum; "winograd" forces Winograd's tiles, for windows of 3 x 3 taps with
-        stride 1 and dilation 1; "auto" (or what the environment variable WINDROW_ALGORITHM says, wherever the
+        stride 1; "auto" (or what the environment variable WINDROW_ALGORITHM says, wherever the
         problem has it) chooses by the shape of one image. `explain` tells which it is.
     max_workspace : int, optional
         Bytes of scratch memory that the call may use, all threads together.
@@ -491,21 +491,17 @@ def _into(out: Array | None, target: Array | None, compute: Callable[[Array | No
 def _checked_options(algorithm: str, max_workspace: int | None, geometry: ConvGeometry) -> tuple[int, int]:
     """The algorithm's number and the workspace limit in bytes (0: none), once both are known to be right."""
     windows = geometry.windows
-    number = checked_algorithm(algorithm, windows.kernel_size, windows.stride, windows.dilation)
+    number = checked_algorithm(algorithm, windows.kernel_size, windows.stride)
     return number, 0 if max_workspace is None else int_argument("max_workspace", max_workspace, 1)
 
 
-def checked_algorithm(
-    algorithm: str, kernel_size: Sequence[int], stride: Sequence[int], dilation: Sequence[int]
-) -> int:
+def checked_algorithm(algorithm: str, kernel_size: Sequence[int], stride: Sequence[int]) -> int:
     """The core's number for an algorithm that these windows have."""
     _check_name("algorithm", algorithm)
-    if algorithm == "winograd" and not (
-        tuple(kernel_size) == (3, 3) and tuple(stride) == (1, 1) and tuple(dilation) == (1, 1)
-    ):
+    if algorithm == "winograd" and not (tuple(kernel_size) == (3, 3) and tuple(stride) == (1, 1)):
         raise ValueError(
-            "algorithm: 'winograd' needs windows of 3 x 3 taps with stride 1 and dilation 1, got kernel "
-            f"{tuple(kernel_size)}, stride {tuple(stride)}, dilation {tuple(dilation)}"
+            "algorithm: 'winograd' needs windows of 3 x 3 taps with stride 1, got kernel "
+            f"{tuple(kernel_size)}, stride {tuple(stride)}"
         )
     return ALGORITHMS.index(algorithm)
 

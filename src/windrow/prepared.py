@@ -150,7 +150,7 @@ def prepare_conv(
     canonical, count = conv_options(w.shape, stride, padding, dilation, groups)
     if b is not None:
         check_shape("b", b.shape, (w.shape[0],))
-    checked_algorithm(algorithm, w.shape[2:], canonical.stride, canonical.dilation)
+    checked_algorithm(algorithm, w.shape[2:], canonical.stride)
     options = {
         "stride": canonical.stride,
         "padding": canonical.padding,
