@@ -123,7 +123,8 @@ Counts count_strips(const PixelGrid& grid, const ProductSize& size, Index channe
   const double units = pixel_rows / static_cast<double>(blocks.rows);
   const double strip_rows = static_cast<double>(strip_elements(grid, blocks, tile)) /
                             static_cast<double>(blocks.columns + tile.columns()) *
-                            static_cast<double>(channels) / static_cast<double>(blocks.channels);
+                            static_cast<double>(channels) /
+                            static_cast<double>(std::max<Index>(1, blocks.channels));
   Counts count;
   if (blocks.in_place) {
     if (size.source_channel * tile.bytes >= kPageBytes)
