@@ -89,7 +89,7 @@ void add_turned_rows(const windrow::AddRuns& all, std::ptrdiff_t furthest, Rest&
     a.source += i * all.source_row;
     next.start(a.source);
     while (a.repeats > kUnits / 2 && a.source_end - a.source >= reach) {
-      const bool two = length * kUnit <= longest_run<2> && a.repeats > kUnits + kUnits / 2 &&
+      const bool two = length * kUnit <= longest_run<2, kUnit> && a.repeats > kUnits + kUnits / 2 &&
                        a.source_end - a.source >= reach + kUnits * a.source_step;
       const std::ptrdiff_t most = two ? 2 * kUnits : kUnits, windows = a.repeats < most ? a.repeats : most;
       if (two) {

@@ -144,6 +144,7 @@ class NextWindows {
       : first_(2 * windows * a.source_step),
         step_(a.source_step),
         bytes_(bytes),
+        few_(windows * bytes <= kNear),
         runs_(windows * bytes < kFew * kLine * a.count ? kFew : 1),
         lines_((windows * bytes * runs_ / kLine + a.count) / a.count) {
     if (step_ - bytes < kLine) bytes_ = step_ = windows * a.source_step;  // without gaps they are one
@@ -153,14 +154,20 @@ class NextWindows {
   void start(const char* source) { window_ = next_ = source + first_; }
   void fetch(int vectors) {
     const char* const end = next_ + vectors * lines_ * kLine;
-    for (; next_ < end; next_ += kLine) __builtin_prefetch(next_, 0, 2);
+    if (few_) {  // for the first-level cache
+      for (; next_ < end; next_ += kLine) __builtin_prefetch(next_, 0, 3);
+    } else {
+      for (; next_ < end; next_ += kLine) __builtin_prefetch(next_, 0, 2);
+    }
     if (next_ - window_ >= bytes_) next_ = window_ += step_;
   }
 
  private:
-  static constexpr std::ptrdiff_t kLine = 64, kFew = 4;
+  static constexpr std::ptrdiff_t kLine = 64, kFew = 4, kNear = 4096;
   const char *window_ = nullptr, *next_ = nullptr;
-  std::ptrdiff_t first_, step_, bytes_, runs_, lines_;
+  std::ptrdiff_t first_, step_, bytes_;
+  bool few_;
+  std::ptrdiff_t runs_, lines_;
 };
 
 // `windows` of them, no more than kVectors vectors have units and more than one less, whose runs have kLength
@@ -228,14 +235,14 @@ void add_turned(const windrow::AddRuns& a, int windows, NextWindows& next) {
   }
 }
 
-// Vectors at a time by runs of up to so many bytes: where more are, neighbouring sums are loaded once, but
-// longer runs have too many lines in use.
-template <int kVectors>
-constexpr int longest_run = kVectors > 1 ? 16 : kWidest;
+// Runs of up to so many bytes are added by so many vectors of windows at a time: neighbouring sums are then
+// loaded once, but longer runs would have too many lines in use.
+template <int kVectors, int kUnit>
+constexpr int longest_run = kVectors > 1 ? (kUnit == 16 ? 32 : 16) : kWidest;
 
 template <class T, int kUnit, int kVectors, int kLength = 1>
 void add_turned(const windrow::AddRuns& a, int length, int windows, NextWindows& next) {
-  if constexpr (kLength * kUnit < longest_run<kVectors>)
+  if constexpr (kLength * kUnit < longest_run<kVectors, kUnit>)
     if (length > kLength) return add_turned<T, kUnit, kVectors, kLength + 1>(a, length, windows, next);
   add_turned<T, kUnit, kVectors, kLength>(a, windows, next);
 }
