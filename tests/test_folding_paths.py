@@ -78,7 +78,7 @@ def test_few_channels_inside_and_small_images(target, threads, problem, layout, 
 def test_windows_side_by_side(target, dtype, taps, width):
     """A vector of neighbouring windows at a time, what is left of a row, and the end of the columns."""
     channels = 1 + 800 // (2 * taps * width)
-    for step, dilation in [(1, 1), (1, 2), (2, 2), (1, 3)]:
+    for step, dilation in [(1, 1), (1, 2), (2, 2), (1, 3), (2, 1), (4, 1)]:
         shape = (2, channels, 4, (width - 1) * step + (taps - 1) * dilation + 1 - 2)
         options = {"stride": (1, step), "padding": (0, 1), "dilation": (1, dilation)}
         plain = wr.im2col(np.zeros(shape, dtype), (2, taps), layout="n (c k) l", **options)
@@ -88,6 +88,19 @@ def test_windows_side_by_side(target, dtype, taps, width):
         cols = patches_in("(n l) (c k)", plain, shape, (2, taps), options)
         expected = wr.col2im(plain, shape, (2, taps), layout="n (c k) l", **options)
         assert raw(wr.col2im(cols, shape, (2, taps), layout="(n l) (c k)", **options)) == raw(expected)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("shape", [(8, 2, 9, 31), (17, 1, 32, 32), (40, 3, 13, 17)])
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_images_side_by_side(target, dtype, shape, stride):
+    """Sums that lie image by image are turned over into planes, a few lines of each at a time."""
+    options = {"stride": stride, "padding": 1}
+    plain = wr.im2col(np.zeros(shape, dtype), 3, layout="n (c k) l", **options)
+    plain[...] = np.random.default_rng(5).standard_normal(plain.shape)
+    cols = patches_in("(c k) (l n)", plain, shape, (3, 3), options)
+    expected = wr.col2im(plain, shape, 3, layout="n (c k) l", **options)
+    assert raw(wr.col2im(cols, shape, 3, layout="(c k) (l n)", **options)) == raw(expected)
 
 
 @pytest.mark.parametrize("offset", [0, 1, 4, 17])

@@ -120,17 +120,15 @@ MUTATIONS = [
     ),
     *_in(
         "core/kernels/add_turned.hpp",
-        ("const bool both = windows + length - 1 > S::kLanes;", "const bool both = false;"),
-        (
-            "const auto wanted = Lanes<T>::before(windows);",
-            "const auto wanted = Lanes<T>::before(S::kLanes);",
-        ),
+        ("const bool beyond = windows + kLength - 1 > kUnits;", "const bool beyond = false;"),
+        ("const auto wanted = L::before(windows * kNumbers);", "const auto wanted = L::before(S::kLanes);"),
+        ("const auto wanted_end = L::both(wanted, at_end);", "const auto wanted_end = wanted;"),
         ("for (int p = kPieces - 1; p >= 0; --p) {", "for (int p = 0; p < kPieces; ++p) {"),
         ("for (int i = kPiece - 1; i >= 0; --i) {", "for (int i = 0; i < kPiece; ++i) {"),
     ),
     *_in(
         "core/kernels/add_runs.hpp",
-        ("(kLanes - 1) * a.source_step + furthest + 16;", "(kLanes - 2) * a.source_step + furthest;"),
+        ("(kUnits - 1) * all.source_step + furthest + 16;", "(kUnits - 2) * all.source_step + furthest;"),
         ("static_cast<std::size_t>(a.length * kSize % kBytes)", "static_cast<std::size_t>(kBytes)"),
         ("if (a.source_end - source >= furthest + kBytes) {", "if (a.source_end >= source) {"),
         ("if (kWhole >= 0 || whole < bytes)", "if (kWhole >= 0)"),

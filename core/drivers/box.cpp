@@ -52,6 +52,7 @@ void Box::merge() {
 void copy_box(const PatchKernels& kernels, Index item, char* target, const char* source, Box box,
               WalkBy walk) {
   if (box.empty()) return;
+  const bool by_target = walk == WalkBy::kTarget || walk == WalkBy::kFarTarget;
   box.sort_by_target();
   box.merge();
   BoxAxis column = box.size() ? box.take(box.size() - 1) : BoxAxis{1, item, item};
@@ -61,11 +62,10 @@ void copy_box(const PatchKernels& kernels, Index item, char* target, const char*
     int inner = box.size() - 1;
     for (int i = inner; i-- > 0;)
       if (std::abs(box[i].source) < std::abs(box[inner].source)) inner = i;
-    if (walk == WalkBy::kTarget && std::abs(column.source) <= std::abs(box[inner].source))
-      inner = box.size() - 1;
+    if (by_target && std::abs(column.source) <= std::abs(box[inner].source)) inner = box.size() - 1;
     row = box.take(inner);
   }
-  if (walk != WalkBy::kTarget)
+  if (!by_target)
     for (int i = 1; i < box.size(); ++i)
       for (int j = i; j > 0 && std::abs(box[j - 1].source) < std::abs(box[j].source); --j)
         std::swap(box[j - 1], box[j]);
@@ -78,7 +78,8 @@ void copy_box(const PatchKernels& kernels, Index item, char* target, const char*
             .rows = row.count,
             .columns = column.count,
             .item = item,
-            .ahead = 0};
+            .ahead = 0,
+            .far_target = walk == WalkBy::kFarTarget};
   struct Place {
     Index to, from;
   };

@@ -68,9 +68,9 @@ void for_each_point(const Box& box, int axes, Body&& body) {
   }
 }
 
-// Whose order of memory a copy follows: that of the side that is not in the caches. From a far source the
-// copy also fetches what comes next.
-enum class WalkBy { kTarget, kSource, kFarSource };
+// Whose order of memory a copy follows: that of the side that is not in the caches. From a far source, and to
+// a far target, the copy also fetches what comes next.
+enum class WalkBy { kTarget, kFarTarget, kSource, kFarSource };
 
 // target[...] = source[...] over the box.
 void copy_box(const PatchKernels& kernels, Index item, char* target, const char* source, Box box,

@@ -121,16 +121,24 @@ class GatheredFold : FoldBoxes {
       for (Index u = 0; u < count; ++u) visit(u);
       return;
     }
-    // Away from the edges, rows a window's stride apart have their taps in common.
+    // Away from the edges, rows a window's stride apart have their taps in common: from the first row on that
+    // is past the last one of them.
     const Index span = (axis.kernel - 1) * axis.dilation, origin = start + axis.before;
-    const Index low = std::clamp<Index>(span - origin, 0, count);
-    const Index high = std::clamp<Index>(axis.out * axis.stride - origin, low, count);
-    for (Index u = 0; u < low; ++u) visit(u);
-    for (Index u = low; u < std::min(low + axis.stride, high); ++u) {
+    const Index high = std::clamp<Index>(axis.out * axis.stride - origin, 0, count);
+    const auto misses_tap = [&](Index q) {
+      if (q >= span) return false;
+      Index k = axis.kernel - 1;
+      while (k >= 0 && (q - k * axis.dilation) % axis.stride != 0) --k;
+      return k * axis.dilation > q;
+    };
+    for (Index first = 0; first < std::min(axis.stride, high); ++first) {
+      Index u = first;
+      for (; u < high && misses_tap(u + origin); u += axis.stride) visit(u);
+      if (u >= high) continue;
       sources.rows.rows = ceil_div(high - u, axis.stride);
       visit(u);
+      sources.rows.rows = 1;
     }
-    sources.rows.rows = 1;
     for (Index u = high; u < count; ++u) visit(u);
   }
 

@@ -128,22 +128,14 @@ void FoldBoxes::hand_on(Sources& sources) const {
   rows.sources = sources.list;
   rows.count = sources.count;
   const Planes &outer = sources.outer, &inner = sources.inner;
-  const Index number = item_ / parts_, row_bytes = (rows.rows - 1) * rows.source_row;
-  const bool more = inner.count > 1 || outer.count > 1;
-  const Index ahead = kPlanesAhead * (inner.count > 1 ? inner : outer).source_step;
+  if (inner.count > 1 || outer.count > 1)
+    rows.ahead = kPlanesAhead * (inner.count > 1 ? inner : outer).source_step;
   const auto step = [&](Index total, Index source) {
     rows.total += total;
     for (int j = 0; j < sources.count; ++j) sources.list[j].data += source;
   };
   for (Index u = 0; u < outer.count; ++u) {
     for (Index v = 0; v < inner.count; ++v) {
-      // The rows are too short for the hardware to run ahead.
-      for (int j = 0; j < sources.count && more; ++j) {
-        const SumSource& s = sources.list[j];
-        const Index bytes = row_bytes + (s.end - s.first) * number;
-        const char* const later = s.data + s.first * number + ahead;
-        for (Index i = 0; i < bytes; i += Index{kAlignment}) __builtin_prefetch(later + i, 0, 2);
-      }
       kernels_.sum_rows[p_.reduction][p_.number](rows);
       step(inner.total_step, inner.source_step);
     }
@@ -152,6 +144,7 @@ void FoldBoxes::hand_on(Sources& sources) const {
   }
   rows.total -= outer.count * outer.total_step;
   rows.resume = true;
+  rows.ahead = 0;
   sources.count = 0;
 }
 

@@ -14,8 +14,10 @@ constexpr Index kTotals = Index{384} << 10;
 constexpr Index kRunsBetween = 8, kRunsWanted = 96;
 // Numbers in a row of windows from which on adding a vector of windows at a time is faster than images in
 // turn.
-constexpr Index kRowTurned = 800;
-constexpr Index kFewChannels = 64;  // bytes: more of them are rows of sums by themselves
+constexpr Index kRowTurned = 280;
+constexpr Index kSpreadFrom = 512;  // bytes: rows of sums; what vectors are added to begins with cache lines
+constexpr Index kColumnsPerCall = Index{1} << 20;  // bytes, about 0.1 ms
+constexpr Index kFewChannels = 64;                 // bytes: more of them are rows of sums by themselves
 
 // Columns whose last taps are runs, or the few channels of the last taps: windows are read as they lie and
 // added to their pixels run by run. The sums of a box reach as far as its windows do on the last axis; on the
@@ -31,7 +33,7 @@ class WindowFold : FoldBoxes {
     const WindowAxis& last = shape_.axes[at(last_)];
     colours_ = has_few_channels_inside(p_) && last.dilation == 1 &&
                p_.cols_strides[shape_.tap(last_)] == shape_.c * item_;
-    turned_ = turns(kernels_.turned_windows[problem.number]);
+    turned_ = turns();
     Index runs = colours_ ? 1 : shape_.c;
     for (int i = 0; i < last_; ++i) runs *= std::min(shape_.axes[at(i)].kernel, shape_.axes[at(i)].size);
     images_ = turned_ ? 1 : std::clamp<Index>(kRunsWanted / runs, 1, shape_.n);
@@ -58,22 +60,29 @@ class WindowFold : FoldBoxes {
   // What a box's windows have in common.
   struct Windows {
     Range row;  // positions on the last axis
-    AddRun* runs;
-    Index count, images;
-    std::array<Range, kMaxSpatial> taps;  // that the runs were listed for
+    AddRun* runs = nullptr;
+    Index count = 0, images;
+    Index rows = 1, total_row = 0, source_row = 0;  // of windows, that have their runs in common
+    std::array<Range, kMaxSpatial> taps;            // that the runs were listed for, if there are any
   };
 
-  // Whether a vector of so many windows is added at a time: those lie one after another, and their sums too.
-  bool turns(Index windows) const {
+  // Whether a vector of windows is added at a time: those lie one after another, and their sums too.
+  bool turns() const {
     const WindowAxis& last = shape_.axes[at(last_)];
     Index window = item_, row = last.out;
     for (int e = 1; e < 2 + rank_; ++e) {
       window += (column_count(e) - 1) * std::abs(p_.cols_strides[e]);
       row *= column_count(e);
     }
-    return !colours_ && parts_ == 1 && last.dilation % last.stride == 0 && last.kernel <= windows &&
-           2 * last.out * last.stride > windows * last.dilation && row >= kRowTurned &&
-           p_.cols_strides[shape_.position(last_)] >= window;
+    // Of one phase, where windows and taps are steps of whole ones; without phases a stride is a unit of
+    // sums.
+    const bool phased = last.dilation % last.stride == 0;
+    const Index unit = total_ * (phased ? 1 : last.stride);
+    if (unit != 4 && unit != 8 && unit != 16) return false;
+    const Index windows = kernels_.turned_bytes / unit, of_row = phased ? last.dilation / last.stride : 1;
+    return !colours_ && parts_ == 1 && (phased || last.dilation == 1) &&
+           last.kernel * total_ <= kernels_.turned_bytes && windows >= 4 && 2 * last.out > windows * of_row &&
+           row >= kRowTurned && p_.cols_strides[shape_.position(last_)] >= window;
   }
   // From a window's first pixel to its last on the last axis.
   Index span() const { return (shape_.axes[at(last_)].kernel - 1) * shape_.axes[at(last_)].dilation; }
@@ -99,11 +108,9 @@ class WindowFold : FoldBoxes {
 
   void run_box(Work& w, Scratch& scratch) const {
     const WindowAxis& last = shape_.axes[at(last_)];
-    Windows windows{.row = all_positions(w, last_),
-                    .runs = nullptr,
-                    .count = 0,
-                    .images = w.end[0] - w.start[0],
-                    .taps = {}};
+    Windows windows;
+    windows.row = all_positions(w, last_);
+    windows.images = w.end[0] - w.start[0];
     const Range pixels{w.start[at(2 + last_)], w.end[at(2 + last_)]};
     Range reach = pixels;
     if (windows.row.size() > 0) {
@@ -114,7 +121,7 @@ class WindowFold : FoldBoxes {
     w.sums.count[at(2 + last_)] = reach.size();
     w.sums.phases = phases_;
     // Runs go over channels without a gap; a divisor of complex numbers would have other gaps.
-    w.sums.spread = parts_ == 1 && !colours_;
+    if (parts_ == 1 && !colours_) w.sums.spread_from = turned_ ? Index{kAlignment} : kSpreadFrom;
     w.sums.arrange(order_.data(), total_);
     w.totals = take_packed(scratch, w.sums.bytes);
     start_totals(p_.number, p_.reduction, w.totals, numbers(w));
@@ -136,9 +143,8 @@ class WindowFold : FoldBoxes {
     if (i == last_) {
       checkpoint();
       list_runs(w, windows, points);
-      // Windows so far apart, which pixels have in common, step from sum to sum of one phase.
       const WindowAxis& last = shape_.axes[at(last_)];
-      const Index apart = phases_ / std::gcd(phases_, last.stride), count = windows.row.size();
+      const Index apart = this->apart(), count = windows.row.size();
       const Index step = p_.cols_strides[shape_.position(last_)];
       const Index first = windows.row.low * last.stride - last.before - w.sums.start[at(2 + last_)];
       for (Index r = 0; r < std::min(apart, count); ++r)
@@ -150,17 +156,42 @@ class WindowFold : FoldBoxes {
                    .repeats = ceil_div(count - r, apart),
                    .runs = windows.runs,
                    .count = windows.count,
-                   .length = last.kernel * parts_ * (colours_ ? shape_.c : 1)});
+                   .length = last.kernel * parts_ * (colours_ ? shape_.c : 1),
+                   .rows = windows.rows,
+                   .total_row = windows.total_row,
+                   .source_row = windows.source_row});
       return;
     }
     const WindowAxis& axis = shape_.axes[at(i)];
     const Range all = all_positions(w, i);
-    for (Index l = all.low; l < all.high; ++l) {
+    const Index step = p_.cols_strides[shape_.position(i)],
+                total_step = axis.stride * w.sums.stride[at(2 + i)];
+    Index alike = 1;
+    for (Index l = all.low; l < all.high; l += alike) {
       points.range[at(i)] = taps(w, i, l);
+      if (i + 1 == last_) {
+        alike = std::min(rows_alike(w, i, l, points.range[at(i)]), all.high - l);
+        windows.rows = alike;
+        windows.total_row = total_step;
+        windows.source_row = step;
+      }
       if (points.range[at(i)].size() <= 0) continue;
-      add_rows(w, windows, i + 1, cols + l * p_.cols_strides[shape_.position(i)],
+      add_rows(w, windows, i + 1, cols + l * step,
                totals + (l * axis.stride - padded(w, i).low) * w.sums.stride[at(2 + i)], points);
     }
+  }
+
+  // Windows so far apart, which pixels have in common, step from sum to sum of one phase.
+  Index apart() const { return phases_ / std::gcd(phases_, shape_.axes[at(last_)].stride); }
+
+  // So many positions from l on, at least, have the same taps in the box: their windows are added by one
+  // call, which must not take long.
+  Index rows_alike(const Work& w, int i, Index l, Range taps_of_l) const {
+    const WindowAxis& axis = shape_.axes[at(i)];
+    if (taps_of_l.size() < axis.kernel || apart() > 1) return 1;
+    const Index end = (padded(w, i).high - 1 - (axis.kernel - 1) * axis.dilation) / axis.stride + 1;
+    const Index most = kColumnsPerCall / std::max<Index>(1, std::abs(p_.cols_strides[shape_.position(i)]));
+    return std::clamp<Index>(end - l, 1, std::max<Index>(1, most));
   }
 
   // The runs of a window, of each image: one per channel and tap of all axes but the last.

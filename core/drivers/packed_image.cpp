@@ -5,10 +5,10 @@
 namespace windrow {
 namespace {
 
-constexpr Index kLine = 64, kSpreadFrom = 512;  // bytes
-constexpr Index kStreamedStretch = 1024;        // bytes that lie together in the image
-constexpr Index kMostRuns = 256;                // of a stretch that are handed on at once
-constexpr double kThreaded = 4 << 20;           // bytes of columns or image, about 0.4 ms
+constexpr Index kLine = 64;               // bytes
+constexpr Index kStreamedStretch = 1024;  // bytes that lie together in the image
+constexpr Index kMostRuns = 256;          // of a stretch that are handed on at once
+constexpr double kThreaded = 4 << 20;     // bytes of columns or image, about 0.4 ms
 
 constexpr auto at(int i) { return static_cast<std::size_t>(i); }
 
@@ -193,8 +193,8 @@ void PackedImage::arrange(const int* order, Index item_bytes) {
     } else {
       next *= count[a];
     }
-    // Odd multiples of a cache line: what lies one step apart does not meet in the same set of the cache.
-    if (spread && next >= kSpreadFrom) next = round_up(next, kLine) | kLine;
+    // What lies one step apart does not meet in the same set of the cache.
+    if (next >= spread_from) next = round_up(next, kLine) | kLine;
   }
   bytes = next;
 }
@@ -274,7 +274,7 @@ void unpack(const PatchKernels& kernels, const PackedImage& box, const char* scr
   for_each_part(box, spans, [&](Box part, Index packed, Index offset) {
     for (int i = 0; i < part.size(); ++i) std::swap(part[i].target, part[i].source);
     if (!stream || !stream_box(*stream, box.item, image + offset, scratch + packed, part))
-      copy_box(kernels, box.item, image + offset, scratch + packed, part);
+      copy_box(kernels, box.item, image + offset, scratch + packed, part, WalkBy::kFarTarget);
   });
 }
 

@@ -48,7 +48,8 @@ struct PackedImage {
   ImageVector start, count, stride;  // of `axes` entries
   int inner = 0;                     // the innermost axis
   Index phases = 1, shift = 0, phase_stride = 0;
-  bool spread = false;  // strides may be longer than what they stride over
+  // Strides from so many bytes on are odd multiples of a cache line, longer than what they stride over.
+  Index spread_from = INT64_MAX;
   Border border = Border::kConstant;
   Index item = 1, bytes = 0;
 

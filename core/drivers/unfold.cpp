@@ -23,6 +23,7 @@ constexpr Index kColumnsPerBox = Index{4} << 20;      // about 0.2 ms
 constexpr Index kColumnsPerPiece = Index{256} << 10;  // about 20 us: small boxes share a piece
 constexpr Index kMostRuns = 512;                      // of one table
 constexpr Index kStreamedStretch = 1024;
+constexpr Index kSpreadFrom = 512;
 constexpr Index kStreamed = Index{16} << 20;  // columns from this size on do not fit the caches anyway
 
 // A column axis as the writing of a box walks it: element i lies at i * target in the columns, and in the
@@ -132,8 +133,8 @@ class Unfolder {
     PackedImage box;
     box.axes = shape_.image_axes();
     box.phases = phases_;
-    box.spread =
-        kAlignment % static_cast<std::size_t>(p_.item) == 0;  // the fill value goes over the gaps too
+    if (kAlignment % static_cast<std::size_t>(p_.item) == 0)  // the fill value goes over the gaps too
+      box.spread_from = kSpreadFrom;
     for (int a = 0; a < box.axes; ++a) {
       box.start[at(a)] = first[at(a)];
       box.count[at(a)] = count[at(a)];

@@ -74,53 +74,75 @@ void add_windows(const windrow::AddRuns& a, std::ptrdiff_t furthest) {
   }
 }
 
-// Adds the first windows, as long as a vector of them can be read and most of its lanes are wanted, where
-// they lie one after another: how many that are.
-template <class T>
-std::ptrdiff_t add_first(windrow::AddRuns a, std::ptrdiff_t furthest) {
-  constexpr std::ptrdiff_t kLanes = Simd<T>::kLanes, kSize = sizeof(T);
-  if (a.total_step != kSize || a.length > kLanes || a.source_step < furthest || a.count == 0) return 0;
-  const std::ptrdiff_t repeats = a.repeats, reach = (kLanes - 1) * a.source_step + furthest + 16;
-  NextWindows next(a, kLanes, furthest);
-  std::ptrdiff_t r = 0;
-  while (repeats - r > kLanes / 2 && a.source_end - a.source >= reach) {
-    const std::ptrdiff_t windows = repeats - r < kLanes ? repeats - r : kLanes;
-    add_turned<T>(a, static_cast<int>(windows), next);
-    r += windows;
-    a.total += windows * kSize;
-    a.source += windows * a.source_step;
+// Adds the first windows of each row, as long as a vector of them can be read and most of its units are
+// wanted, and the others one by one.
+template <class T, int kUnit, class Rest>
+void add_turned_rows(const windrow::AddRuns& all, std::ptrdiff_t furthest, Rest&& add_rest) {
+  constexpr std::ptrdiff_t kUnits = kWidest / kUnit;
+  const auto length =
+      static_cast<int>((all.length * static_cast<std::ptrdiff_t>(sizeof(T)) + kUnit - 1) / kUnit);
+  const std::ptrdiff_t reach = (kUnits - 1) * all.source_step + furthest + 16;
+  NextWindows next(all, kUnits, furthest);
+  for (std::ptrdiff_t i = 0; i < all.rows; ++i) {
+    windrow::AddRuns a = all;
+    a.total += i * all.total_row;
+    a.source += i * all.source_row;
+    next.start(a.source);
+    while (a.repeats > kUnits / 2 && a.source_end - a.source >= reach) {
+      const bool two = length * kUnit <= longest_run<2, kUnit> && a.repeats > kUnits + kUnits / 2 &&
+                       a.source_end - a.source >= reach + kUnits * a.source_step;
+      const std::ptrdiff_t most = two ? 2 * kUnits : kUnits, windows = a.repeats < most ? a.repeats : most;
+      if (two) {
+        add_turned<T, kUnit, 2>(a, length, static_cast<int>(windows), next);
+      } else {
+        add_turned<T, kUnit, 1>(a, length, static_cast<int>(windows), next);
+      }
+      a.total += windows * kUnit;
+      a.source += windows * a.source_step;
+      a.repeats -= windows;
+    }
+    if (a.repeats > 0) add_rest(a);
   }
-  return r;
 }
 
 template <class T>
 void add_runs(const windrow::AddRuns& all) {
-  windrow::AddRuns a = all;
-  const std::ptrdiff_t bytes = a.length * static_cast<std::ptrdiff_t>(sizeof(T));
+  const std::ptrdiff_t bytes = all.length * static_cast<std::ptrdiff_t>(sizeof(T));
   std::ptrdiff_t furthest = bytes;
-  for (std::ptrdiff_t j = 0; j < a.count; ++j)
-    furthest = a.runs[j].source + bytes > furthest ? a.runs[j].source + bytes : furthest;
-  const std::ptrdiff_t done = add_first<T>(a, furthest);
-  a.total += done * a.total_step;
-  a.source += done * a.source_step;
-  a.repeats -= done;
-  if (bytes < 16) return add_windows<T, 16, 0>(a, furthest);
-  if (bytes < 32) return add_windows<T, 32, 0>(a, furthest);
-  add_windows<T, 32, -1>(a, furthest);
+  for (std::ptrdiff_t j = 0; j < all.count; ++j)
+    furthest = all.runs[j].source + bytes > furthest ? all.runs[j].source + bytes : furthest;
+  const auto add = [&](const windrow::AddRuns& row) {
+    if (bytes < 16) return add_windows<T, 16, 0>(row, furthest);
+    if (bytes < 32) return add_windows<T, 32, 0>(row, furthest);
+    add_windows<T, 32, -1>(row, furthest);
+  };
+  if (bytes <= kWidest && all.source_step >= furthest && all.count > 0) {
+    if constexpr (sizeof(T) == 4)
+      if (all.total_step == 4) return add_turned_rows<T, 4>(all, furthest, add);
+    if (all.total_step == 8) return add_turned_rows<T, 8>(all, furthest, add);
+    if constexpr (kWidest >= 64)  // two windows to a vector are not worth it
+      if (all.total_step == 16) return add_turned_rows<T, 16>(all, furthest, add);
+  }
+  for (std::ptrdiff_t i = 0; i < all.rows; ++i) {
+    windrow::AddRuns a = all;
+    a.total += i * all.total_row;
+    a.source += i * all.source_row;
+    add(a);
+  }
 }
 
-template <class T>
-constexpr std::ptrdiff_t turned_windows = Simd<T>::kLanes;
+constexpr std::ptrdiff_t turned_bytes = kWidest;
 
 #else
 
-template <class T>
-constexpr std::ptrdiff_t turned_windows = 0;
+constexpr std::ptrdiff_t turned_bytes = 0;
 
 template <class T>
 void add_runs(const windrow::AddRuns& a) {
-  for (std::ptrdiff_t r = 0; r < a.repeats; ++r)
-    add_singly<T>(a, a.total + r * a.total_step, a.source + r * a.source_step);
+  for (std::ptrdiff_t i = 0; i < a.rows; ++i)
+    for (std::ptrdiff_t r = 0; r < a.repeats; ++r)
+      add_singly<T>(a, a.total + i * a.total_row + r * a.total_step,
+                    a.source + i * a.source_row + r * a.source_step);
 }
 
 #endif

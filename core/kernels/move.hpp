@@ -44,6 +44,37 @@ void move_bytes(const windrow::Move& m) {
                        m.source + i * m.source_row + j * m.source_column, static_cast<std::size_t>(m.item));
 }
 
+// Turns blocks over whose target is far: a line's worth of rows at a time are written along, each strip of
+// them after its lines were fetched, so that no store waits for another's line.
+template <class T>
+void turn_along(const windrow::Move& m) {
+  constexpr auto kItem = static_cast<std::ptrdiff_t>(sizeof(T));
+  constexpr std::ptrdiff_t kRows = 64 / kItem, kStrip = 256;  // rows; bytes of each
+  const auto fetch = [&](const char* target, std::ptrdiff_t rows) {
+    for (std::ptrdiff_t r = 0; r < rows; ++r)
+      for (std::ptrdiff_t x = 0; x < kStrip; x += 64) __builtin_prefetch(target + r * m.target_row + x, 1, 3);
+  };
+  for (std::ptrdiff_t i = 0; i < m.rows; i += kRows) {
+    const std::ptrdiff_t rows = m.rows - i < kRows ? m.rows - i : kRows;
+    for (std::ptrdiff_t j = 0; j < m.columns; j += kStrip / kItem) {
+      const std::ptrdiff_t rest = m.columns - j;
+      char* const target = m.target + i * m.target_row + j * kItem;
+      if (rest > kStrip / kItem) {
+        fetch(target + kStrip, rows);
+      } else if (i + rows < m.rows) {
+        fetch(m.target + (i + rows) * m.target_row, rows);
+      }
+      transpose<T>({.target = reinterpret_cast<T*>(target),
+                    .target_row = m.target_row / kItem,
+                    .source = reinterpret_cast<const T*>(m.source + j * m.source_column) + i,
+                    .source_row = m.source_column / kItem,
+                    .rows = rows,
+                    .columns = rest < kStrip / kItem ? rest : kStrip / kItem,
+                    .ahead = 0});
+    }
+  }
+}
+
 // Turns a block over in registers if it can be seen as an array of T; false if not.
 template <class T>
 bool turn(const windrow::Move& m) {
@@ -72,6 +103,12 @@ bool turn(const windrow::Move& m) {
                  .rows = 1,
                  .length = 2 * m.rows,
                  .item = kItem});
+    return true;
+  }
+  // Not where the rows of the target have one set of the first-level cache to themselves.
+  constexpr std::ptrdiff_t kSets = 4096, kWays = 8;
+  if (m.far_target && (m.target_row % kSets != 0 || 64 / kItem <= kWays || m.rows <= kWays)) {
+    turn_along<T>(m);
     return true;
   }
   // A line's worth of columns at a time: as many streams of the source, each read along, and what comes in
@@ -106,14 +143,34 @@ bool turn(const windrow::Move& m) {
   return true;
 }
 
+// One element, or several side by side, as one register where the target has one so wide.
+template <int kBytes>
+inline void copy_wide(char* target, const char* source) {
+  constexpr int kPart = kBytes < kWidest ? kBytes : kWidest;
+  using V __attribute__((vector_size(kPart))) = unsigned char;
+  for (int i = 0; i < kBytes; i += kPart) {
+    V v;
+    __builtin_memcpy(&v, source + i, kPart);
+    __builtin_memcpy(target + i, &v, kPart);
+  }
+}
+
 void move(const windrow::Move& m) {
   if (m.target_column == m.item && m.source_column == m.item) {
     const std::ptrdiff_t bytes = m.columns * m.item;
+    constexpr std::ptrdiff_t kShort = 512;  // up to here a call takes as long as the copying
     const bool together = m.target_row >= bytes && m.target_row < 2 * bytes;  // further along are other rows
     for (std::ptrdiff_t i = 0; i < m.rows; ++i) {
       char* const target = m.target + i * m.target_row;
+      const char* const source = m.source + i * m.source_row;
       if (together) fetch_ahead(target, bytes);
-      __builtin_memcpy(target, m.source + i * m.source_row, static_cast<std::size_t>(bytes));
+      if (bytes < kWidest || bytes > kShort) {
+        __builtin_memcpy(target, source, static_cast<std::size_t>(bytes));
+        continue;
+      }
+      for (std::ptrdiff_t x = 0; x < bytes - kWidest; x += kWidest)
+        copy_wide<kWidest>(target + x, source + x);
+      copy_wide<kWidest>(target + bytes - kWidest, source + bytes - kWidest);
     }
     return;
   }
@@ -130,18 +187,6 @@ void move(const windrow::Move& m) {
       return move_items<Bytes16>(m);
     default:
       return move_bytes(m);
-  }
-}
-
-// One element, or several side by side, as one register where the target has one so wide.
-template <int kBytes>
-inline void copy_wide(char* target, const char* source) {
-  constexpr int kPart = kBytes < kWidest ? kBytes : kWidest;
-  using V __attribute__((vector_size(kPart))) = unsigned char;
-  for (int i = 0; i < kBytes; i += kPart) {
-    V v;
-    __builtin_memcpy(&v, source + i, kPart);
-    __builtin_memcpy(target + i, &v, kPart);
   }
 }
 

@@ -11,7 +11,8 @@
 namespace windrow {
 
 // target[i, j] = source[i, j] for i < rows, j < columns; elements of `item` bytes. What lies so many bytes
-// `ahead` of the source may be fetched into the cache; 0: nothing is known of it.
+// `ahead` of the source may be fetched into the cache; 0: nothing is known of it. Of a far target, which is
+// not in the caches though the source is, the lines that come next are.
 struct Move {
   char* target;
   const char* source;
@@ -19,6 +20,7 @@ struct Move {
   std::ptrdiff_t source_row, source_column;
   std::ptrdiff_t rows, columns, item;
   std::ptrdiff_t ahead = 0;
+  bool far_target = false;
 };
 
 // Rows of `length` elements of 4 or 8 bytes, one after another, and their even and odd ones by themselves:
@@ -52,7 +54,8 @@ inline constexpr std::ptrdiff_t kOverread = 64;
 // Rows of sums: for every r < rows, x < length
 //   total[r, x] = (resume ? total[r, x] : neutral value) op source 0 [r, x] op source 1 [r, x] ...
 // over the sources with first <= x < end, in their order, one operation each: there is no order to choose.
-// Number x of row r of a source is at data + r * source_row + x numbers.
+// Number x of row r of a source is at data + r * source_row + x numbers. What lies so many bytes `ahead` of
+// the sources may be fetched into the cache; 0: nothing is known of it.
 struct SumSource {
   const char* data;
   std::ptrdiff_t first, end;  // first < end
@@ -64,13 +67,16 @@ struct SumRows {
   const SumSource* sources;
   std::ptrdiff_t count, source_row;
   bool resume;
+  std::ptrdiff_t ahead = 0;
 };
 
-// Windows added to sums: for every r < repeats, j < count and x < length numbers, each sum in the order of r,
-//   total[r * total_step + runs[j].total + x numbers] += source[r * source_step + runs[j].source + x numbers]
-// No total is -0, and no two runs have totals in common, of whichever windows. Up to kOverread bytes after a
-// run of totals may be read, and written as they are; what follows a run of the source may be read up to
-// source_end.
+// Windows added to sums: for every row i < rows, r < repeats, j < count and x < length numbers, each sum in
+// the order of the rows and of r,
+//   total[i * total_row + r * total_step + runs[j].total + x numbers] +=
+//       source[i * source_row + r * source_step + runs[j].source + x numbers]
+// No total is -0, and no two runs of a row have totals in common, of whichever windows. Up to kOverread bytes
+// after a run of totals may be read, and written as they are; what follows a run of the source may be read up
+// to source_end.
 struct AddRun {
   std::ptrdiff_t total, source;
 };
@@ -80,6 +86,7 @@ struct AddRuns {
   std::ptrdiff_t total_step, source_step, repeats;
   const AddRun* runs;
   std::ptrdiff_t count, length;
+  std::ptrdiff_t rows = 1, total_row = 0, source_row = 0;
 };
 
 enum Reduction { kAdd, kWeighted, kMax, kMin, kReductions };
@@ -108,9 +115,10 @@ struct PatchKernels {
   void (*stream_sums[kNumbers])(char* target, const char* source, std::ptrdiff_t bytes);
   void (*stream_end)();  // after the last stream of a piece, before another thread may read
   void (*add_runs[kNumbers])(const AddRuns&);  // null but for float32 and float64
-  // add_runs adds so many windows at a time where runs are no longer than this, sums lie one number apart and
-  // a window's runs end before the next window begins; no store then waits for the one before it. 0: never.
-  std::ptrdiff_t turned_windows[kNumbers];
+  // add_runs turns windows over in registers, as many as have their sums in so many bytes, where runs are no
+  // longer, sums lie 4, 8 or 16 bytes apart (a quarter of it at most) and a window's runs end before the next
+  // window begins; no store then waits for the one before it. 0: never.
+  std::ptrdiff_t turned_bytes;
   void (*sum_rows[kReductions][kNumbers])(const SumRows&);  // float16 comes in, float32 is the total
 };
 

@@ -35,7 +35,7 @@ constexpr windrow::PatchKernels kKernels = {
     .stream_end = stream_end,
     .add_runs = {nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
                  add_runs<float>, add_runs<double>},
-    .turned_windows = {0, 0, 0, 0, 0, 0, 0, 0, 0, turned_windows<float>, turned_windows<double>},
+    .turned_bytes = turned_bytes,
     .sum_rows =
         {
             // Sums of signed integers are those of unsigned ones, which may wrap.

@@ -160,6 +160,14 @@ inline void sum_vectors(const windrow::SumRows& s, std::ptrdiff_t row, std::ptrd
   return sum_blocks<T, Op, 16, 1>(s, row, first, end);
 }
 
+// A line of each of several rows of a source, of those rows that come later: short ones, in which the
+// hardware sees no order.
+template <int kRows>
+inline void fetch_rows(const windrow::SumRows& s, const char* data) {
+  if (s.ahead == 0) return;
+  for (int r = 0; r < kRows; ++r) __builtin_prefetch(data + r * s.source_row + s.ahead, 0, 2);
+}
+
 // Where kVectors vectors that cover the totals [first, end) of a row begin, in bytes: the second half of them
 // ends with those, over the others.
 template <class T, int kVectors>
@@ -194,6 +202,8 @@ template <class T, class Op, int kVectors, int kRows, class Add>
     const windrow::SumSource& source = s.sources[j];
     const V weight = V{} + static_cast<T>(source.weight);
     add(source, source.data + row * s.source_row, weight, sum);
+    for (int i = 0; i < kVectors; ++i)
+      fetch_rows<kRows>(s, source.data + row * s.source_row + cover.place[i]);
   }
   for (int r = 0; r < kRows; ++r)
     for (int i = 0; i < kVectors; ++i)
@@ -287,7 +297,12 @@ inline void sum_masked_rows(const windrow::SumRows& s, std::ptrdiff_t row, std::
     const auto lanes = static_cast<Mask>(source_lanes<T>(source, from) & all);
     const char* const data = source.data + row * s.source_row + from * kSize;
     const V weight = V{} + static_cast<T>(source.weight);
-    for (int r = 0; r < kRows; ++r) apply_lanes<T, Op>(sum[r], lanes, data + r * s.source_row, weight);
+    if (lanes == first_lanes<T>(Simd<T>::kLanes)) {
+      for (int r = 0; r < kRows; ++r) apply_vector<Op>(sum[r], data + r * s.source_row, weight);
+    } else {
+      for (int r = 0; r < kRows; ++r) apply_lanes<T, Op>(sum[r], lanes, data + r * s.source_row, weight);
+    }
+    fetch_rows<kRows>(s, data);
   }
   for (int r = 0; r < kRows; ++r) Masked::store(reinterpret_cast<T*>(total + r * s.total_row), all, sum[r]);
 }

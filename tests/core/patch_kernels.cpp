@@ -42,7 +42,7 @@ struct Strided2 {
 
 void move(Draw& draw, const Target& target) {
   const Index item = draw.of({1, 1, 2, 2, 4, 4, 4, 8, 8, 8, 16, 3, 5, 12, 20, 33, 64});
-  const Index rows = draw.number(0, 40), columns = draw.number(0, 40);
+  const Index rows = draw.number(0, 40), columns = draw.number(0, draw.chance(80) ? 40 : 150);
   const Strided2 from(draw, rows, columns, item), to(draw, rows, columns, item);
   Guarded<char> source(from.bytes, draw.chance(50)), result(to.bytes, draw.chance(50));
   fill(draw, source);
@@ -305,7 +305,8 @@ void sums(Draw& draw, const Target& target) {
                                                 .sources = sources.data(),
                                                 .count = count,
                                                 .source_row = source_row,
-                                                .resume = resume});
+                                                .resume = resume,
+                                                .ahead = draw.of({0, 4096})});
   for (Index r = 0; r < rows; ++r) {
     for (Index x = 0; x < length; ++x) {
       T value;
@@ -324,7 +325,8 @@ void added_runs(Draw& draw, const Target& target) {
   constexpr Index kSize = sizeof(T);
   const Index count = draw.number(1, 6), length = draw.number(1, draw.chance(50) ? 9 : 40);
   const Index repeats = draw.number(1, draw.chance(50) ? 6 : 40);
-  const Index total_step = draw.chance(70) ? 1 : draw.number(0, 9);
+  const Index total_step = draw.chance(70) ? Index{1} << draw.number(0, 2) : draw.number(0, 9);
+  const Index rows = draw.chance(50) ? 1 : draw.number(2, 4), total_row = draw.number(0, 50);
   std::vector<AddRun> runs;
   Index total_end = 0, source_end = 0;
   for (Index j = 0; j < count; ++j) {
@@ -335,18 +337,22 @@ void added_runs(Draw& draw, const Target& target) {
   }
   const Index source_step = source_end + draw.number(0, 5);
   const Index further = draw.chance(50) ? 0 : draw.number(1, 20);  // windows, of which nothing is wanted
-  Guarded<T> source((repeats + further - 1) * source_step + source_end, true);
-  Guarded<T> totals(total_end + kOverread / kSize, true);
+  const Index source_row = repeats * source_step + draw.number(0, 5);
+  Guarded<T> source((rows - 1) * source_row + (repeats + further - 1) * source_step + source_end, true);
+  Guarded<T> totals((rows - 1) * total_row + total_end + kOverread / kSize, true);
   // Sevenths, whose sums depend on their order; what lies between the runs must not be seen.
   for (T& value : source) value = std::numeric_limits<T>::quiet_NaN();
   for (T& value : totals) value = small<T>(draw) / T{7} + T{0};  // no -0
   std::vector<T> expected = totals.copy();
-  for (Index r = 0; r < repeats; ++r) {
-    for (const AddRun& run : runs) {
-      for (Index x = 0; x < length; ++x) {
-        T& value = source[r * source_step + run.source / kSize + x];
-        value = small<T>(draw) / T{7};
-        expected[static_cast<std::size_t>(r * total_step + run.total / kSize + x)] += value;
+  for (Index i = 0; i < rows; ++i) {
+    for (Index r = 0; r < repeats; ++r) {
+      const Index from = i * source_row + r * source_step, to = i * total_row + r * total_step;
+      for (const AddRun& run : runs) {
+        for (Index x = 0; x < length; ++x) {
+          T& value = source[from + run.source / kSize + x];
+          value = small<T>(draw) / T{7};
+          expected[static_cast<std::size_t>(to + run.total / kSize + x)] += value;
+        }
       }
     }
   }
@@ -358,7 +364,10 @@ void added_runs(Draw& draw, const Target& target) {
                                      .repeats = repeats,
                                      .runs = runs.data(),
                                      .count = count,
-                                     .length = length});
+                                     .length = length,
+                                     .rows = rows,
+                                     .total_row = total_row * kSize,
+                                     .source_row = source_row * kSize});
   expect(std::equal(expected.begin(), expected.end(), totals.begin()), "other sums");
 }
 
