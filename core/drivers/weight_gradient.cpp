@@ -10,8 +10,8 @@
 namespace windrow {
 namespace {
 
-constexpr double kNearRows = 16.0 / 3;  // for each lane of a tile
-constexpr Index kCallsAhead = 8;        // of the kernel, for a box whose successor is to be fetched meanwhile
+constexpr Index kNearRows = 4;    // for each lane of a tile
+constexpr Index kCallsAhead = 8;  // of the kernel, for a box whose successor is to be fetched meanwhile
 
 template <class T>
 class Driver {
@@ -325,36 +325,36 @@ class Driver {
                const Extents& strip_extent, bool accumulate, const Sums& sums, BoxAhead<T>& ahead) const {
     const Index vectors = ceil_div(part.lane_run, kernels_.lanes),
                 tiles = ceil_div(vectors, kernels_.vectors);
-    const auto multiply = [&](Index run, Index tile, Index m, Index k, Index some) {
-      const Index first = vectors * tile / tiles, lane = first * kernels_.lanes;
-      ahead.x.fetch();
-      ahead.dy.fetch();
-      kernels_.product(
-          {.a = dy + m * p_.dy_channel,
-           .a_row = p_.dy_channel,
-           .b = strip + boxes_.tap_position(part, run * part.run_taps, strip_extent) * part.channels + lane,
-           .step = steps + k,
-           .c = sums.data + m * sums.row + run * part.lane_width + lane,
-           .c_row = sums.row,
-           .k = some,
-           .accumulate = accumulate || k > 0,
-           .bias = nullptr},
-          static_cast<int>(std::min<Index>(kernels_.rows, part.rows - m)),
-          static_cast<int>(vectors * (tile + 1) / tiles - first));
-    };
-    // Of few rows dy stays near for all tiles, and the vectors of a chunk and tile in the first-level cache
-    // for all rows.
-    const bool few = static_cast<double>(part.rows) <= kNearRows * static_cast<double>(nr());
+    // Of few rows, beside the lanes of a tile, dy stays near for all tiles, and the vectors of a chunk and
+    // tile in the first-level cache for all rows.
+    const bool few = part.rows <= kNearRows * nr();
     const Index chunk = few ? Index{kChunk} : pixels;
     for (Index k = 0; k < pixels; k += chunk) {
-      const Index some = std::min(chunk, pixels - k);
       for (Index run = 0; run < part.lane_runs; ++run) {
+        const T* run_strip =
+            strip + boxes_.tap_position(part, run * part.run_taps, strip_extent) * part.channels;
+        const auto multiply = [&](Index m, Index tile) {
+          const Index first = vectors * tile / tiles, lane = first * kernels_.lanes;
+          ahead.x.fetch();
+          ahead.dy.fetch();
+          kernels_.product({.a = dy + m * p_.dy_channel,
+                            .a_row = p_.dy_channel,
+                            .b = run_strip + lane,
+                            .step = steps + k,
+                            .c = sums.data + m * sums.row + run * part.lane_width + lane,
+                            .c_row = sums.row,
+                            .k = std::min(chunk, pixels - k),
+                            .accumulate = accumulate || k > 0,
+                            .bias = nullptr},
+                           static_cast<int>(std::min<Index>(kernels_.rows, part.rows - m)),
+                           static_cast<int>(vectors * (tile + 1) / tiles - first));
+        };
         if (few) {
           for (Index tile = 0; tile < tiles; ++tile)
-            for (Index m = 0; m < part.rows; m += kernels_.rows) multiply(run, tile, m, k, some);
+            for (Index m = 0; m < part.rows; m += kernels_.rows) multiply(m, tile);
         } else {
           for (Index m = 0; m < part.rows; m += kernels_.rows)
-            for (Index tile = 0; tile < tiles; ++tile) multiply(run, tile, m, k, some);
+            for (Index tile = 0; tile < tiles; ++tile) multiply(m, tile);
         }
       }
     }
