@@ -8,10 +8,9 @@
 namespace windrow {
 namespace {
 
-constexpr int kMaxRows = 16;  // of any target's tile
-constexpr Index kSumsInFlight =
-    8;                           // vectors, by which two multiply-adds in a cycle hide their latency of four
-constexpr Index kMostTaps = 64;  // of a window that has a kernel of its own ...
+constexpr int kMaxRows = 16;        // of any target's tile
+constexpr Index kSumsInFlight = 8;  // vectors; two multiply-adds in a cycle then hide their latency of four
+constexpr Index kMostTaps = 64;     // of a window that has a kernel of its own ...
 constexpr Index kMostColumns = 16;  // ... and in one of its rows
 
 // Elements of one row of sums, for blocks whose sums are kept from chunk to chunk; written in whole vectors.
