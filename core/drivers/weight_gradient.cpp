@@ -132,10 +132,11 @@ class Driver {
     return p_.dy_channel == 1 && p_.rows % kernels_.lanes == 0 && cut_.rows % kernels_.lanes == 0;
   }
 
-  // Whether windows of one tap stay in the image. Of several blocks of channels each is better copied where
-  // channels lie side by side: positions are too far apart for the caches.
+  // Whether windows of one tap stay in the image. Of many channels side by side each block is better copied:
+  // positions are too far apart for the caches.
   bool may_see_x() const {
-    return all_taps_ == 1 && (p_.x_channel != 1 || cut_.channel_blocks == 1) &&
+    constexpr Index kFarPosition = 1024;  // bytes
+    return all_taps_ == 1 && (p_.x_channel != 1 || p_.channels * Index{sizeof(T)} <= kFarPosition) &&
            std::all_of(p_.axes.begin(), p_.axes.end(), [](const WindowAxis& a) {
              return a.before <= 0 && (a.out - 1) * a.stride - a.before < a.size;
            });
