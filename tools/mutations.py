@@ -244,7 +244,7 @@ MUTATIONS = [
     *_in(
         "core/drivers/weight_gradient.cpp",
         (
-            "if (rows || box.extent != stepped.extent || box.images != stepped.images) {",
+            "if (rows || unit == unit0 || box.extent != before.extent || box.images != before.images) {",
             "if (rows || pixels == 0) {",
         ),
         ("in_order_ = in_order_ && p_.dw_channel == all_taps_;", ""),

@@ -193,7 +193,8 @@ std::optional<PhaseProduct<T>> all_phases(const ConvShape& s, ArrayView<const T>
   if (count < 2 || count > kMostPhases) return std::nullopt;
 
   const std::size_t rank = s.axes.size();
-  PhaseProduct<T> p{.all = {}, .phases = {}, .columns = std::min(last.stride, last.size) == 2 ? 2 : 1};
+  PhaseProduct<T> p;
+  p.columns = std::min(last.stride, last.size) == 2 ? 2 : 1;
   p.column_stride = dx.strides[1 + rank] * (p.columns == 2 ? 1 : last.stride);
   std::vector<std::vector<PhaseAxis>> axes(rank);
   std::vector<Extents> factor_taps(rank);
@@ -240,6 +241,7 @@ std::optional<PhaseProduct<T>> all_phases(const ConvShape& s, ArrayView<const T>
     phase.factor = tap_offsets(factors);
     p.phases.push_back(std::move(phase));
   }
+  p.alike = alike_phases(p.phases, p.columns, p.all.factor_tap);
   return p;
 }
 

@@ -29,9 +29,9 @@ Index line_blocks(const PixelGrid& grid, const ChannelBlocks& blocks) {
 template <class T>
 class Driver {
  public:
-  // `border`: what all channels of a constant border hold; null where it adds nothing to any sum.
+  // `border`: what all channels of a constant border hold, and whether that adds anything to any sum.
   Driver(const WindowProduct<T>& problem, const ChannelBlocks& blocks, const KernelTable<T>& kernels,
-         const T* weights, const T* bias, const T* border, const T* zeros)
+         const T* weights, const T* bias, const T* border, bool border_adds)
       : p_(problem),
         blocks_(blocks),
         kernels_(kernels),
@@ -44,7 +44,7 @@ class Driver {
         weights_(weights),
         bias_(bias),
         border_(border),
-        zeros_(zeros) {
+        border_adds_(border_adds) {
     // The pixels [inner0_, inner1_) of a line have all taps of the last axis inside.
     inner0_ = 0;
     inner1_ = last_.count;
@@ -56,7 +56,7 @@ class Driver {
     inner1_ = std::max(inner0_, inner1_);
     // Of three taps most see the image in all but short lines, and there loads of x are not what binds.
     const bool pays = last_taps() > 3 || inner1_ - inner0_ < last_.count - last_.count / 10;
-    follow_ = pays && !border_ && last_.step == 1 && taps_ <= kChunk && taps_ > last_taps();
+    follow_ = pays && !border_adds_ && last_.step == 1 && taps_ <= kChunk && taps_ > last_taps();
     for (std::size_t t = 1; t < last_.tap.size(); ++t)
       follow_ = follow_ && last_.tap[t] == last_.tap[t - 1] + 1;
   }
@@ -108,7 +108,7 @@ class Driver {
                                                  .x_pixel = x_pixel,
                                                  .low = -place,
                                                  .high = last_.size - place,
-                                                 .border = zeros_ + lane,
+                                                 .border = border_ + lane,
                                                  .y = target + first * last_.target_stride + lane,
                                                  .y_pixel = last_.target_stride,
                                                  .pixels = end - first,
@@ -176,7 +176,7 @@ class Driver {
         const Index at = last_.at(pixel * last_.step + tap);
         if (*line && at >= 0) {
           taps[count++] = {.w = w, .x = *line + at * last_.source_stride + lane, .pixel = step};
-        } else if (border_) {
+        } else if (border_adds_) {
           taps[count++] = {.w = w, .x = border_ + lane, .pixel = 0};
         }
         w += p_.groups;
@@ -213,7 +213,8 @@ class Driver {
   const std::size_t outer_;
   const Index taps_, line_blocks_, units_, lane_block_;
   const T *weights_, *bias_;
-  const T *border_, *zeros_;
+  const T* border_;
+  const bool border_adds_;
   Index inner0_, inner1_;
   bool follow_;  // the taps of the last axis follow one another, and a border adds nothing
 };
@@ -261,14 +262,10 @@ void run_channel_product(const WindowProduct<T>& problem, const ChannelBlocks& b
   T* bias = problem.bias ? scratch.take<T>(groups) : nullptr;
   for (Index g = 0; bias && g < groups; ++g) bias[g] = problem.bias[g * problem.bias_stride];
   // Products of finite weights with zeros leave a sum as it is, as long as it is a single chunk.
-  T* border = nullptr;
-  if (problem.grid.fill != 0 || taps > kChunk || !all_finite(weights, taps * groups)) {
-    border = scratch.take<T>(groups);
-    std::fill_n(border, groups, static_cast<T>(problem.grid.fill));
-  }
-  T* zeros = scratch.take<T>(groups);
-  std::fill_n(zeros, groups, T{0});
-  const Driver<T> driver(problem, blocks, kernels, weights, bias, border, zeros);
+  const bool border_adds = problem.grid.fill != 0 || taps > kChunk || !all_finite(weights, taps * groups);
+  T* border = scratch.take<T>(groups);
+  std::fill_n(border, groups, static_cast<T>(problem.grid.fill));
+  const Driver<T> driver(problem, blocks, kernels, weights, bias, border, border_adds);
   parallel_for(context, driver.pieces(), [&](Index piece) { driver.piece(piece); });
 }
 
@@ -282,7 +279,7 @@ Index channel_scratch(const PixelGrid& grid) {
 }
 
 Index channel_shared(const PixelGrid& grid, Index groups, Index element) {
-  return (grid.taps() + 3) * groups * element;
+  return (grid.taps() + 2) * groups * element;
 }
 
 template void run_channel_product(const WindowProduct<float>&, const ChannelBlocks&, const Target&,

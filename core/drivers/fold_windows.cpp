@@ -15,7 +15,6 @@ constexpr Index kRunsBetween = 8, kRunsWanted = 96;
 // Numbers in a row of windows from which on adding a vector of windows at a time is faster than images in
 // turn.
 constexpr Index kRowTurned = 280;
-constexpr Index kSpreadFrom = 512;  // bytes: rows of sums; what vectors are added to begins with cache lines
 constexpr Index kColumnsPerCall = Index{1} << 20;  // bytes, about 0.1 ms
 constexpr Index kFewChannels = 64;                 // bytes: more of them are rows of sums by themselves
 
@@ -121,6 +120,7 @@ class WindowFold : FoldBoxes {
     w.sums.count[at(2 + last_)] = reach.size();
     w.sums.phases = phases_;
     // Runs go over channels without a gap; a divisor of complex numbers would have other gaps.
+    // What vectors are added to begins with cache lines.
     if (parts_ == 1 && !colours_) w.sums.spread_from = turned_ ? Index{kAlignment} : kSpreadFrom;
     w.sums.arrange(order_.data(), total_);
     w.totals = take_packed(scratch, w.sums.bytes);

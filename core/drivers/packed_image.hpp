@@ -37,6 +37,9 @@ RunContext sized_context(const PatchShape& shape, Index item, const RunContext& 
 using ImageVector = std::array<Index, 2 + kMaxSpatial>;
 using ColumnVector = std::array<Index, kMaxAxes>;
 
+// Bytes of a row from which on it is worth spreading rows over the sets of the cache.
+inline constexpr Index kSpreadFrom = 512;
+
 // One value per image axis for a box: coordinate u of axis a is pixel start[a] + u of the image, which may
 // lie in the padding.
 //

@@ -31,7 +31,7 @@ class Driver {
   Driver(const PhaseProduct<T>& problem, const PhaseBlocks& blocks, const Target& target)
       : p_(problem.all),
         phases_(problem.phases),
-        alike_(alike_phases(problem.phases, problem.columns, problem.all.factor_tap)),
+        alike_(problem.alike),
         columns_(problem.columns),
         column_stride_(problem.column_stride),
         blocks_(blocks.strip),
@@ -160,28 +160,19 @@ class Driver {
     Index count, factor, sums, bias;  // how many, and the distance from one to the next
   };
 
-  // What one chunk of terms reads stays in the first-level cache while all lanes pass over it.
   void multiply_rows(std::size_t f, const Part& part, Index m, const Rows& rows, T* sums) const {
-    const Index all = terms(f, part);
-    const T* bias = part.last && part.bias ? part.bias + m * p_.bias_stride : nullptr;
-    Index k = 0;
-    do {
-      const Index some = std::min(Index{kChunk}, all - k);
-      for (Index lane = 0; lane < part.count; lane += nr_) {
-        const Product<T> product{.a = part.factor + m * p_.factor_row,
-                                 .a_row = rows.factor,
-                                 .b = part.strip + lane,
-                                 .step = part.steps + first_step_[f] + k,
-                                 .c = sums + lane,
-                                 .c_row = rows.sums,
-                                 .k = some,
-                                 .accumulate = k > 0 || !part.first,
-                                 .bias = nullptr};
-        const auto vectors = static_cast<int>(ceil_div(std::min(nr_, part.count - lane), kernels_.lanes));
-        run_tiles(kernels_, product, rows.count, vectors, k + some == all ? bias : nullptr, rows.bias);
-      }
-      k += some;
-    } while (k < all);
+    run_chunks(kernels_,
+               {.a = part.factor + m * p_.factor_row,
+                .a_row = rows.factor,
+                .b = part.strip,
+                .step = part.steps + first_step_[f],
+                .c = sums,
+                .c_row = rows.sums,
+                .k = terms(f, part),
+                .accumulate = !part.first,
+                .bias = nullptr},
+               rows.count, {.runs = 1, .lanes = part.count, .b = 0, .c = 0},
+               part.last && part.bias ? part.bias + m * p_.bias_stride : nullptr, rows.bias);
   }
 
   void store(const AlikePhases& alike, const StripPlace& place, const T* sums, T* target) const {
@@ -212,7 +203,7 @@ class Driver {
 
   const WindowProduct<T>& p_;
   const std::vector<Phase>& phases_;
-  const std::vector<AlikePhases> alike_;
+  const std::vector<AlikePhases>& alike_;
   const Index columns_, column_stride_;
   const StripBlocks& blocks_;
   const Index channels_;

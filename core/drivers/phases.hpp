@@ -16,6 +16,16 @@ struct Phase {
   Extents factor;    // ... with one of the factors' taps
 };
 
+// Phases of the last axis, side by side in `phases`, that are made together: those that are written as one
+// row, or that see the same taps with factors at one distance, which are then rows of one product.
+struct AlikePhases {
+  std::size_t first;
+  Index count;
+  Index factor_step;  // from the factors of one to those of the next; 0: each is a product of its own
+};
+std::vector<AlikePhases> alike_phases(const std::vector<Phase>& phases, Index columns,
+                                      const Extents& factor_tap);
+
 // target[m, first + p] = sum over channel, tap of factor[m, channel, tap] * source[channel, window(p, tap)]
 // (+ bias[m]), for each phase.
 template <class T>
@@ -28,17 +38,8 @@ struct PhaseProduct {
   // `phases`, else each alone.
   Index columns = 1;
   Index column_stride = 1;  // from one to the other in the target, or from pixel to pixel of one
+  std::vector<AlikePhases> alike;
 };
-
-// Phases of the last axis, side by side in `phases`, that are made together: those that are written as one
-// row, or that see the same taps with factors at one distance, which are then rows of one product.
-struct AlikePhases {
-  std::size_t first;
-  Index count;
-  Index factor_step;  // from the factors of one to those of the next; 0: each is a product of its own
-};
-std::vector<AlikePhases> alike_phases(const std::vector<Phase>& phases, Index columns,
-                                      const Extents& factor_tap);
 
 // How the loops are cut.
 struct PhaseBlocks {
@@ -81,7 +82,7 @@ PhaseSize phase_size(const PhaseProduct<T>& p) {
                  .merged = 0,
                  .factor_taps = static_cast<Index>(p.all.factor_tap.size())};
   for (const Phase& phase : p.phases) size.phases += phase.tap.empty() ? 0 : 1;
-  for (const AlikePhases& some : alike_phases(p.phases, p.columns, p.all.factor_tap)) {
+  for (const AlikePhases& some : p.alike) {
     size.alike = std::max(size.alike, some.count);
     if (some.factor_step != 0) size.merged = std::max(size.merged, some.count);
   }

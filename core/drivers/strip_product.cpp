@@ -9,7 +9,6 @@ namespace windrow {
 namespace {
 
 constexpr int kMaxRows = 16;        // of any target's tile
-constexpr Index kSumsInFlight = 8;  // vectors; two multiply-adds in a cycle then hide their latency of four
 constexpr Index kMostTaps = 64;     // of a window that has a kernel of its own ...
 constexpr Index kMostColumns = 16;  // ... and in one of its rows
 
@@ -183,25 +182,18 @@ class Driver {
       const Index channels = std::min(blocks_.channels, p_.channels - channel), terms = channels * taps_;
       const bool last = channel + channels == p_.channels;
       fill(place, source + channel * p_.source_channel, channels, strip);
-      for (Index k = 0; k < terms; k += kChunk) {
-        const Index some = std::min(Index{kChunk}, terms - k);
-        for (Index r = 0; r < runs; ++r) {
-          for (Index lane = 0; lane < run; lane += nr_) {
-            const Product<T> product{.a = factor + channel * p_.factor_channel,
-                                     .a_row = p_.factor_row,
-                                     .b = strip + r * strips_.row_step() + lane,
-                                     .step = steps + k,
-                                     .c = sums + r * pitch + lane,
-                                     .c_row = sums_row_,
-                                     .k = some,
-                                     .accumulate = p_.accumulate || channel + k > 0,
-                                     .bias = nullptr};
-            const auto vectors = static_cast<int>(ceil_div(std::min(nr_, run - lane), kernels_.lanes));
-            run_tiles(kernels_, product, p_.rows, vectors, last && k + some == terms ? bias : nullptr,
-                      p_.bias_stride);
-          }
-        }
-      }
+      run_chunks(kernels_,
+                 {.a = factor + channel * p_.factor_channel,
+                  .a_row = p_.factor_row,
+                  .b = strip,
+                  .step = steps,
+                  .c = sums,
+                  .c_row = sums_row_,
+                  .k = terms,
+                  .accumulate = p_.accumulate || channel > 0,
+                  .bias = nullptr},
+                 p_.rows, {.runs = runs, .lanes = run, .b = strips_.row_step(), .c = pitch},
+                 last ? bias : nullptr, p_.bias_stride);
     }
     each_row([&](T* result, T* row) {
       limit(kernels_, p_.limits, row, 0, 1, count);

@@ -8,6 +8,9 @@
 
 namespace windrow {
 
+// Vectors of sums in a tile; two multiply-adds in a cycle then hide their latency of four.
+inline constexpr Index kSumsInFlight = 8;
+
 // Columns of each tile but perhaps the last, where `count` columns are cut into as few tiles as can be, of
 // nearly equal width: a tile of one vector loads as many factors as one of three.
 template <class T>
@@ -51,6 +54,36 @@ void run_tiles(const KernelTable<T>& kernels, Product<T> product, Index rows, in
     product.a += some * a_row;
     product.c += some * c_row;
   }
+}
+
+// Runs of lanes that a product passes over: how many, and the distances from one to the next in B and C.
+struct LaneRuns {
+  Index runs, lanes, b, c;
+};
+
+// All terms of `product`, which begins at the first lane of the first run. What one chunk of them reads stays
+// in the first-level cache while all lanes pass over it.
+template <class T>
+void run_chunks(const KernelTable<T>& kernels, const Product<T>& product, Index rows, const LaneRuns& over,
+                const T* bias, Index bias_stride) {
+  const Index nr = Index{kernels.lanes} * kernels.vectors;
+  Index k = 0;
+  do {  // once even where there are no terms
+    Product<T> part = product;
+    part.step += k;
+    part.k = std::min(Index{kChunk}, product.k - k);
+    part.accumulate = product.accumulate || k > 0;
+    const T* last_bias = k + part.k == product.k ? bias : nullptr;
+    for (Index run = 0; run < over.runs; ++run) {
+      for (Index lane = 0; lane < over.lanes; lane += nr) {
+        part.b = product.b + run * over.b + lane;
+        part.c = product.c + run * over.c + lane;
+        const auto vectors = static_cast<int>(ceil_div(std::min(nr, over.lanes - lane), kernels.lanes));
+        run_tiles(kernels, part, rows, vectors, last_bias, bias_stride);
+      }
+    }
+    k += part.k;
+  } while (k < product.k);
 }
 
 }  // namespace windrow

@@ -23,7 +23,6 @@ constexpr Index kColumnsPerBox = Index{4} << 20;      // about 0.2 ms
 constexpr Index kColumnsPerPiece = Index{256} << 10;  // about 20 us: small boxes share a piece
 constexpr Index kMostRuns = 512;                      // of one table
 constexpr Index kStreamedStretch = 1024;
-constexpr Index kSpreadFrom = 512;
 constexpr Index kStreamed = Index{16} << 20;  // columns from this size on do not fit the caches anyway
 
 // A column axis as the writing of a box walks it: element i lies at i * target in the columns, and in the

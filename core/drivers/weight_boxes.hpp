@@ -69,12 +69,10 @@ class WeightBoxes {
   }
 
   BoxAhead<T> lines_of(const WeightPart& part, const PixelBox& box, Index calls) const {
-    const T* x = p_.x + box.image * p_.x_image + (part.group * p_.channels + part.channel) * p_.x_channel;
-    const T* dy = p_.dy + box.image * p_.dy_image + (part.group * p_.rows + part.row) * p_.dy_channel;
-    BoxAhead<T> ahead{
-        .x = lines_of(x, p_.x_stride, &WindowAxis::size, box.first_seen, box.seen, p_.x_channel,
-                      part.channels),
-        .dy = lines_of(dy, p_.dy_stride, &WindowAxis::out, box.first, box.extent, p_.dy_channel, part.rows)};
+    BoxAhead<T> ahead{.x = lines_of(x_of(part, box.image), p_.x_stride, &WindowAxis::size, box.first_seen,
+                                    box.seen, p_.x_channel, part.channels),
+                      .dy = lines_of(dy_of(part, box.image), p_.dy_stride, &WindowAxis::out, box.first,
+                                     box.extent, p_.dy_channel, part.rows)};
     ahead.x.share(calls);
     ahead.dy.share(calls);
     return ahead;
@@ -132,12 +130,12 @@ class WeightBoxes {
 
   // What the first pixel of a box sees with its first tap, in dy and in x.
   const T* first_dy(const WeightPart& part, const PixelBox& box) const {
-    const T* dy = p_.dy + box.image * p_.dy_image + (part.group * p_.rows + part.row) * p_.dy_channel;
+    const T* dy = dy_of(part, box.image);
     for (std::size_t i = 0; i < rank_; ++i) dy += box.first[i] * p_.dy_stride[i];
     return dy;
   }
   const T* first_x(const WeightPart& part, const PixelBox& box) const {
-    const T* x = p_.x + box.image * p_.x_image + (part.group * p_.channels + part.channel) * p_.x_channel;
+    const T* x = x_of(part, box.image);
     for (std::size_t i = 0; i < rank_; ++i) x += box.first_seen[i] * p_.x_stride[i];
     return x;
   }
@@ -154,12 +152,20 @@ class WeightBoxes {
   }
 
  private:
+  // The first row and channel of a part, in one image.
+  const T* x_of(const WeightPart& part, Index image) const {
+    return p_.x + image * p_.x_image + (part.group * p_.channels + part.channel) * p_.x_channel;
+  }
+  const T* dy_of(const WeightPart& part, Index image) const {
+    return p_.dy + image * p_.dy_image + (part.group * p_.rows + part.row) * p_.dy_channel;
+  }
+
   Index padding() const { return Index{kernels_.lanes} * kernels_.vectors; }
 
   // As [position][channel].
   void fill_strip(const WeightPart& part, Index image, const Extents& low, const Extents& extent,
                   T* strip) const {
-    const T* x = p_.x + image * p_.x_image + (part.group * p_.channels + part.channel) * p_.x_channel;
+    const T* x = x_of(part, image);
     // Axes that are taken whole and lie without gaps are one row with the axis before them.
     std::size_t along = rank_ - 1;
     Index inner = 1;

@@ -100,9 +100,10 @@ class Driver {
   // Cycles for one pixel: of `rows` by `vectors` in tiles, where a few sums wait for their latency.
   double tile_cycles(Index rows, Index vectors) const {
     const Index row_tiles = ceil_div(rows, kernels_.rows), vector_tiles = ceil_div(vectors, kernels_.vectors);
-    constexpr double kSumsInFlight = 8, kPerCycle = 2;
+    constexpr double kPerCycle = 2;
     const double sums = static_cast<double>(rows * vectors) / static_cast<double>(row_tiles * vector_tiles);
-    return static_cast<double>(row_tiles * vector_tiles) * std::max(sums, kSumsInFlight) / kPerCycle;
+    return static_cast<double>(row_tiles * vector_tiles) *
+           std::max(sums, static_cast<double>(kSumsInFlight)) / kPerCycle;
   }
 
   // Whether lanes had better be filters, and rows of tiles the taps and channels, which then are read
@@ -190,7 +191,7 @@ class Driver {
                 : part.lane_runs * ceil_div(part.rows, kernels_.rows) * ceil_div(part.lane_run, nr());
     const Index unit0 = units_ * slot / cut_.slots;
     const Index unit1 = units_ * (slot + 1) / cut_.slots;
-    PixelBox box, before, stepped;
+    PixelBox box, before;
     Index pixels = 0;  // that the steps lead to
     if (unit0 < unit1) box = boxes_.box_of(part, unit0);
     for (Index unit = unit0; unit < unit1; ++unit) {
@@ -198,10 +199,9 @@ class Driver {
       if (!x_in_place_)
         strip = boxes_.fill_strips(part, box, unit > unit0 ? &before : nullptr, strip, strips);
       // Most boxes differ from the one before them only in where they begin. `fill_rows` changes the steps.
-      if (rows || box.extent != stepped.extent || box.images != stepped.images) {
+      if (rows || unit == unit0 || box.extent != before.extent || box.images != before.images) {
         pixels = boxes_.pixel_steps(part, box, x_in_place_, steps);
         if (turned_) turn_steps(steps, pixels, filters);
-        stepped = box;
       }
       if (rows) fill_rows(part, strip, box.seen, steps, pixels, rows);
       PixelBox next;

@@ -2,12 +2,10 @@
 
 #include <algorithm>
 #include <cstring>
-#include <span>
-#include <utility>
 
 #include "base/workspace.hpp"
-#include "drivers/tile_axis.hpp"
 #include "drivers/tiles.hpp"
+#include "drivers/winograd_batches.hpp"
 #include "drivers/winograd_weights.hpp"
 #include "pack/rows.hpp"
 
@@ -18,8 +16,6 @@ constexpr Index kPad = 48;      // elements between points, so that they do not 
 constexpr Index kLine = 64;     // bytes
 constexpr Index kPartial = 32;  // channels of a partial sum: part of the numerics plan
 constexpr Index kCopied = 4;    // channels that are copied for each look at where a segment lies
-constexpr Index kBatch = 32;    // tiles of several segments that are transformed at a time ...
-constexpr Index kLongest = 64;  // ... and of one alone
 
 // The layouts of all buffers, in elements.
 struct Sizes {
@@ -35,11 +31,11 @@ struct Sizes {
     row = b.tiles + std::max(kernel.lanes, kLine / kernel.bytes);
     tiles_point = channels * row + kPad;
     sums_point = b.rows * row + kPad;
-    strip_row = kLongest * b.tile + 2 * kernel.lanes;
+    strip_row = kSegmentTiles * b.tile + 2 * kernel.lanes;
     edges = side * strip_row + kernel.lanes;
-    strip = edges + 2 * side * kBatch;
+    strip = edges + 2 * side * kBatchTiles;
     out_row =
-        kLongest * b.tile + kLine / kernel.bytes;  // no power of two: rows would share sets of the cache
+        kSegmentTiles * b.tile + kLine / kernel.bytes;  // no power of two: rows would share sets of the cache
     out = b.tile * out_row + kLine / kernel.bytes;
   }
 };
@@ -60,21 +56,6 @@ ProductBlocks direct_blocks(const Tile& kernel) {
   return {.panels = 1, .rows = 16 * kernel.rows, .table_bytes = table.bytes()};
 }
 
-// Tiles of one row of tiles, side by side.
-struct Segment {
-  Index image;
-  TileAxis::Place down, across;  // of the first tile
-  Index count;
-  Index lane;  // of the first tile in the block
-};
-
-// Segments whose tiles are transformed together.
-struct Batch {
-  Index lane = 0, tiles = 0, count = 0;
-  Segment segments[kBatch];
-  std::span<const Segment> all() const { return {segments, static_cast<std::size_t>(count)}; }
-};
-
 template <class T>
 class Driver {
  public:
@@ -89,13 +70,11 @@ class Driver {
         sizes_(problem.channels, blocks, kernel_),
         height_(problem.grid.axes[0]),
         width_(problem.grid.axes[1]),
-        down_(height_, blocks.tile),
-        across_(width_, blocks.tile),
-        per_image_(down_.tiles() * across_.tiles()),
-        tiles_(problem.grid.images * per_image_),
+        batches_(problem.grid, blocks.tile),
+        tiles_(problem.grid.images * batches_.per_image()),
         pieces_(winograd_pieces(problem.grid, problem.groups, blocks)),
-        row_(down_.step() * height_.target_stride),
-        column_(across_.step() * width_.target_stride),
+        row_(batches_.down().step() * height_.target_stride),
+        column_(batches_.across().step() * width_.target_stride),
         together_(problem.target_row == 1 && !problem.accumulate ? together(kernel_) : 1) {}
 
   Index pieces() const { return pieces_; }
@@ -128,7 +107,7 @@ class Driver {
       multiply(group, m, rows, count, memory);
       for (Index r = 0; r < rows; ++r) std::copy_n(memory.spoilt, count, memory.failed + r * b_.tiles);
       bool good = true;
-      each_batch(first, count, [&](const Batch& batch) {
+      batches_.each_batch(first, count, [&](const TileBatch& batch) {
         for (Index r = 0; r < rows; r += together_)
           good = finish(group, m, r, std::min(together_, rows - r), batch, memory) && good;
       });
@@ -151,62 +130,21 @@ class Driver {
     unsigned char* failed;  // [row][tile]: whether the direct sum must do it
   };
 
-  template <class Body>
-  void each_segment(Index first, Index count, Body&& body) const {
-    for (Index lane = 0; lane < count;) {
-      const Index tile = first + lane;
-      const TileAxis::Place across = across_.place(tile % across_.tiles());
-      const Index some = std::min({ceil_div(across.pixels, b_.tile), count - lane, kLongest});
-      body(Segment{.image = tile / per_image_,
-                   .down = down_.place(tile % per_image_ / across_.tiles()),
-                   .across = across,
-                   .count = some,
-                   .lane = lane});
-      lane += some;
-    }
-  }
-
-  // Short segments fill batches, cut where one is full; a long one is a batch by itself.
-  template <class Body>
-  void each_batch(Index first, Index count, Body&& body) const {
-    Batch batch;
-    const auto finish_batch = [&] {
-      if (batch.count > 0) body(std::as_const(batch));
-      batch.lane += std::exchange(batch.tiles, 0);
-      batch.count = 0;
-    };
-    each_segment(first, count, [&](Segment s) {
-      while (s.count > 0) {
-        if (s.count > kBatch) finish_batch();
-        const Index some = s.count > kBatch ? s.count : std::min(s.count, kBatch - batch.tiles);
-        Segment& part = batch.segments[batch.count++] = s;
-        part.count = some;
-        batch.tiles += some;
-        if (batch.tiles >= kBatch) finish_batch();
-        s.across.pixel += some * b_.tile * across_.step();
-        s.across.pixels -= some * b_.tile;
-        s.lane += some;
-        s.count -= some;
-      }
-    });
-    finish_batch();
-  }
-
   void transform_tiles(Index group, Index first, Index count, const Memory& memory) const {
     std::fill_n(memory.spoilt, b_.tiles, static_cast<unsigned char>(0));
     const T* source = p_.source + group * p_.source_group;
-    each_batch(first, count, [&](const Batch& batch) {
+    batches_.each_batch(first, count, [&](const TileBatch& batch) {
       // A long segment wants its strip in the first-level cache more than few looks at where it lies.
       const Index channels = p_.source_channel == 1 ? together(kernel_) : batch.count > 2 ? kCopied : 1;
       for (Index i = 0; i < channels; ++i) clear_strip(batch, memory.strips + i * sizes_.strip);
-      std::uint32_t ends[kLongest] = {};  // of tiles that another segment follows
-      for (const Segment& s : batch.all().first(static_cast<std::size_t>(batch.count - 1))) {
+      std::uint32_t ends[kSegmentTiles] = {};  // of tiles that another segment follows
+      for (const TileSegment& s : batch.all().first(static_cast<std::size_t>(batch.count - 1))) {
         const Index lane = s.lane - batch.lane + s.count - 1;
         ends[lane / kernel_.lanes] |= 1u << lane % kernel_.lanes;
       }
       for (Index channel = 0; channel < p_.channels; channel += channels) {
         const Index some = std::min(channels, p_.channels - channel);
-        for (const Segment& s : batch.all())
+        for (const TileSegment& s : batch.all())
           copy_segment(batch, s, source + channel * p_.source_channel, some, memory.strips);
         for (Index i = 0; i < some; ++i) {
           const T* strip = memory.strips + i * sizes_.strip;
@@ -215,7 +153,7 @@ class Driver {
                                                        .source = strip,
                                                        .source_row = sizes_.strip_row,
                                                        .edge = strip + sizes_.edges,
-                                                       .edge_row = kBatch,
+                                                       .edge_row = kBatchTiles,
                                                        .ends = ends,
                                                        .target = tiles,
                                                        .target_point = sizes_.tiles_point,
@@ -228,16 +166,17 @@ class Driver {
   }
 
   // Of what is read of a strip: all that no segment will be copied to.
-  void clear_strip(const Batch& batch, T* strip) const {
+  void clear_strip(const TileBatch& batch, T* strip) const {
     const Index used = batch.tiles * b_.tile;
     for (Index r = 0; r < sizes_.side; ++r)
       std::fill(strip + r * sizes_.strip_row + used, strip + (r + 1) * sizes_.strip_row, T{0});
-    if (batch.count > 1) std::fill_n(strip + sizes_.edges, 2 * sizes_.side * kBatch, T{0});
+    if (batch.count > 1) std::fill_n(strip + sizes_.edges, 2 * sizes_.side * kBatchTiles, T{0});
   }
 
   // What the windows of a segment see in some channels; beyond, zeros stay, whatever the border. Its last two
   // columns go where the next segment's first ones will be, so they are kept as edges besides.
-  void copy_segment(const Batch& batch, const Segment& s, const T* source, Index channels, T* strips) const {
+  void copy_segment(const TileBatch& batch, const TileSegment& s, const T* source, Index channels,
+                    T* strips) const {
     const Index lane = s.lane - batch.lane;
     const bool followed = lane + s.count < batch.tiles;
     const Index width = s.count * b_.tile + 2, start = lane * b_.tile, end = start + width - 2;
@@ -247,10 +186,10 @@ class Driver {
                             .down = height_,
                             .across = width_,
                             .row = s.down.pixel + height_.tap[0],
-                            .row_step = down_.step(),
+                            .row_step = batches_.down().step(),
                             .rows = std::min(b_.tile, s.down.pixels) + 2,
                             .column = s.across.pixel + width_.tap[0],
-                            .column_step = across_.step(),
+                            .column_step = batches_.across().step(),
                             .columns = std::min(s.count * b_.tile, s.across.pixels) + 2,
                             .width = width,
                             .fill = static_cast<T>(p_.grid.fill),
@@ -264,13 +203,13 @@ class Driver {
       T* edge = strip + sizes_.edges + lane + s.count - 1;
       for (Index r = 0; r < sizes_.side; ++r, strip += sizes_.strip_row) {
         if (r >= seen.rows) std::fill_n(strip + start, width, T{0});
-        for (Index e = 0; followed && e < 2; ++e, edge += kBatch) *edge = strip[end + e];
+        for (Index e = 0; followed && e < 2; ++e, edge += kBatchTiles) *edge = strip[end + e];
       }
     }
   }
 
   // Whether all tiles of the batch are spoilt now.
-  bool mark_spoilt(const Batch& batch, const T* tiles, unsigned char* spoilt) const {
+  bool mark_spoilt(const TileBatch& batch, const T* tiles, unsigned char* spoilt) const {
     bool all = true;
     for (Index i = 0; i < batch.tiles; ++i) {
       unsigned char& mark = spoilt[batch.lane + i];
@@ -317,7 +256,7 @@ class Driver {
 
   // Rows of the results of a batch, from row m + r on, except for tiles that have failed. False where one
   // fails now.
-  bool finish(Index group, Index m, Index r, Index rows, const Batch& batch, const Memory& memory) const {
+  bool finish(Index group, Index m, Index r, Index rows, const TileBatch& batch, const Memory& memory) const {
     T* target = p_.target + group * p_.target_group + (m + r) * p_.target_row;
     bool good = true, whole = true;
     for (Index i = 0; i < rows; ++i) {
@@ -335,7 +274,7 @@ class Driver {
       if (!finite) good = mark_failed(batch, out, failed) && good;
       whole = whole && rows > 1 && !std::memchr(failed, 1, static_cast<std::size_t>(batch.tiles));
     }
-    for (const Segment& s : batch.all()) {
+    for (const TileSegment& s : batch.all()) {
       T* pixel = target + s.image * p_.grid.target_image + s.down.pixel * height_.target_stride +
                  s.across.pixel * width_.target_stride;
       T* out = memory.out + (s.lane - batch.lane) * b_.tile;
@@ -351,9 +290,9 @@ class Driver {
   }
 
   // Marks the tiles of one row of results that are not finite. True where all of these had failed before.
-  bool mark_failed(const Batch& batch, const T* out, unsigned char* failed) const {
+  bool mark_failed(const TileBatch& batch, const T* out, unsigned char* failed) const {
     bool good = true;
-    for (const Segment& s : batch.all()) {
+    for (const TileSegment& s : batch.all()) {
       const Index high = std::min(b_.tile, s.down.pixels),
                   wide = std::min(s.count * b_.tile, s.across.pixels);
       for (Index i = 0; i < s.count; ++i) {
@@ -374,7 +313,7 @@ class Driver {
     return true;
   }
 
-  void store_good(const Segment& s, T* out, const unsigned char* failed, T* target) const {
+  void store_good(const TileSegment& s, T* out, const unsigned char* failed, T* target) const {
     const Index wide = std::min(s.count * b_.tile, s.across.pixels);
     for (Index i = 0, end; i < s.count; i = end) {
       end = i + 1;
@@ -384,7 +323,7 @@ class Driver {
     }
   }
 
-  void store(const Segment& s, T* out, T* target, Index columns) const {
+  void store(const TileSegment& s, T* out, T* target, Index columns) const {
     for (Index r = 0; r < std::min(b_.tile, s.down.pixels); ++r, out += sizes_.out_row, target += row_) {
       for (Index c = 0; p_.accumulate && c < columns; ++c) out[c] = target[c * column_] + out[c];
       limit(kernels_, p_.limits, out, 0, 1, columns);
@@ -393,7 +332,7 @@ class Driver {
   }
 
   // Rows that lie side by side in the target.
-  void store_turned(const Segment& s, T* out, Index rows, T* target) const {
+  void store_turned(const TileSegment& s, T* out, Index rows, T* target) const {
     const Index columns = std::min(s.count * b_.tile, s.across.pixels);
     for (Index r = 0; r < std::min(b_.tile, s.down.pixels); ++r, out += sizes_.out_row, target += row_) {
       limit(kernels_, p_.limits, out, sizes_.out, rows, columns);
@@ -415,7 +354,7 @@ class Driver {
         if (!bad(r, lane)) return false;
       return true;
     };
-    each_segment(first, count, [&](const Segment& s) {
+    batches_.each_segment(first, count, [&](const TileSegment& s) {
       for (Index i = 0; i < s.count;) {
         Index end = i;
         while (end < s.count && all_bad(s.lane + end)) ++end;
@@ -437,9 +376,9 @@ class Driver {
   }
 
   // The rows [m, m + rows) of `count` tiles of a segment.
-  void sum_part(Index group, Index m, Index rows, const Segment& s, Index tile, Index count) const {
+  void sum_part(Index group, Index m, Index rows, const TileSegment& s, Index tile, Index count) const {
     WindowProduct<T> part = p_;
-    const Index step[] = {down_.step(), across_.step()};
+    const Index step[] = {batches_.down().step(), batches_.across().step()};
     const Index corner[] = {s.down.pixel, s.across.pixel + tile * b_.tile * step[1]};
     const Index pixels[] = {std::min(b_.tile, s.down.pixels),
                             std::min(count * b_.tile, s.across.pixels - tile * b_.tile)};
@@ -470,8 +409,8 @@ class Driver {
   const Sizes sizes_;
   const PixelAxis& height_;
   const PixelAxis& width_;
-  const TileAxis down_, across_;
-  const Index per_image_, tiles_, pieces_;
+  const TileBatches batches_;
+  const Index tiles_, pieces_;
   const Index row_, column_;  // of the target, from one pixel of a phase to the next
   const Index together_;      // rows that are stored at a time
 };
@@ -493,9 +432,7 @@ Index winograd_roundings(Index channels) {
   return 2 * (kInput + kWeights + kOutput) + std::min(channels, kPartial) + ceil_div(channels, kPartial);
 }
 
-Index winograd_tiles(const PixelGrid& grid, Index tile) {
-  return TileAxis(grid.axes[0], tile).tiles() * TileAxis(grid.axes[1], tile).tiles();
-}
+Index winograd_tiles(const PixelGrid& grid, Index tile) { return TileBatches(grid, tile).per_image(); }
 
 Index winograd_pieces(const PixelGrid& grid, Index groups, const WinogradBlocks& blocks) {
   return groups * ceil_div(grid.images * winograd_tiles(grid, blocks.tile), blocks.tiles) * blocks.parts;
