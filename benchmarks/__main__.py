@@ -36,7 +36,7 @@ def parser() -> argparse.ArgumentParser:
     )
     common.add_argument("--rounds", type=int, help="rounds per cell (default 7; 3 with --quick)")
     common.add_argument(
-        "--quick", action="store_true", help="fewer rounds, shorter samples, no re-race of lost cells"
+        "--quick", action="store_true", help="fewer rounds, shorter samples, lost cells are not raced again"
     )
     common.add_argument(
         "--only", type=_list, default=[], help="cases whose file/name contains one of these texts"
@@ -51,7 +51,14 @@ def parser() -> argparse.ArgumentParser:
     conv.add_argument("--layers", type=_list, default=[], help="files of shapes/, or paths (default: all)")
     conv.add_argument("--pass", dest="passes", type=_list, default=list(PASSES), help="y,dx,dw")
     conv.add_argument("--batch", type=_numbers, default=[], help="batches for layers of batch 1, e.g. 1,8")
-    conv.add_argument("--no-again", action="store_true", help="do not race lost cells again")
+    conv.add_argument(
+        "--again",
+        action=argparse.BooleanOptionalAction,
+        help="race lost cells again (default: not with --quick)",
+    )
+    conv.add_argument(
+        "--algorithm", choices=("auto", "direct"), default="auto", help="ours; direct leaves Winograd out"
+    )
     patches = commands.add_parser("patches", parents=[common], help="unfold and fold")
     patches.add_argument("--operation", type=_list, default=["unfold", "fold"], help="unfold,fold")
     patches.add_argument("--layout", action="append", default=[], help="one layout; may be repeated")

@@ -105,9 +105,8 @@ def conv(options: Namespace) -> int:
         raise SystemExit("--only: no layer has such a name")
     method, rivals, document = _start(options)
     measured = _limits(options, document)
-    course = race.Course(
-        chosen, options.dtype, options.passes, method, again=not (options.quick or options.no_again)
-    )
+    again = not options.quick if options.again is None else options.again
+    course = race.Course(chosen, options.dtype, options.passes, method, again, options.algorithm)
     _collect(options, document, race.run(course, rivals, measured))
     _show_conv(document, full=True)
     if options.plot:

@@ -18,6 +18,7 @@ class Problem(NamedTuple):
     x: np.ndarray
     w: np.ndarray
     dy: np.ndarray
+    algorithm: str = "auto"  # that windrow is asked for
 
     def result_shape(self, which: str) -> tuple[int, ...]:
         return {"y": self.dy, "dx": self.x, "dw": self.w}[which].shape
@@ -30,14 +31,16 @@ class Problem(NamedTuple):
         return np.moveaxis(out, -1, 1) if channels_last else out
 
 
-def make(layer: Layer, dtype: str, seed: int = 0) -> Problem:
+def make(layer: Layer, dtype: str, seed: int = 0, algorithm: str = "auto") -> Problem:
     """Random normal data; never zeros, which memory and multipliers may treat better."""
     rng = np.random.default_rng([seed, layer.flops % 2**32])
 
     def normal(shape: tuple[int, ...]) -> np.ndarray:
         return rng.standard_normal(prod(shape), np.dtype(dtype)).reshape(shape)
 
-    return Problem(layer, dtype, normal(layer.x_shape), normal(layer.w_shape), normal(layer.y_shape))
+    return Problem(
+        layer, dtype, normal(layer.x_shape), normal(layer.w_shape), normal(layer.y_shape), algorithm
+    )
 
 
 def channels_last(array: np.ndarray) -> np.ndarray:

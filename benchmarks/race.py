@@ -34,6 +34,7 @@ class Course(NamedTuple):
     passes: Sequence[str]
     method: timing.Method
     again: bool = True
+    algorithm: str = "auto"  # ours
 
 
 class Meter:
@@ -200,7 +201,7 @@ def run(course: Course, rivals: dict[str, Peer], measured: limits.Limits | None)
                 skipped = "too little free memory"
                 yield {"layer": f"{layer.source}/{layer.name}", "dtype": dtype, "skipped": skipped}
                 continue
-            problem = make(layer, dtype)
+            problem = make(layer, dtype, algorithm=course.algorithm)
             for which in course.passes:
                 attempt = partial(cell, problem, which, rivals, course.method, measured)
                 result = calmest(attempt, measured)

@@ -61,7 +61,7 @@ def _window(layer: Layer) -> dict[str, Any]:
 
 
 def _geometry(problem: Problem) -> dict[str, Any]:
-    return {**_window(problem.layer), "groups": problem.layer.groups}
+    return {**_window(problem.layer), "groups": problem.layer.groups, "algorithm": problem.algorithm}
 
 
 def _candidate(name: str, problem: Problem, which: str, arrange: Any, last: bool) -> Candidate:
