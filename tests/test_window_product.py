@@ -61,6 +61,31 @@ def test_factors_are_packed_without_a_change_of_bits(target, dtype, rows, stride
     np.testing.assert_allclose(added, dx + 1, rtol=0, atol=float(np.abs(dx).max() + 2) * np.finfo(dtype).eps)
 
 
+@DTYPES
+@pytest.mark.parametrize("size", [(2, 8), (7, 32), (50, 96)])
+@pytest.mark.parametrize("places", [(0, 4), (4, 4), (13, 4), (4, 0)])
+def test_planes_are_read_in_place_from_any_address(target, dtype, size, places):
+    """Blocks move with the cache lines of x: the same bits, and nothing is written outside of y."""
+    rng = np.random.default_rng(17)
+    x, w = (rng.standard_normal(shape).astype(dtype) for shape in ((2, 12, *size), (10, 12, 1, 1)))
+    y = wr.conv(x, w)
+    shifted, out = (at_place(a, place) for a, place in zip((x, y), places, strict=True))
+    with only("strip_product"):
+        wr.conv(shifted, w, out=out)
+    assert out.tobytes() == y.tobytes()
+    out[...] = np.nan
+    assert np.isnan(out.base).all()
+
+
+def at_place(array, place):
+    """A copy that begins so many elements after a cache line, in memory of NaN."""
+    room = np.full(array.size + 64, np.nan, array.dtype)
+    place += -room.ctypes.data % 64 // room.itemsize
+    view = room[place : place + array.size].reshape(array.shape)
+    view[...] = array
+    return view
+
+
 @cache
 def many_taps(kernel):
     """Operands and results that both dtypes hold; the specification takes seconds for them."""
