@@ -57,8 +57,8 @@ struct FirstLanes {
 #endif
 };
 
-// `count` lanes from i on, in V vectors of which the last may be partial.
-template <class T, int V>
+// `count` lanes of R rows, in V vectors of which the last may be partial.
+template <class T, int R, int V>
 void stencil_lanes(const windrow::Stencil<T>& s, const T* x, T* y, std::ptrdiff_t count) {
   using S = Simd<T>;
   const std::ptrdiff_t rest = count - (V - 1) * S::kLanes;
@@ -66,49 +66,69 @@ void stencil_lanes(const windrow::Stencil<T>& s, const T* x, T* y, std::ptrdiff_
   std::ptrdiff_t k = 0;
   do {
     const std::ptrdiff_t end = s.k - k < windrow::kChunk ? s.k : k + windrow::kChunk;
-    typename S::V sum[V];
-    for (int v = 0; v < V; ++v) sum[v] = S::zero();
+    typename S::V sum[R][V];
+    WINDROW_UNROLL
+    for (int r = 0; r < R; ++r) {
+      WINDROW_UNROLL
+      for (int v = 0; v < V; ++v) sum[r][v] = S::zero();
+    }
     for (; k < end; ++k) {
       const typename S::V factor = S::all(s.w[s.step[k].a]);
       const T* row = x + s.step[k].b;
-      for (int v = 0; v < V; ++v) sum[v] = S::fma(factor, S::load(row + v * S::kLanes), sum[v]);
+      WINDROW_UNROLL
+      for (int r = 0; r < R; ++r, row += s.x_row) {
+        WINDROW_UNROLL
+        for (int v = 0; v < V; ++v) sum[r][v] = S::fma(factor, S::load(row + v * S::kLanes), sum[r][v]);
+      }
     }
-    if (add_to_y) {
-      for (int v = 0; v < V - 1; ++v) sum[v] = S::add(S::load(y + v * S::kLanes), sum[v]);
-      sum[V - 1] = S::add(FirstLanes<T>::load(y + (V - 1) * S::kLanes, rest), sum[V - 1]);
-    }
-    if (s.bias && k == s.k) {
-      for (int v = 0; v < V; ++v) sum[v] = S::add(sum[v], S::all(*s.bias));
-    }
-    for (int v = 0; v < V - 1; ++v) S::store(y + v * S::kLanes, sum[v]);
-    if (rest == S::kLanes) {
-      S::store(y + (V - 1) * S::kLanes, sum[V - 1]);
-    } else {
-      FirstLanes<T>::store(y + (V - 1) * S::kLanes, sum[V - 1], rest);
+    T* to = y;
+    WINDROW_UNROLL
+    for (int r = 0; r < R; ++r, to += s.y_row) {
+      T* const last = to + (V - 1) * S::kLanes;
+      if (add_to_y) {
+        WINDROW_UNROLL
+        for (int v = 0; v < V - 1; ++v) sum[r][v] = S::add(S::load(to + v * S::kLanes), sum[r][v]);
+        sum[r][V - 1] = S::add(FirstLanes<T>::load(last, rest), sum[r][V - 1]);
+      }
+      if (s.bias && k == s.k) {
+        WINDROW_UNROLL
+        for (int v = 0; v < V; ++v) sum[r][v] = S::add(sum[r][v], S::all(*s.bias));
+      }
+      WINDROW_UNROLL
+      for (int v = 0; v < V - 1; ++v) S::store(to + v * S::kLanes, sum[r][v]);
+      if (rest == S::kLanes) {
+        S::store(last, sum[r][V - 1]);
+      } else {
+        FirstLanes<T>::store(last, sum[r][V - 1], rest);
+      }
     }
     add_to_y = true;
   } while (k < s.k);
 }
 
+template <class T, int R>
+void stencil_rows(const windrow::Stencil<T>& s, const T* x, T* y) {
+  constexpr std::ptrdiff_t kLanes = Simd<T>::kLanes;
+  std::ptrdiff_t count = s.count;
+  for (; count > 4 * kLanes; count -= 4 * kLanes, x += 4 * kLanes, y += 4 * kLanes)
+    stencil_lanes<T, R, 4>(s, x, y, 4 * kLanes);
+  if (count > 3 * kLanes) {
+    stencil_lanes<T, R, 4>(s, x, y, count);
+  } else if (count > 2 * kLanes) {
+    stencil_lanes<T, R, 3>(s, x, y, count);
+  } else if (count > kLanes) {
+    stencil_lanes<T, R, 2>(s, x, y, count);
+  } else if (count > 0) {
+    stencil_lanes<T, R, 1>(s, x, y, count);
+  }
+}
+
+// Two rows at a time: eight sums hide the latency of the multiply-add.
 template <class T>
 void stencil(const windrow::Stencil<T>& s) {
-  constexpr std::ptrdiff_t kLanes = Simd<T>::kLanes;
-  for (std::ptrdiff_t r = 0; r < s.rows; ++r) {
-    const T* x = s.x + r * s.x_row;
-    T* y = s.y + r * s.y_row;
-    std::ptrdiff_t count = s.count;
-    for (; count > 4 * kLanes; count -= 4 * kLanes, x += 4 * kLanes, y += 4 * kLanes)
-      stencil_lanes<T, 4>(s, x, y, 4 * kLanes);
-    if (count > 3 * kLanes) {
-      stencil_lanes<T, 4>(s, x, y, count);
-    } else if (count > 2 * kLanes) {
-      stencil_lanes<T, 3>(s, x, y, count);
-    } else if (count > kLanes) {
-      stencil_lanes<T, 2>(s, x, y, count);
-    } else if (count > 0) {
-      stencil_lanes<T, 1>(s, x, y, count);
-    }
-  }
+  std::ptrdiff_t r = 0;
+  for (; r + 2 <= s.rows; r += 2) stencil_rows<T, 2>(s, s.x + r * s.x_row, s.y + r * s.y_row);
+  if (r < s.rows) stencil_rows<T, 1>(s, s.x + r * s.x_row, s.y + r * s.y_row);
 }
 
 }  // namespace

@@ -36,7 +36,9 @@ constexpr Index kFirstLevel = 24 << 10;         // of factors and strip, for one
 constexpr Index kStencilStripBytes =
     24 << 10;  // a strip that serves one row of results stays in the first-level cache
 constexpr Index kProductStripBytes = 160 << 10;  // one that serves several stays in the second
-constexpr Index kMostStripBytes = 512 << 10;     // a single row of pixels may need this much
+// A single row of pixels may need this much. Strips of many terms may have it, for those of neighbouring
+// blocks overlap: at 160 KiB a window of 3x3x3 had each row copied nine times.
+constexpr Index kMostStripBytes = 512 << 10;
 // What a tile of several rows reads in one go, all terms of its factors and of its strip: beyond, it streams
 // from the second-level cache and farther, which took up to twice the predicted time. There a few tiles of
 // rows may pass over the pixels chunk by chunk. Then a strip of many channels has columns for some panels at
@@ -95,12 +97,14 @@ std::optional<StripBlocks> choose_strips(const PixelGrid& grid, const ProductSiz
     return by_chunks ? strip_scratch(grid, size.rows, blocks, tile)
                      : strip_elements(grid, blocks, tile) * tile.bytes;
   };
-  while (by_chunks && bytes() > kProductStripBytes && blocks.columns > kFewPanels * tile.columns())
+  while (by_chunks && bytes() > kMostStripBytes && blocks.columns > kFewPanels * tile.columns())
     blocks.columns = ceil_div(blocks.columns, 2);
   if (bytes() > kMostStripBytes || strip_scratch(grid, size.rows, blocks, tile) > most_scratch)
     return std::nullopt;
 
-  const Index room = std::min(size.rows == 1 ? kStencilStripBytes : kProductStripBytes, most_scratch);
+  const bool deep = by_chunks || (size.rows == 1 && channels > 1);
+  const Index usual = size.rows == 1 ? kStencilStripBytes : kProductStripBytes;
+  const Index room = std::min(deep ? kMostStripBytes : usual, most_scratch);
   const double row_flops = 2.0 * static_cast<double>(size.rows * size.terms * blocks.columns);
   Index fewest = 1, too_many = all_rows + 1;
   while (too_many - fewest > 1) {
