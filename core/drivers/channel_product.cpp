@@ -55,7 +55,7 @@ class Driver {
     }
     inner1_ = std::max(inner0_, inner1_);
     // Of three taps most see the image in all but short lines, and there loads of x are not what binds.
-    const bool pays = last_taps() > 3 || inner1_ - inner0_ < last_.count - last_.count / 10;
+    const bool pays = last_taps() > 3 || taps_ > 9 || inner1_ - inner0_ < last_.count - last_.count / 10;
     follow_ = pays && !border_adds_ && last_.step == 1 && taps_ <= kChunk && taps_ > last_taps();
     for (std::size_t t = 1; t < last_.tap.size(); ++t)
       follow_ = follow_ && last_.tap[t] == last_.tap[t - 1] + 1;
