@@ -37,8 +37,7 @@ def depthwise(draw):
 
 @st.composite
 def tiled(draw):
-    x_shape, w_shape, options = draw(layers())
-    return Problem(x_shape, w_shape, {"stride": (1, 1), **options})
+    return Problem(*draw(layers()))
 
 
 def padded(x, problem, mode):

@@ -22,33 +22,43 @@ seeds = st.integers(0, 2**32 - 1)
 
 @st.composite
 def layers(draw):
-    """(x shape, w shape, options): small ones take 2 x 2 tiles, large ones 4 x 4."""
-    longest = draw(st.sampled_from([6, 14, 40]))
-    size = [draw(st.integers(1, longest)) for _ in range(2)]
-    dilation = draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (1, 3), (5, 2), (12, 12)]))
+    """(x shape, w shape, options): small ones take 2 x 2 tiles, large ones 4 x 4; some have axes before those of
+    tiles."""
+    outer = draw(st.sampled_from([0, 0, 0, 1, 1, 2]))
+    longest = draw(st.sampled_from([6, 14, 24 if outer else 40]))
+    size = [draw(st.integers(1, 5)) for _ in range(outer)] + [draw(st.integers(1, longest)) for _ in range(2)]
+    kernel = (*(draw(st.integers(1, 3)) for _ in range(outer)), 3, 3)
+    stride = (*(draw(st.sampled_from([1, 1, 1, 2, 3])) for _ in range(outer)), 1, 1)
+    dilation = (
+        *(draw(st.integers(1, 2)) for _ in range(outer)),
+        *draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (1, 3), (5, 2), (3, 4) if outer else (12, 12)])),
+    )
     padding = tuple(
-        (before, draw(st.integers(least := max(0, 2 * d + 1 - s - before), least + 4)))
-        for s, d, before in [(s, d, draw(st.integers(0, d + 3))) for s, d in zip(size, dilation, strict=True)]
+        (before, draw(st.integers(least := max(0, (k - 1) * d + 1 - s - before), least + (4 if k == 3 else 1))))
+        for s, k, d, before in [
+            (s, k, d, draw(st.integers(0, d + 3 if k == 3 else 1)))
+            for s, k, d in zip(size, kernel, dilation, strict=True)
+        ]
     )
     groups = draw(st.sampled_from([1, 1, 2]))
-    channels = draw(st.sampled_from([1, 2, 5, 17, 33, 130]))
+    channels = draw(st.sampled_from([1, 2, 5, 17, 33, 40 if outer else 130]))
     filters = groups * draw(st.integers(1, 20))
     n = draw(st.sampled_from([1, 1, 2, 3]))
-    options = {"padding": padding, "dilation": dilation, "groups": groups}
-    return (n, groups * channels, *size), (filters, channels, 3, 3), options
+    options = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    return (n, groups * channels, *size), (filters, channels, *kernel), options
 
 
 def operands(layer, dtype, seed):
     x_shape, w_shape, options = layer
     rng = np.random.default_rng(seed)
     x, w, b = (rng.standard_normal(s).astype(dtype) for s in (x_shape, w_shape, w_shape[:1]))
-    y_shape = (x_shape[0], w_shape[0], *y_size(x_shape[2:], options))
+    y_shape = (x_shape[0], w_shape[0], *y_size(x_shape[2:], w_shape[2:], options))
     return x, w, b, rng.standard_normal(y_shape).astype(dtype)
 
 
-def y_size(size, options):
-    dilation = options.get("dilation", (1, 1))
-    return [s + sum(p) - 2 * d for s, p, d in zip(size, options["padding"], dilation, strict=True)]
+def y_size(size, kernel, options):
+    given = (options[name] for name in ("stride", "padding", "dilation"))
+    return reference.windows(size, kernel, *given).output
 
 
 def plan(operation, x, w, options, **more):
@@ -64,22 +74,30 @@ def y_bound(x, w, b, options):
         x,
         w,
         before,
-        y_size(x.shape[2:], options),
+        y_size(x.shape[2:], w.shape[2:], options),
         groups=options["groups"],
-        dilation=options.get("dilation", (1, 1)),
+        stride=options["stride"],
+        dilation=options["dilation"],
         dtype=x.dtype,
         **facts,
     )
-    return bound + facts["roundings"] * np.finfo(x.dtype).eps * np.abs(b)[:, None, None]
+    b = b.reshape(-1, *[1] * (w.ndim - 2))
+    return bound + facts["roundings"] * np.finfo(x.dtype).eps * np.abs(b)
 
 
 def dx_bound(dy, w, x, options):
-    """dx is the forward pass on dy: filters and channels change places, taps go from last to first."""
-    groups = options["groups"]
+    """dx is the forward pass on dy: filters and channels change places, taps go from last to first. Under a
+    longer stride it is the direct sum."""
+    if max(options["stride"]) > 1:
+        return tolerances.conv_grad_input_error_bound(dy, w, x.shape, chunk=128, **options)
+    groups, kernel = options["groups"], w.shape[2:]
     k, c = w.shape[0] // groups, w.shape[1]
-    turned = w.reshape(groups, k, c, 3, 3).transpose(0, 2, 1, 3, 4)[..., ::-1, ::-1].reshape(-1, k, 3, 3)
+    turned = np.flip(w.reshape(groups, k, c, *kernel).swapaxes(1, 2), range(3, w.ndim + 1))
+    turned = turned.reshape(-1, k, *kernel)
     dilation = options["dilation"]
-    before = [2 * d - pair[0] for pair, d in zip(options["padding"], dilation, strict=True)]
+    before = [
+        (t - 1) * d - pair[0] for pair, t, d in zip(options["padding"], kernel, dilation, strict=True)
+    ]
     facts = plan("conv_grad_input", x, w, options)
     return tolerances.winograd_error_bound(
         dy, turned, before, x.shape[2:], groups=groups, dilation=dilation, dtype=x.dtype, **facts
@@ -108,6 +126,10 @@ def test_both_tiles_are_tested(target):
         for size, tile in [(4, 2), (40, 4)]:
             facts = wr.explain(
                 "conv", (1, 17, size, size), (8, 17, 3, 3), dtype=dtype, padding=1, algorithm="winograd"
+            )
+            assert facts["kernel"] == f"winograd_{tile}x{tile}"
+            facts = wr.explain(
+                "conv", (1, 17, 3, size, size), (8, 17, 3, 3, 3), dtype=dtype, padding=1, algorithm="winograd"
             )
             assert facts["kernel"] == f"winograd_{tile}x{tile}"
 
@@ -206,7 +228,7 @@ def test_overflow_on_the_way_back_is_healed(target, dtype):
     w = np.zeros((13, 16, 3, 3), dtype)
     w[:, 0] = rng.integers(-1, 2, (13, 3, 3))
     x = rng.integers(-4, 5, (1, 16, 24, 24)).astype(dtype)
-    options = {"padding": ((1, 1), (1, 1)), "groups": 1}
+    options = {"stride": (1, 1), "padding": ((1, 1), (1, 1)), "dilation": (1, 1), "groups": 1}
     exact, bound = reference.conv(x, w, **options), y_bound(x, w, np.zeros(13, dtype), options)
     assert np.abs(exact).max() < 100
     for exponent in range(2, 12):
@@ -223,7 +245,7 @@ def test_overflow_in_the_sum_over_channels_is_healed(target, dtype):
     w = np.zeros((7, 32, 3, 3), dtype)
     w[:, :16, 1, 1], w[:, 16:, 1, 1] = 1, -1
     x = np.repeat(rng.choice([-1, 1], (1, 1, 24, 24)).astype(dtype), 32, axis=1)
-    options = {"padding": ((1, 1), (1, 1)), "groups": 1}
+    options = {"stride": (1, 1), "padding": ((1, 1), (1, 1)), "dilation": (1, 1), "groups": 1}
     bound = y_bound(x, w, np.zeros(7, dtype), options)
     part = np.ldexp(dtype(1), np.finfo(dtype).maxexp - 5)
     y = wr.conv(x * part, w, algorithm="winograd", **options)
@@ -235,6 +257,7 @@ def test_overflow_in_the_sum_over_channels_is_healed(target, dtype):
     [
         ((4, 4, 3, 3), {"stride": 2}),
         ((4, 4, 5, 3), {}),
+        ((4, 4, 3, 3, 1), {}),
         ((4, 4, 3), {}),
     ],
 )
@@ -242,7 +265,7 @@ def test_windows_that_have_no_tiles(w_shape, options):
     rank = len(w_shape) - 2
     x = np.zeros((1, 4, *[12] * rank), np.float32)
     text = (
-        "algorithm: 'winograd' needs windows of 3 x 3 taps with stride 1, got kernel "
+        "algorithm: 'winograd' needs 3 taps with stride 1 along the last two axes, got kernel "
         f"{w_shape[2:]}, stride {(options.get('stride', 1),) * rank}"
     )
     for call in (

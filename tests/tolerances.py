@@ -132,12 +132,17 @@ def winograd_error_bound(
     roundings: int,
     dtype: Any,
     groups: int = 1,
+    stride: Any = (1, 1),
     dilation: Any = (1, 1),
 ) -> Any:
     """Per entry of y: ``roundings * eps`` of the sum that Winograd's tiles make of the magnitudes.
 
     ``before`` may be negative: where x begins, seen from the first window.
     """
+    outer, shape = x.ndim - 4, (x.shape[0], w.shape[0], *out_size)
+    if outer > 0:
+        x, w = _planes(x, w, before, out_size, groups, stride, dilation)
+        before, out_size, dilation = before[outer:], out_size[outer:], dilation[outer:]
     n, c, *size = x.shape
     seen = np.zeros((n, c, *(o + 2 * d for o, d in zip(out_size, dilation, strict=True))))
     place, part = [], []
@@ -151,7 +156,32 @@ def winograd_error_bound(
     for first in np.ndindex(*(min(o, d) for o, d in zip(out_size, dilation, strict=True))):
         phase = (..., *(slice(f, None, d) for f, d in zip(first, dilation, strict=True)))
         y[phase] = _sums_of_tiles(seen[phase], np.abs(w).astype(float), tile, groups)
+    if outer > 0:  # images times planes of one
+        y = np.moveaxis(y.reshape(shape[0], *shape[2 : 2 + outer], shape[1], *out_size), 1 + outer, 1)
     return roundings * np.finfo(dtype).eps * y
+
+
+def _planes(
+    x: Any, w: Any, before: Any, out_size: Any, groups: int, stride: Any, dilation: Any
+) -> tuple[Any, Any]:
+    """The same convolution over two axes: every position of the axes before these is an image of its own, and
+    every tap of theirs has channels of its own."""
+    n, c, *size = x.shape
+    outer = len(size) - 2
+    positions = list(np.ndindex(*out_size[:outer]))
+    taps = list(np.ndindex(*w.shape[2 : 2 + outer]))
+    planes = np.zeros((n, len(positions), groups, len(taps), c // groups, *size[outer:]), x.dtype)
+    split = x.reshape(n, groups, c // groups, *size)
+    for i, position in enumerate(positions):
+        for j, tap in enumerate(taps):
+            at = [position[a] * stride[a] + tap[a] * dilation[a] - before[a] for a in range(outer)]
+            if all(0 <= p < s for p, s in zip(at, size, strict=False)):
+                planes[:, i, :, j] = split[:, :, :, *at]
+    factors = np.moveaxis(w.reshape(w.shape[0], w.shape[1], len(taps), *w.shape[2 + outer :]), 2, 1)
+    return (
+        planes.reshape(n * len(positions), groups * len(taps) * (c // groups), *size[outer:]),
+        factors.reshape(w.shape[0], len(taps) * w.shape[1], *w.shape[2 + outer :]),
+    )
 
 
 def _sums_of_tiles(x: Any, w: Any, tile: int, groups: int) -> Any:

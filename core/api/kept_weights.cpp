@@ -52,8 +52,8 @@ const T* KeptWeights::get(Index form, const Target& target, Index count, Make ma
 template <class T>
 const T* KeptWeights::transformed(const WindowProduct<T>& problem, Index tile, const Target& target,
                                   const RunContext& context) {
-  const Index count =
-      winograd_weights(problem.groups, problem.rows, problem.channels, tile, tile_of<T>(target));
+  const Index count = winograd_weights(problem.grid, problem.groups, problem.rows, problem.channels, tile,
+                                       tile_of<T>(target));
   return get<T>(tile, target, count,
                 [&](T* weights) { return transform_weights(problem, tile, weights, target, context); });
 }

@@ -119,14 +119,14 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
   const auto add_winograd = [&](const WindowProduct<T>& p, const WinogradPlan& winograd) {
     plan.algorithm = "winograd";
     plan.kernel = winograd_name(winograd.blocks.tile);
-    plan.block_k = p.channels;
+    plan.block_k = winograd_terms(p.grid, p.channels);
     plan.block_pixels = winograd.blocks.tiles * winograd.blocks.tile * winograd.blocks.tile;
     plan.block_rows = winograd.blocks.rows;
     plan.pieces = winograd_pieces(p.grid, p.groups, winograd.blocks);
     plan.scratch_bytes = winograd.scratch;
     plan.shared_bytes = winograd.weights * tile.bytes;
     plan.threads = winograd.threads;
-    plan.roundings = winograd_roundings(p.channels);
+    plan.roundings = winograd_roundings(plan.block_k);
   };
   const bool single = pass == Pass::kForward || phase_count(s) == 1;
   const auto add = [&](const WindowProduct<T>& p) {

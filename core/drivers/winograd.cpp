@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
 
 #include "base/workspace.hpp"
 #include "drivers/tiles.hpp"
@@ -14,22 +15,22 @@ namespace {
 
 constexpr Index kPad = 48;      // elements between points, so that they do not share sets of the cache
 constexpr Index kLine = 64;     // bytes
-constexpr Index kPartial = 32;  // channels of a partial sum: part of the numerics plan
+constexpr Index kPartial = 32;  // terms of a partial sum: part of the numerics plan
 constexpr Index kCopied = 4;    // channels that are copied for each look at where a segment lies
 
 // The layouts of all buffers, in elements.
 struct Sizes {
-  Index side, points, row;  // of one channel's or one result row's tiles
+  Index side, points, row;  // of one term's or one result row's tiles
   Index tiles_point, sums_point;
   Index strip_row, edges, strip;  // `edges`: where those of a strip begin
   Index out_row, out;
 
-  Sizes(Index channels, const WinogradBlocks& b, const Tile& kernel) {
+  Sizes(Index terms, const WinogradBlocks& b, const Tile& kernel) {
     side = b.tile + 2;
     points = side * side;
     // The last vector of a run of tiles may spill over the block's end.
     row = b.tiles + std::max(kernel.lanes, kLine / kernel.bytes);
-    tiles_point = channels * row + kPad;
+    tiles_point = terms * row + kPad;
     sums_point = b.rows * row + kPad;
     strip_row = kSegmentTiles * b.tile + 2 * kernel.lanes;
     edges = side * strip_row + kernel.lanes;
@@ -45,14 +46,9 @@ Index together(const Tile& kernel) { return kLine / kernel.bytes; }
 
 // Of the direct sum that takes the place of tiles: as many rows as make packing again cheap, and room for the
 // table of a panel of single pixels.
-ProductBlocks direct_blocks(const Tile& kernel) {
-  const PanelSize table{.lanes = kernel.lanes,
-                        .vectors = kernel.vectors,
-                        .rank = 2,
-                        .runs = kernel.columns(),
-                        .taps = 9,
-                        .last_taps = 3,
-                        .repeated = kernel.columns()};
+ProductBlocks direct_blocks(const PixelGrid& grid, const Tile& kernel) {
+  PanelSize table = panel_size(grid, kernel.lanes, kernel.vectors);
+  table.runs = table.repeated = kernel.columns();
   return {.panels = 1, .rows = 16 * kernel.rows, .table_bytes = table.bytes()};
 }
 
@@ -67,10 +63,12 @@ class Driver {
         target_(target),
         kernels_(target.kernels<T>()),
         kernel_(tile_of<T>(target)),
-        sizes_(problem.channels, blocks, kernel_),
-        height_(problem.grid.axes[0]),
-        width_(problem.grid.axes[1]),
         batches_(problem.grid, blocks.tile),
+        planes_(batches_.planes()),
+        terms_(problem.channels * planes_.taps()),
+        sizes_(terms_, blocks, kernel_),
+        height_(planes_.down()),
+        width_(planes_.across()),
         tiles_(problem.grid.images * batches_.per_image()),
         pieces_(winograd_pieces(problem.grid, problem.groups, blocks)),
         row_(batches_.down().step() * height_.target_stride),
@@ -93,10 +91,12 @@ class Driver {
                   .sums = scratch.take<T>(sizes_.points * sizes_.sums_point + sizes_.row),
                   .strips = scratch.take<T>(together(kernel_) * sizes_.strip),
                   .out = scratch.take<T>(together(kernel_) * sizes_.out),
-                  .steps = scratch.take<Step>(p_.channels),
+                  .steps = scratch.take<Step>(terms_),
                   .spoilt = scratch.take<unsigned char>(b_.tiles),
                   .failed = scratch.take<unsigned char>(b_.rows * b_.tiles)};
-    for (Index k = 0; k < p_.channels; ++k) memory.steps[k] = {.a = k, .b = k * sizes_.row};
+    const Index tap_weights = winograd_weights_row(1, p_.channels, kernel_);
+    for (Index k = 0; k < terms_; ++k)
+      memory.steps[k] = {.a = k / p_.channels * tap_weights + k % p_.channels, .b = k * sizes_.row};
     transform_tiles(group, first, count, memory);
     const auto spoilt = [&](Index lane) { return memory.spoilt[lane] != 0; };
     const Index lost = std::count_if(memory.spoilt, memory.spoilt + count, [](unsigned char s) { return s; });
@@ -121,7 +121,7 @@ class Driver {
 
  private:
   struct Memory {
-    T* tiles;   // [point][channel][tile]
+    T* tiles;   // [point][term][tile]
     T* sums;    // [point][row][tile]
     T* strips;  // the pixels of a batch, segment by segment with their borders, and the edges between these
     T* out;     // rows of its results
@@ -132,23 +132,25 @@ class Driver {
 
   void transform_tiles(Index group, Index first, Index count, const Memory& memory) const {
     std::fill_n(memory.spoilt, b_.tiles, static_cast<unsigned char>(0));
-    const T* source = p_.source + group * p_.source_group;
     batches_.each_batch(first, count, [&](const TileBatch& batch) {
       // A long segment wants its strip in the first-level cache more than few looks at where it lies.
       const Index channels = p_.source_channel == 1 ? together(kernel_) : batch.count > 2 ? kCopied : 1;
       for (Index i = 0; i < channels; ++i) clear_strip(batch, memory.strips + i * sizes_.strip);
+      const T* planes[kBatchTiles];
       std::uint32_t ends[kSegmentTiles] = {};  // of tiles that another segment follows
       for (const TileSegment& s : batch.all().first(static_cast<std::size_t>(batch.count - 1))) {
         const Index lane = s.lane - batch.lane + s.count - 1;
         ends[lane / kernel_.lanes] |= 1u << lane % kernel_.lanes;
       }
-      for (Index channel = 0; channel < p_.channels; channel += channels) {
-        const Index some = std::min(channels, p_.channels - channel);
-        for (const TileSegment& s : batch.all())
-          copy_segment(batch, s, source + channel * p_.source_channel, some, memory.strips);
+      for (Index term = 0, some; term < terms_; term += some) {
+        const Index channel = term % p_.channels;
+        if (channel == 0) see_planes(group, batch, term / p_.channels, planes);
+        some = std::min(channels, p_.channels - channel);
+        for (Index i = 0; i < batch.count; ++i)
+          copy_segment(batch, batch.segments[i], planes[i], channel, some, memory.strips);
         for (Index i = 0; i < some; ++i) {
           const T* strip = memory.strips + i * sizes_.strip;
-          T* tiles = memory.tiles + (channel + i) * sizes_.row + batch.lane;
+          T* tiles = memory.tiles + (term + i) * sizes_.row + batch.lane;
           const bool finite = kernels_.winograd_input({.tile = static_cast<int>(b_.tile),
                                                        .source = strip,
                                                        .source_row = sizes_.strip_row,
@@ -165,6 +167,15 @@ class Driver {
     });
   }
 
+  // The planes of the source, at the group's first channel, that an outer tap sees from the segments: null
+  // beyond a constant border.
+  void see_planes(Index group, const TileBatch& batch, Index tap, const T** planes) const {
+    for (const TileSegment& s : batch.all()) {
+      const std::optional<Index> place = planes_.source(s.plane, tap);
+      *planes++ = place ? p_.source + group * p_.source_group + *place : nullptr;
+    }
+  }
+
   // Of what is read of a strip: all that no segment will be copied to.
   void clear_strip(const TileBatch& batch, T* strip) const {
     const Index used = batch.tiles * b_.tile;
@@ -175,14 +186,14 @@ class Driver {
 
   // What the windows of a segment see in some channels; beyond, zeros stay, whatever the border. Its last two
   // columns go where the next segment's first ones will be, so they are kept as edges besides.
-  void copy_segment(const TileBatch& batch, const TileSegment& s, const T* source, Index channels,
-                    T* strips) const {
+  void copy_segment(const TileBatch& batch, const TileSegment& s, const T* plane, Index channel,
+                    Index channels, T* strips) const {
     const Index lane = s.lane - batch.lane;
     const bool followed = lane + s.count < batch.tiles;
     const Index width = s.count * b_.tile + 2, start = lane * b_.tile, end = start + width - 2;
     const PlaneRows<T> seen{.target = strips + start,
                             .target_row = sizes_.strip_row,
-                            .plane = source + s.image * p_.grid.source_image,
+                            .plane = plane ? plane + channel * p_.source_channel : nullptr,
                             .down = height_,
                             .across = width_,
                             .row = s.down.pixel + height_.tap[0],
@@ -197,7 +208,11 @@ class Driver {
                             .channels = channels,
                             .source_channel = p_.source_channel,
                             .target_channel = sizes_.strip};
-    p_.source_channel == 1 ? turn_rows(kernels_, seen) : copy_rows(kernels_, seen);
+    if (!plane) {
+      fill_rows(seen);
+    } else {
+      p_.source_channel == 1 ? turn_rows(kernels_, seen) : copy_rows(kernels_, seen);
+    }
     for (Index i = 0; i < channels && (followed || seen.rows < sizes_.side); ++i) {
       T* strip = strips + i * sizes_.strip;
       T* edge = strip + sizes_.edges + lane + s.count - 1;
@@ -221,8 +236,8 @@ class Driver {
   }
 
   void multiply(Index group, Index m, Index rows, Index count, const Memory& memory) const {
-    const Index width = even_width(kernels_, count), row = winograd_weights_row(p_.channels, kernel_);
-    const Index point = winograd_weights_point(p_.channels, kernel_), tile = sizes_.points * point;
+    const Index width = even_width(kernels_, count), row = winograd_weights_row(planes_.taps(), p_.channels, kernel_);
+    const Index point = winograd_weights_point(row, kernel_), tile = sizes_.points * point;
     const Index first = group * ceil_div(p_.rows, kernel_.rows) + m / kernel_.rows;
     for (Index i = 0; i < sizes_.points; ++i) {
       for (Index lane = 0; lane < count; lane += width) {
@@ -240,9 +255,9 @@ class Driver {
                            .accumulate = false,
                            .bias = nullptr};
         for (Index r = 0; r < rows; r += kernel_.rows) {
-          for (Index k = 0; k < p_.channels; k += kPartial) {
+          for (Index k = 0; k < terms_; k += kPartial) {
             product.step = memory.steps + k;
-            product.k = std::min(kPartial, p_.channels - k);
+            product.k = std::min(kPartial, terms_ - k);
             product.accumulate = k > 0;
             kernels_.product(product, static_cast<int>(std::min(kernel_.rows, rows - r)),
                              static_cast<int>(ceil_div(lanes, kernel_.lanes)));
@@ -275,7 +290,7 @@ class Driver {
       whole = whole && rows > 1 && !std::memchr(failed, 1, static_cast<std::size_t>(batch.tiles));
     }
     for (const TileSegment& s : batch.all()) {
-      T* pixel = target + s.image * p_.grid.target_image + s.down.pixel * height_.target_stride +
+      T* pixel = target + s.target + s.down.pixel * height_.target_stride +
                  s.across.pixel * width_.target_stride;
       T* out = memory.out + (s.lane - batch.lane) * b_.tile;
       if (whole) {
@@ -382,12 +397,17 @@ class Driver {
     const Index corner[] = {s.down.pixel, s.across.pixel + tile * b_.tile * step[1]};
     const Index pixels[] = {std::min(b_.tile, s.down.pixels),
                             std::min(count * b_.tile, s.across.pixels - tile * b_.tile)};
-    part.source += group * p_.source_group + s.image * p_.grid.source_image;
-    part.target += group * p_.target_group + s.image * p_.grid.target_image + m * p_.target_row;
+    const Index image = planes_.each_position(s.plane, [&](std::size_t i, Index position) {
+      PixelAxis& axis = part.grid.axes[i];
+      axis.count = 1;
+      for (Index& tap : axis.tap) tap += position * axis.step;
+    });
+    part.source += group * p_.source_group + image * p_.grid.source_image;
+    part.target += group * p_.target_group + s.target + m * p_.target_row;
     part.factor += group * p_.factor_group + m * p_.factor_row;
     if (part.bias) part.bias += (group * p_.rows + m) * p_.bias_stride;
     for (std::size_t i = 0; i < 2; ++i) {
-      PixelAxis& axis = part.grid.axes[i];
+      PixelAxis& axis = part.grid.axes[part.grid.axes.size() - 2 + i];
       part.target += corner[i] * axis.target_stride;
       axis.target_stride *= step[i];
       axis.count = pixels[i];
@@ -397,7 +417,7 @@ class Driver {
     part.grid.images = 1;
     part.groups = 1;
     part.rows = rows;
-    run_window_product_here(part, direct_blocks(kernel_), target_);
+    run_window_product_here(part, direct_blocks(p_.grid, kernel_), target_);
   }
 
   const WindowProduct<T>& p_;
@@ -406,10 +426,12 @@ class Driver {
   const Target& target_;
   const KernelTable<T>& kernels_;
   const Tile kernel_;
+  const TileBatches batches_;
+  const TilePlanes& planes_;
+  const Index terms_;  // of a sum: channels of each outer tap
   const Sizes sizes_;
   const PixelAxis& height_;
   const PixelAxis& width_;
-  const TileBatches batches_;
   const Index tiles_, pieces_;
   const Index row_, column_;  // of the target, from one pixel of a phase to the next
   const Index together_;      // rows that are stored at a time
@@ -418,18 +440,20 @@ class Driver {
 }  // namespace
 
 const char* why_no_winograd(const PixelGrid& grid) {
-  if (grid.axes.size() != 2) return "windows of two axes";
-  for (const PixelAxis& axis : grid.axes) {
-    if (axis.step != 1) return "stride 1";
-    if (axis.tap.size() != 3) return "windows of 3 x 3 taps";
+  if (grid.axes.size() < 2) return "windows of two axes or more";
+  for (const PixelAxis& axis : std::span(grid.axes).last(2)) {
+    if (axis.step != 1) return "stride 1 along the last two axes";
+    if (axis.tap.size() != 3) return "3 taps along the last two axes";
   }
   return nullptr;
 }
 
-Index winograd_roundings(Index channels) {
+Index winograd_terms(const PixelGrid& grid, Index channels) { return channels * TilePlanes(grid).taps(); }
+
+Index winograd_roundings(Index terms) {
   // Two transforms each of pixels, taps and sums, and the bias.
   constexpr Index kInput = 5, kWeights = 6, kOutput = 7;
-  return 2 * (kInput + kWeights + kOutput) + std::min(channels, kPartial) + ceil_div(channels, kPartial);
+  return 2 * (kInput + kWeights + kOutput) + std::min(terms, kPartial) + ceil_div(terms, kPartial);
 }
 
 Index winograd_tiles(const PixelGrid& grid, Index tile) { return TileBatches(grid, tile).per_image(); }
@@ -438,12 +462,14 @@ Index winograd_pieces(const PixelGrid& grid, Index groups, const WinogradBlocks&
   return groups * ceil_div(grid.images * winograd_tiles(grid, blocks.tile), blocks.tiles) * blocks.parts;
 }
 
-Index winograd_scratch(Index channels, const WinogradBlocks& blocks, const Tile& kernel) {
-  const Sizes s(channels, blocks, kernel);
+Index winograd_scratch(const PixelGrid& grid, Index channels, const WinogradBlocks& blocks,
+                       const Tile& kernel) {
+  const Index terms = winograd_terms(grid, channels);
+  const Sizes s(terms, blocks, kernel);
   const Index elements =
       s.points * (s.tiles_point + s.sums_point) + 2 * s.row + together(kernel) * (s.strip + s.out);
-  return elements * kernel.bytes + channels * Index{sizeof(Step)} + (1 + blocks.rows) * blocks.tiles +
-         product_scratch(direct_blocks(kernel), kernel);
+  return elements * kernel.bytes + terms * Index{sizeof(Step)} + (1 + blocks.rows) * blocks.tiles +
+         product_scratch(direct_blocks(grid, kernel), kernel);
 }
 
 template <class T>

@@ -1,7 +1,8 @@
-// Winograd convolution: windows of 3 x 3 taps at every pixel, as one product per interpolation point.
+// Winograd convolution: windows whose last two axes have 3 taps and step 1, as one product per interpolation
+// point. A term is a channel seen by one tap of the axes before these.
 //
-//   source --input transform--> tiles[point][channel][tile] --products--> sums[point][row][tile] --output-->
-//   target factor --weights' transform--> [group][point][row][channel], once per call, shared by all threads
+//   source --input transform--> tiles[point][term][tile] --products--> sums[point][row][tile] --output--> target
+//   factor --weights' transform--> [group][point][row][term], once per call, shared by all threads
 //
 // Every tile is computed alone and depends on its image only, so blocks and threads change no bit. A tile
 // that comes out non-finite is not kept: the direct sum takes its place. docs/numerics.md has the plan.
@@ -24,15 +25,19 @@ struct WinogradBlocks {
 // Why there is no Winograd form, or null if there is one.
 const char* why_no_winograd(const PixelGrid& grid);
 
-// Tiles of one image, those of all phases of a dilation.
+// Terms of each sum: the channels of a group, for each tap of the axes before the last two.
+Index winograd_terms(const PixelGrid& grid, Index channels);
+// Tiles of one image, those of all planes and all phases of a dilation.
 Index winograd_tiles(const PixelGrid& grid, Index tile);
 Index winograd_pieces(const PixelGrid& grid, Index groups, const WinogradBlocks& blocks);
 // Roundings on the way of a term into a result, in the bound of docs/numerics.md.
-Index winograd_roundings(Index channels);
+Index winograd_roundings(Index terms);
 // Elements of the transformed weights of all groups.
-Index winograd_weights(Index groups, Index rows, Index channels, Index tile, const Tile& kernel);
+Index winograd_weights(const PixelGrid& grid, Index groups, Index rows, Index channels, Index tile,
+                       const Tile& kernel);
 // Bytes of scratch that one thread takes at most, for the weights' transform or for a piece.
-Index winograd_scratch(Index channels, const WinogradBlocks& blocks, const Tile& kernel);
+Index winograd_scratch(const PixelGrid& grid, Index channels, const WinogradBlocks& blocks,
+                       const Tile& kernel);
 
 // Transforms the factors of the problem into `weights`. False where a transformed value is not finite: the
 // direct sum must do the whole problem then. Prepared weights serve every problem that differs in its images

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "drivers/tile_axis.hpp"
+#include "drivers/tile_planes.hpp"
 
 namespace windrow {
 
@@ -14,7 +15,8 @@ inline constexpr Index kSegmentTiles = 64;  // ... and of one alone
 
 // Tiles of one row of tiles, side by side.
 struct TileSegment {
-  Index image;
+  Index plane;                   // images times planes of one
+  Index target;                  // offset of the plane's first pixel
   TileAxis::Place down, across;  // of the first tile
   Index count;
   Index lane;  // of the first tile in the block
@@ -30,11 +32,13 @@ struct TileBatch {
 class TileBatches {
  public:
   TileBatches(const PixelGrid& grid, Index tile)
-      : tile_(tile), down_(grid.axes[0], tile), across_(grid.axes[1], tile) {}
+      : tile_(tile), planes_(grid), down_(planes_.down(), tile), across_(planes_.across(), tile) {}
 
+  const TilePlanes& planes() const { return planes_; }
   const TileAxis& down() const { return down_; }
   const TileAxis& across() const { return across_; }
-  Index per_image() const { return down_.tiles() * across_.tiles(); }
+  Index per_plane() const { return down_.tiles() * across_.tiles(); }
+  Index per_image() const { return planes_.per_image() * per_plane(); }
 
   // body(segment) for the tiles [first, first + count), counted over all images.
   template <class Body>
@@ -43,8 +47,10 @@ class TileBatches {
       const Index tile = first + lane;
       const TileAxis::Place across = across_.place(tile % across_.tiles());
       const Index some = std::min({ceil_div(across.pixels, tile_), count - lane, kSegmentTiles});
-      body(TileSegment{.image = tile / per_image(),
-                       .down = down_.place(tile % per_image() / across_.tiles()),
+      const Index plane = tile / per_plane();
+      body(TileSegment{.plane = plane,
+                       .target = planes_.target(plane),
+                       .down = down_.place(tile % per_plane() / across_.tiles()),
                        .across = across,
                        .count = some,
                        .lane = lane});
@@ -80,6 +86,7 @@ class TileBatches {
 
  private:
   const Index tile_;
+  const TilePlanes planes_;
   const TileAxis down_, across_;
 };
 

@@ -96,9 +96,20 @@ void turn_rows(const KernelTable<T>& kernels, const PlaneRows<T>& p) {
   }
 }
 
+template <class T>
+void fill_rows(const PlaneRows<T>& p) {
+  for (Index i = 0; i < p.channels; ++i) {
+    T* target = p.target + i * p.target_channel;
+    for (Index r = 0; r < p.rows; ++r, target += p.target_row)
+      std::fill_n(std::fill_n(target, p.columns, p.fill), p.width - p.columns, T{0});
+  }
+}
+
 template void copy_rows(const KernelTable<float>&, const PlaneRows<float>&);
 template void copy_rows(const KernelTable<double>&, const PlaneRows<double>&);
 template void turn_rows(const KernelTable<float>&, const PlaneRows<float>&);
 template void turn_rows(const KernelTable<double>&, const PlaneRows<double>&);
+template void fill_rows(const PlaneRows<float>&);
+template void fill_rows(const PlaneRows<double>&);
 
 }  // namespace windrow

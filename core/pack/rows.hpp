@@ -30,4 +30,8 @@ void copy_rows(const KernelTable<T>& kernels, const PlaneRows<T>& p);
 template <class T>
 void turn_rows(const KernelTable<T>& kernels, const PlaneRows<T>& p);
 
+// The same of a plane that lies beyond a constant border of another axis: nothing is read.
+template <class T>
+void fill_rows(const PlaneRows<T>& p);
+
 }  // namespace windrow

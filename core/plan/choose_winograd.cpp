@@ -4,7 +4,7 @@
 #include <limits>
 #include <utility>
 
-#include "drivers/tile_axis.hpp"
+#include "drivers/winograd_batches.hpp"
 #include "plan/choose.hpp"
 
 namespace windrow {
@@ -32,31 +32,33 @@ PixelGrid image_of(PixelGrid grid) {
 
 Counts count_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels, Index tile,
                       const Tile& kernel, bool kept) {
-  const TileAxis down(grid.axes[0], tile), across(grid.axes[1], tile);
-  const Index tiles = down.tiles() * across.tiles();
-  const auto k = static_cast<double>(rows), c = static_cast<double>(channels);
+  const TileBatches batches(grid, tile);
+  const TilePlanes& planes = batches.planes();
+  const TileAxis &down = batches.down(), &across = batches.across();
+  const Index tiles = batches.per_image(), terms = channels * planes.taps();
+  const auto k = static_cast<double>(rows), c = static_cast<double>(terms);
   Counts count;
   count[Work::kTile] = c * panel_vectors(rows, tiles, kernel);
-  count[Work::kCall] = parts(rows, kernel.rows) * parts(tiles, kernel.columns()) * parts(channels, kChunk);
-  const auto row_tiles = static_cast<double>(down.tiles());
+  count[Work::kCall] = parts(rows, kernel.rows) * parts(tiles, kernel.columns()) * parts(terms, kChunk);
+  const auto row_tiles = static_cast<double>(planes.per_image() * down.tiles());
   const bool dilated = down.step() > 1 || across.step() > 1;
-  // Rows of tiles share vectors. Without dilation they are counted one by one still, as they were when the
-  // constants were measured.
+  // Rows of tiles share vectors. Without dilation those of a single plane are counted one by one still, as they
+  // were when the constants were measured.
   const double transforms =
-      dilated ? parts(tiles, kernel.lanes) : row_tiles * parts(across.tiles(), kernel.lanes);
+      dilated || planes.per_image() > 1 ? parts(tiles, kernel.lanes) : row_tiles * parts(across.tiles(), kernel.lanes);
   count[Work::kInput] = transforms * c;
   count[Work::kOutput] = transforms * k;
-  const double weights = k * parts(channels, kernel.lanes);
+  const double weights = k * static_cast<double>(planes.taps()) * parts(channels, kernel.lanes);
   const auto blocks = winograd_blocks(image_of(grid), groups, rows, channels, tile, kernel, 1);
   if (!kept) count[Work::kWeight] = weights;
   if (blocks) {
-    const Index bytes = (tile + 2) * (tile + 2) * rows * channels * kernel.bytes;
+    const Index bytes = (tile + 2) * (tile + 2) * rows * terms * kernel.bytes;
     count[bytes > kWeightsBytes ? Work::kKeptFar : Work::kKept] = weights * parts(tiles, blocks->tiles);
     count[Work::kTileRead] = c * parts(tiles, kernel.lanes) * parts(rows, blocks->rows);
   }
   count = count.times(static_cast<double>((tile + 2) * (tile + 2)));
   if (across.step() > 1) {  // pixels of a phase come from between those of others, and go back there
-    const double pixels = row_tiles * static_cast<double>(grid.axes[1].count);
+    const double pixels = row_tiles * static_cast<double>(planes.across().count);
     const double seen = pixels + row_tiles * static_cast<double>(2 * across.phases());
     const auto side = static_cast<double>(tile), lanes = static_cast<double>(kernel.lanes);
     const Work gather = across.step() == 2 ? Work::kGatherStep : Work::kGatherApart;
@@ -95,21 +97,21 @@ std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index group
                                               Index tile, const Tile& kernel, Index threads) {
   const Index points = (tile + 2) * (tile + 2);
   const Index all_tiles = std::max<Index>(1, grid.images * winograd_tiles(grid, tile));
-  const Index nr = kernel.columns();
-  const Index weights = points * rows * channels * kernel.bytes;
+  const Index nr = kernel.columns(), terms = winograd_terms(grid, channels);
+  const Index weights = points * rows * terms * kernel.bytes;
   // As many tiles as the cache holds, but enough to make reading the weights worth it.
   const Index fewest = weights > kWeightsBytes ? 4 : 2;
-  Index panels = std::max(fewest, kWantedTilesBytes / (points * channels * kernel.bytes * nr));
+  Index panels = std::max(fewest, kWantedTilesBytes / (points * terms * kernel.bytes * nr));
   panels = std::min(panels, ceil_div(all_tiles, nr));
   panels = ceil_div(ceil_div(all_tiles, nr), ceil_div(ceil_div(all_tiles, nr), panels));
   WinogradBlocks blocks{.tile = tile, .tiles = panels * nr, .rows = 0, .parts = 1};
   for (;;) {
-    const bool near = points * channels * kernel.bytes * blocks.tiles <= 2 * kWantedTilesBytes;
+    const bool near = points * terms * kernel.bytes * blocks.tiles <= 2 * kWantedTilesBytes;
     const Index row_tiles = std::clamp<Index>(
         (near ? kSumsBytes : kFarSumsBytes) / (points * kernel.bytes * blocks.tiles * kernel.rows), 1,
         ceil_div(rows, kernel.rows));
     blocks.rows = row_tiles * kernel.rows;
-    if (winograd_scratch(channels, blocks, kernel) <= kMostScratch) break;
+    if (winograd_scratch(grid, channels, blocks, kernel) <= kMostScratch) break;
     if (blocks.tiles == nr) return std::nullopt;
     blocks.tiles -= nr;
   }
@@ -161,7 +163,8 @@ std::optional<WinogradBlocks> force_winograd(const PixelGrid& grid, Index groups
 }
 
 bool may_take_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels) {
-  const double flops = 18 * static_cast<double>(groups * rows * channels * grid.per_image());
+  const double terms = static_cast<double>(winograd_terms(grid, channels));
+  const double flops = 18 * static_cast<double>(groups * rows * grid.per_image()) * terms;
   return channels >= kFewestChannels && flops >= kFewestFlops;
 }
 

@@ -103,23 +103,25 @@ struct Geometry {
     // Now and then more channels than a partial sum has, more filters or pixels than a block.
     c = groups * draw.of({0, 1, 1, 1, 2, 3, 4, 17, 40});
     k = groups * draw.of({0, 1, 1, 1, 2, 2, 3, 9, 9, 17, 220});
-    const Index rank = tiles ? 2 : draw.of({1, 1, 2, 2, 2, 2, 3, 4});
+    const Index rank = tiles ? draw.of({2, 2, 2, 3, 4}) : draw.of({1, 1, 2, 2, 2, 2, 3, 4});
     x = {n, c};
     w = {k, c / groups};
     y = {n, k};
     columns = {n, c};
     const Index longest = rank == 1 ? 70 : rank == 2 ? (tiles ? 30 : draw.of({14, 14, 14, 60})) : 4;
     for (Index i = 0; i < rank; ++i) {
+      const bool tiled = tiles && i + 2 >= rank;  // axes before these are any
       WindowAxis axis;
       axis.kernel = draw.of({1, 1, 2, 3, 3, 5});
       axis.dilation = draw.of({1, 1, 1, 2, 3});
       axis.stride = draw.of({1, 1, 1, 2, 2, 3, 7});
-      if (tiles) axis = {.kernel = 3, .stride = 1, .dilation = draw.of({1, 1, 1, 2, 3, 9})};
+      if (tiled)
+        axis = {.kernel = 3, .stride = 1, .dilation = draw.of({1, 1, 1, 2, 3, rank == 2 ? 9 : 1})};
       axis.before = draw.of({0, 0, 1, 1, 2, 5});
       const Index after = draw.of({0, 0, 1, 1, 3});
       const Index span = axis.dilation * (axis.kernel - 1) + 1;
       const Index least = std::max<Index>(1, span - axis.before - after);
-      axis.size = draw.number(least, std::max(least, longest));
+      axis.size = draw.number(least, std::max(least, tiled && rank > 2 ? 3 * longest : longest));
       axis.out = (axis.size + axis.before + after - span) / axis.stride + 1;
       axes.push_back(windrow::within_reach(axis));
       x.push_back(axis.size);
