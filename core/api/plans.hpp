@@ -169,12 +169,14 @@ struct WinogradPlan {
 
 template <class T>
 bool has_winograd(const ConvShape& s, const WindowProduct<T>& p) {
-  // A phase of a longer stride may look like a window of stride 1, but it is not the whole result: pixels must
-  // have the strides that windows have.
-  const auto strides = std::count_if(s.axes.begin(), s.axes.end(), [](const auto& a) { return a.stride > 1; });
+  // A phase of a longer stride may look like a window of stride 1, but it is not the whole result: pixels
+  // must have the strides that windows have.
+  const auto strides =
+      std::count_if(s.axes.begin(), s.axes.end(), [](const auto& a) { return a.stride > 1; });
   const auto steps =
       std::count_if(p.grid.axes.begin(), p.grid.axes.end(), [](const auto& a) { return a.step > 1; });
-  return strides == steps && !why_no_winograd(p.grid) && p.channels > 0 && p.rows > 0 && p.grid.images * p.grid.per_image() > 0;
+  return strides == steps && !why_no_winograd(p.grid) && p.channels > 0 && p.rows > 0 &&
+         p.grid.images * p.grid.per_image() > 0;
 }
 
 // Nothing where the direct sum takes it, because it is faster, or because the workspace has no room. Tiles
@@ -198,7 +200,8 @@ std::optional<WinogradPlan> plan_winograd(const ConvShape& s, const WindowProduc
                                 " channels of a group here, got " + std::to_string(p.channels));
   if (!blocks) return std::nullopt;
   WinogradPlan plan{.blocks = *blocks, .threads = threads};
-  if (!options.prepared) plan.weights = winograd_weights(p.grid, p.groups, p.rows, p.channels, blocks->tile, tile);
+  if (!options.prepared)
+    plan.weights = winograd_weights(p.grid, p.groups, p.rows, p.channels, blocks->tile, tile);
   plan.scratch = winograd_scratch(p.grid, p.channels, *blocks, tile);
   if (options.max_workspace == 0) return plan;
   const Index shared = plan.weights * tile.bytes, room = options.max_workspace - shared;

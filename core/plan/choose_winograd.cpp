@@ -35,20 +35,21 @@ Counts count_winograd(const PixelGrid& grid, Index groups, Index rows, Index cha
   const TileBatches batches(grid, tile);
   const TilePlanes& planes = batches.planes();
   const TileAxis &down = batches.down(), &across = batches.across();
-  const Index tiles = batches.per_image(), terms = channels * planes.taps();
+  const Index tiles = batches.per_image(), terms = channels * planes.looks();
   const auto k = static_cast<double>(rows), c = static_cast<double>(terms);
   Counts count;
   count[Work::kTile] = c * panel_vectors(rows, tiles, kernel);
   count[Work::kCall] = parts(rows, kernel.rows) * parts(tiles, kernel.columns()) * parts(terms, kChunk);
   const auto row_tiles = static_cast<double>(planes.per_image() * down.tiles());
   const bool dilated = down.step() > 1 || across.step() > 1;
-  // Rows of tiles share vectors. Without dilation those of a single plane are counted one by one still, as they
-  // were when the constants were measured.
-  const double transforms =
-      dilated || planes.per_image() > 1 ? parts(tiles, kernel.lanes) : row_tiles * parts(across.tiles(), kernel.lanes);
+  // Rows of tiles share vectors. Without dilation those of a single plane are counted one by one still, as
+  // they were when the constants were measured.
+  const double transforms = dilated || planes.per_image() > 1
+                                ? parts(tiles, kernel.lanes)
+                                : row_tiles * parts(across.tiles(), kernel.lanes);
   count[Work::kInput] = transforms * c;
   count[Work::kOutput] = transforms * k;
-  const double weights = k * static_cast<double>(planes.taps()) * parts(channels, kernel.lanes);
+  const double weights = k * static_cast<double>(planes.looks()) * parts(channels, kernel.lanes);
   const auto blocks = winograd_blocks(image_of(grid), groups, rows, channels, tile, kernel, 1);
   if (!kept) count[Work::kWeight] = weights;
   if (blocks) {
