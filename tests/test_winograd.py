@@ -118,7 +118,10 @@ def test_agrees_with_the_reference(target, threads, layer, dtype, seed):
     assert_within(dx, exact, dx_bound(dy, w, x, options))
     total = np.ones_like(dx)
     wr.conv_grad_input(dy, w, x.shape, algorithm="winograd", out=total, accumulate=True, **options)
-    np.testing.assert_array_equal(total, dx + dtype(1))
+    if max(options["stride"]) == 1:  # the direct sum begins with what is there
+        np.testing.assert_array_equal(total, dx + dtype(1))
+    else:
+        assert_within(total, exact + 1, dx_bound(dy, w, x, options) + np.finfo(dtype).eps * (1 + np.abs(exact)))
 
 
 def test_both_tiles_are_tested(target):
