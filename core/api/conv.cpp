@@ -58,9 +58,9 @@ void run_product(const WindowProduct<T>& p, const CallOptions& options, const Ta
 
 // False, and nothing done, where the direct sum is to do it.
 template <class T>
-bool run_if_winograd(const ConvShape& s, const WindowProduct<T>& p, const CallOptions& options,
-                     const Target& target, const RunContext& context) {
-  const std::optional<WinogradPlan> plan = plan_winograd(s, p, options, target, context.threads);
+bool run_if_winograd(const WindowProduct<T>& p, const CallOptions& options, const Target& target,
+                     const RunContext& context) {
+  const std::optional<WinogradPlan> plan = plan_winograd(p, options, target, context.threads);
   if (!plan) return false;
   RunContext fitting = context;
   fitting.threads = plan->threads;
@@ -113,7 +113,7 @@ void conv(const ConvShape& shape, ArrayView<const T> x, ArrayView<const T> w, Bi
   const RunContext few = worth(context, flops_of(shape));
   WindowProduct<T> product = forward_product(shape, x, w, b, y);
   product.limits = options.limits;
-  if (!run_if_winograd(shape, product, options, target, few)) run_product(product, options, target, few);
+  if (!run_if_winograd(product, options, target, few)) run_product(product, options, target, few);
 }
 
 // The products of a folded gradient, one after another; `at` is where those of this loop begin.
@@ -182,7 +182,7 @@ void conv_grad_input(const ConvShape& shape, ArrayView<const T> dy, ArrayView<co
   }
   if (options.max_workspace != 0) {  // nothing is written where a later phase cannot do with it
     for_each_phase(shape, dy, w, dx, options.accumulate, [&](const WindowProduct<T>& phase) {
-      if (!plan_winograd(shape, phase, options, target, few.threads))
+      if (!plan_winograd(phase, options, target, few.threads))
         plan_product(phase, options, target, few.threads);
     });
   }
@@ -192,7 +192,7 @@ void conv_grad_input(const ConvShape& shape, ArrayView<const T> dy, ArrayView<co
       !options.accumulate && !b.data && has_empty_phase(shape) && clear_if_dense(shape, dx, few);
   const auto run = [&](const WindowProduct<T>& phase) {
     if (cleared && phase.grid.taps() == 0) return;
-    if (!run_if_winograd(shape, phase, options, target, few)) run_product(phase, options, target, few);
+    if (!run_if_winograd(phase, options, target, few)) run_product(phase, options, target, few);
   };
   for_each_phase(shape, dy, w, dx, options.accumulate, run, b);
 }

@@ -29,8 +29,7 @@ const char* winograd_name(Index tile) { return tile == 2 ? "winograd_2x2" : "win
 
 // What could compute the product of one image on one thread.
 template <class T>
-std::vector<Candidate> candidates_of(const ConvShape& s, WindowProduct<T> p, const CallOptions& options,
-                                     const Target& target) {
+std::vector<Candidate> candidates_of(WindowProduct<T> p, const CallOptions& options, const Target& target) {
   if (p.grid.images == 0) return {};
   p.grid.images = 1;
   const Tile tile = tile_of<T>(target);
@@ -42,7 +41,7 @@ std::vector<Candidate> candidates_of(const ConvShape& s, WindowProduct<T> p, con
   std::vector<Candidate> found{{"window_product", direct.panels}};
   if (direct.filters) found.push_back({"filter_product", direct.filters_counts});
   if (direct.strips) found.push_back({"strip_product", direct.strips_counts});
-  if (!has_winograd(s, p) || !may_take_winograd(p.grid, p.groups, p.rows, p.channels)) return found;
+  if (!has_winograd(p) || !may_take_winograd(p.grid, p.groups, p.rows, p.channels)) return found;
   for (const Index side : {2, 4}) {
     if (winograd_blocks(p.grid, p.groups, p.rows, p.channels, side, tile, 1))
       found.push_back({winograd_name(side),
@@ -131,8 +130,8 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
   const bool single = pass == Pass::kForward || phase_count(s) == 1;
   const auto add = [&](const WindowProduct<T>& p) {
     if (small) return add_small(p);
-    if (single) plan.candidates = candidates_of(s, p, options, target);
-    const std::optional<WinogradPlan> winograd = plan_winograd(s, p, options, target, threads);
+    if (single) plan.candidates = candidates_of(p, options, target);
+    const std::optional<WinogradPlan> winograd = plan_winograd(p, options, target, threads);
     if (winograd) return add_winograd(p, *winograd);
     const ProductSize size = size_of(p, tile, threads);
     const ProductPlan product = plan_product(p, options, target, threads);

@@ -168,26 +168,21 @@ struct WinogradPlan {
 };
 
 template <class T>
-bool has_winograd(const ConvShape& s, const WindowProduct<T>& p) {
-  // A phase of a longer stride may look like a window of stride 1, but it is not the whole result: pixels
-  // must have the strides that windows have.
-  const auto strides =
-      std::count_if(s.axes.begin(), s.axes.end(), [](const auto& a) { return a.stride > 1; });
-  const auto steps =
-      std::count_if(p.grid.axes.begin(), p.grid.axes.end(), [](const auto& a) { return a.step > 1; });
-  return strides == steps && !why_no_winograd(p.grid) && p.channels > 0 && p.rows > 0 &&
+bool has_winograd(const WindowProduct<T>& p) {
+  // A phase of a longer stride may look like a window of stride 1.
+  return !p.strided && !why_no_winograd(p.grid) && p.channels > 0 && p.rows > 0 &&
          p.grid.images * p.grid.per_image() > 0;
 }
 
 // Nothing where the direct sum takes it, because it is faster, or because the workspace has no room. Tiles
 // that are asked for and do not fit the memory of a thread are an error, in the caller's words.
 template <class T>
-std::optional<WinogradPlan> plan_winograd(const ConvShape& s, const WindowProduct<T>& p,
-                                          const CallOptions& options, const Target& target, int threads) {
+std::optional<WinogradPlan> plan_winograd(const WindowProduct<T>& p, const CallOptions& options,
+                                          const Target& target, int threads) {
   const Algorithm algorithm = options.algorithm;
   const bool single = algorithm == Algorithm::kWinograd2 || algorithm == Algorithm::kWinograd4;
   const bool forced = algorithm == Algorithm::kWinograd;
-  if (!(forced || single || algorithm == Algorithm::kAuto) || !has_winograd(s, p)) return std::nullopt;
+  if (!(forced || single || algorithm == Algorithm::kAuto) || !has_winograd(p)) return std::nullopt;
   const Tile tile = tile_of<T>(target);
   const auto blocks =
       single   ? winograd_blocks(p.grid, p.groups, p.rows, p.channels,

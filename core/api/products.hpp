@@ -145,6 +145,7 @@ class PhaseTaps {
 template <class T, class Body>
 void for_each_phase(const ConvShape& s, ArrayView<const T> dy, ArrayView<const T> w, ArrayView<T> dx,
                     bool accumulate, Body&& body, BiasView<const T> b = {}) {
+  const bool strided = std::any_of(s.axes.begin(), s.axes.end(), [](const auto& a) { return a.stride > 1; });
   Extents first(s.axes.size(), 0);
   const std::vector<PhaseTaps> phase_taps(s.axes.begin(), s.axes.end());
   for (;;) {
@@ -163,6 +164,7 @@ void for_each_phase(const ConvShape& s, ArrayView<const T> dy, ArrayView<const T
     p.bias = b.data;
     p.bias_stride = b.stride;
     p.accumulate = accumulate;
+    p.strided = strided;
     simplify_axes(p);
     if (p.grid.per_image() > 0) body(std::as_const(p));
 

@@ -41,7 +41,8 @@ struct WindowProduct {
   const T* bias = nullptr;  // groups * rows values, or null
   Index bias_stride = 1;
   bool accumulate = false;
-  Limits limits = {};  // of the target, after all
+  bool strided = false;  // a stride phase of the whole
+  Limits limits = {};    // of the target, after all
 };
 
 template <class T>
