@@ -22,8 +22,8 @@ seeds = st.integers(0, 2**32 - 1)
 
 @st.composite
 def layers(draw):
-    """(x shape, w shape, options): small ones take 2 x 2 tiles, large ones 4 x 4; some have axes before those of
-    tiles."""
+    """(x shape, w shape, options): small ones take 2 x 2 tiles, large ones 4 x 4; some have axes before
+    those of tiles."""
     outer = draw(st.sampled_from([0, 0, 0, 1, 1, 2]))
     longest = draw(st.sampled_from([6, 14, 24 if outer else 40]))
     size = [draw(st.integers(1, 5)) for _ in range(outer)] + [draw(st.integers(1, longest)) for _ in range(2)]
@@ -34,7 +34,10 @@ def layers(draw):
         *draw(st.sampled_from([(1, 1), (1, 1), (2, 2), (1, 3), (5, 2), (3, 4) if outer else (12, 12)])),
     )
     padding = tuple(
-        (before, draw(st.integers(least := max(0, (k - 1) * d + 1 - s - before), least + (4 if k == 3 else 1))))
+        (
+            before,
+            draw(st.integers(least := max(0, (k - 1) * d + 1 - s - before), least + (4 if k == 3 else 1))),
+        )
         for s, k, d, before in [
             (s, k, d, draw(st.integers(0, d + 3 if k == 3 else 1)))
             for s, k, d in zip(size, kernel, dilation, strict=True)
@@ -95,9 +98,7 @@ def dx_bound(dy, w, x, options):
     turned = np.flip(w.reshape(groups, k, c, *kernel).swapaxes(1, 2), range(3, w.ndim + 1))
     turned = turned.reshape(-1, k, *kernel)
     dilation = options["dilation"]
-    before = [
-        (t - 1) * d - pair[0] for pair, t, d in zip(options["padding"], kernel, dilation, strict=True)
-    ]
+    before = [(t - 1) * d - pair[0] for pair, t, d in zip(options["padding"], kernel, dilation, strict=True)]
     facts = plan("conv_grad_input", x, w, options)
     return tolerances.winograd_error_bound(
         dy, turned, before, x.shape[2:], groups=groups, dilation=dilation, dtype=x.dtype, **facts
@@ -121,7 +122,9 @@ def test_agrees_with_the_reference(target, threads, layer, dtype, seed):
     if max(options["stride"]) == 1:  # the direct sum begins with what is there
         np.testing.assert_array_equal(total, dx + dtype(1))
     else:
-        assert_within(total, exact + 1, dx_bound(dy, w, x, options) + np.finfo(dtype).eps * (1 + np.abs(exact)))
+        assert_within(
+            total, exact + 1, dx_bound(dy, w, x, options) + np.finfo(dtype).eps * (1 + np.abs(exact))
+        )
 
 
 def test_both_tiles_are_tested(target):

@@ -170,7 +170,8 @@ struct WinogradPlan {
 template <class T>
 bool has_winograd(const WindowProduct<T>& p) {
   // A phase of a longer stride may look like a window of stride 1.
-  return !p.strided && !why_no_winograd(p.grid) && p.channels > 0 && p.rows > 0 && p.grid.images * p.grid.per_image() > 0;
+  return !p.strided && !why_no_winograd(p.grid) && p.channels > 0 && p.rows > 0 &&
+         p.grid.images * p.grid.per_image() > 0;
 }
 
 // Nothing where the direct sum takes it, because it is faster, or because the workspace has no room. Tiles
@@ -194,7 +195,8 @@ std::optional<WinogradPlan> plan_winograd(const WindowProduct<T>& p, const CallO
                                 " channels of a group here, got " + std::to_string(p.channels));
   if (!blocks) return std::nullopt;
   WinogradPlan plan{.blocks = *blocks, .threads = threads};
-  if (!options.prepared) plan.weights = winograd_weights(p.grid, p.groups, p.rows, p.channels, blocks->tile, tile);
+  if (!options.prepared)
+    plan.weights = winograd_weights(p.grid, p.groups, p.rows, p.channels, blocks->tile, tile);
   plan.scratch = winograd_scratch(p.grid, p.channels, *blocks, tile);
   if (options.max_workspace == 0) return plan;
   const Index shared = plan.weights * tile.bytes, room = options.max_workspace - shared;

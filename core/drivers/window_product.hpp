@@ -42,7 +42,7 @@ struct WindowProduct {
   Index bias_stride = 1;
   bool accumulate = false;
   bool strided = false;  // a stride phase of the whole
-  Limits limits = {};  // of the target, after all
+  Limits limits = {};    // of the target, after all
 };
 
 template <class T>

@@ -236,7 +236,8 @@ class Driver {
   }
 
   void multiply(Index group, Index m, Index rows, Index count, const Memory& memory) const {
-    const Index width = even_width(kernels_, count), row = winograd_weights_row(planes_.taps(), p_.channels, kernel_);
+    const Index width = even_width(kernels_, count),
+                row = winograd_weights_row(planes_.taps(), p_.channels, kernel_);
     const Index point = winograd_weights_point(row, kernel_), tile = sizes_.points * point;
     const Index first = group * ceil_div(p_.rows, kernel_.rows) + m / kernel_.rows;
     for (Index i = 0; i < sizes_.points; ++i) {
@@ -290,8 +291,8 @@ class Driver {
       whole = whole && rows > 1 && !std::memchr(failed, 1, static_cast<std::size_t>(batch.tiles));
     }
     for (const TileSegment& s : batch.all()) {
-      T* pixel = target + s.target + s.down.pixel * height_.target_stride +
-                 s.across.pixel * width_.target_stride;
+      T* pixel =
+          target + s.target + s.down.pixel * height_.target_stride + s.across.pixel * width_.target_stride;
       T* out = memory.out + (s.lane - batch.lane) * b_.tile;
       if (whole) {
         store_turned(s, out, rows, pixel);

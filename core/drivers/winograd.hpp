@@ -1,7 +1,7 @@
 // Winograd convolution: windows whose last two axes have 3 taps and step 1, as one product per interpolation
 // point. A term is a channel seen by one tap of the axes before these.
 //
-//   source --input transform--> tiles[point][term][tile] --products--> sums[point][row][tile] --output--> target
+//   source --input transform--> tiles[point][term][tile] --products--> sums[point][row][tile] --> target
 //   factor --weights' transform--> [group][point][row][term], once per call, shared by all threads
 //
 // Every tile is computed alone and depends on its image only, so blocks and threads change no bit. A tile

@@ -15,8 +15,9 @@ constexpr Index kFewestChannels = 16;           // below, the direct sum is exac
 constexpr double kFewestFlops = 4e6;            // of one image: less is over before it is worth a transform
 
 constexpr Index kWantedTilesBytes = 256 << 10;  // transformed tiles stay in a second-level cache
-constexpr Index kSumsBytes = 160 << 10;         // and so do the sums of a block of rows; else more rows
-constexpr Index kFarSumsBytes = 1 << 20;        // for each reading of the tiles
+constexpr Index kFarTilesBytes = 512 << 10;
+constexpr Index kSumsBytes = 160 << 10;   // and so do the sums of a block of rows; else more rows
+constexpr Index kFarSumsBytes = 1 << 20;  // for each reading of the tiles
 constexpr Index kWeightsBytes = 4 << 20;  // weights beyond this come from afar: more tiles for each reading
 
 // Tiles must be this much faster to be taken: transformed weights fill caches as sums do not, and a layer at
@@ -42,10 +43,11 @@ Counts count_winograd(const PixelGrid& grid, Index groups, Index rows, Index cha
   count[Work::kCall] = parts(rows, kernel.rows) * parts(tiles, kernel.columns()) * parts(terms, kChunk);
   const auto row_tiles = static_cast<double>(planes.per_image() * down.tiles());
   const bool dilated = down.step() > 1 || across.step() > 1;
-  // Rows of tiles share vectors. Without dilation those of a single plane are counted one by one still, as they
-  // were when the constants were measured.
-  const double transforms =
-      dilated || planes.per_image() > 1 ? parts(tiles, kernel.lanes) : row_tiles * parts(across.tiles(), kernel.lanes);
+  // Rows of tiles share vectors. Without dilation those of a single plane are counted one by one still, as
+  // they were when the constants were measured.
+  const double transforms = dilated || planes.per_image() > 1
+                                ? parts(tiles, kernel.lanes)
+                                : row_tiles * parts(across.tiles(), kernel.lanes);
   count[Work::kInput] = transforms * c;
   count[Work::kOutput] = transforms * k;
   const double weights = k * static_cast<double>(planes.taps()) * parts(channels, kernel.lanes);
@@ -100,8 +102,9 @@ std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index group
   const Index nr = kernel.columns(), terms = winograd_terms(grid, channels);
   const Index weights = points * rows * terms * kernel.bytes;
   // As many tiles as the cache holds, but enough to make reading the weights worth it.
-  const Index fewest = weights > kWeightsBytes ? 4 : 2;
-  Index panels = std::max(fewest, kWantedTilesBytes / (points * terms * kernel.bytes * nr));
+  const Index panel = points * terms * kernel.bytes * nr;
+  const Index fewest = weights > kWeightsBytes ? 4 : weights < panel && panel > kFarTilesBytes ? 1 : 2;
+  Index panels = std::max(fewest, kWantedTilesBytes / panel);
   panels = std::min(panels, ceil_div(all_tiles, nr));
   panels = ceil_div(ceil_div(all_tiles, nr), ceil_div(ceil_div(all_tiles, nr), panels));
   WinogradBlocks blocks{.tile = tile, .tiles = panels * nr, .rows = 0, .parts = 1};

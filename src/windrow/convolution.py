@@ -86,8 +86,8 @@ def conv(
     algorithm : {"auto", "direct", "winograd"}
         "direct" forces the direct sum; "winograd" forces Winograd's tiles, for windows with 3 taps and
         stride 1 along the last two axes (the input gradient under a longer stride of another axis is a
-        direct sum all the same); "auto" (or what the environment variable WINDROW_ALGORITHM says, wherever the
-        problem has it) chooses by the shape of one image. `explain` tells which it is.
+        direct sum all the same); "auto" (or what the environment variable WINDROW_ALGORITHM says, wherever
+        the problem has it) chooses by the shape of one image. `explain` tells which it is.
     max_workspace : int, optional
         Bytes of scratch memory that the call may use, all threads together.
     accumulator : {int32, int64}, optional
