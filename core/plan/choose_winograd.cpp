@@ -15,8 +15,9 @@ constexpr Index kFewestChannels = 16;           // below, the direct sum is exac
 constexpr double kFewestFlops = 4e6;            // of one image: less is over before it is worth a transform
 
 constexpr Index kWantedTilesBytes = 256 << 10;  // transformed tiles stay in a second-level cache
-constexpr Index kSumsBytes = 160 << 10;         // and so do the sums of a block of rows; else more rows
-constexpr Index kFarSumsBytes = 1 << 20;        // for each reading of the tiles
+constexpr Index kFarTilesBytes = 512 << 10;
+constexpr Index kSumsBytes = 160 << 10;   // and so do the sums of a block of rows; else more rows
+constexpr Index kFarSumsBytes = 1 << 20;  // for each reading of the tiles
 constexpr Index kWeightsBytes = 4 << 20;  // weights beyond this come from afar: more tiles for each reading
 
 // Tiles must be this much faster to be taken: transformed weights fill caches as sums do not, and a layer at
@@ -101,8 +102,9 @@ std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index group
   const Index nr = kernel.columns(), terms = winograd_terms(grid, channels);
   const Index weights = points * rows * terms * kernel.bytes;
   // As many tiles as the cache holds, but enough to make reading the weights worth it.
-  const Index fewest = weights > kWeightsBytes ? 4 : 2;
-  Index panels = std::max(fewest, kWantedTilesBytes / (points * terms * kernel.bytes * nr));
+  const Index panel = points * terms * kernel.bytes * nr;
+  const Index fewest = weights > kWeightsBytes ? 4 : weights < panel && panel > kFarTilesBytes ? 1 : 2;
+  Index panels = std::max(fewest, kWantedTilesBytes / panel);
   panels = std::min(panels, ceil_div(all_tiles, nr));
   panels = ceil_div(ceil_div(all_tiles, nr), ceil_div(ceil_div(all_tiles, nr), panels));
   WinogradBlocks blocks{.tile = tile, .tiles = panels * nr, .rows = 0, .parts = 1};
