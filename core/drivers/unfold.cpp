@@ -9,6 +9,7 @@
 #include "base/workspace.hpp"
 #include "drivers/permuted.hpp"
 #include "drivers/streamed.hpp"
+#include "drivers/unfold_rows.hpp"
 
 namespace windrow {
 namespace {
@@ -341,6 +342,7 @@ void run_unfold(const Unfold& problem, const Target& target, const RunContext& c
   for (const WindowAxis& axis : shape.axes)
     if (axis.out == 0) return;
   if (unfold_permuted(problem, target, context)) return;
+  if (unfold_rows(problem, target, context)) return;
   Unfolder unfolder(problem, target);
   if (unfolder.fits()) {
     unfolder.run(context);

@@ -38,6 +38,23 @@ struct Zip {
   std::ptrdiff_t target_row, source_row, rows, length, item;
 };
 
+// What taps see of planes: for p < planes, t < count, r < rows and i < length elements of 4 or 8 bytes,
+//   target[p * target_plane + taps[t].target + r * target_row + i] =
+//       source[p * source_plane + taps[t].source + r * source_row + step * i]
+// for the tap's first_row <= r < end_row and first <= i < end, and `fill` elsewhere. A row of the target has
+// kTapRowBytes at most; step is 1 or 2.
+struct TapRow {
+  std::ptrdiff_t target, source, first_row, end_row, first, end;
+};
+struct TapRows {
+  char* target;
+  const char *source, *fill;
+  std::ptrdiff_t target_plane, source_plane, planes;
+  const TapRow* taps;
+  std::ptrdiff_t count, target_row, source_row, rows, length, step, item;
+};
+inline constexpr std::ptrdiff_t kTapRowBytes = 512;
+
 // `repeats` times `count` runs of `bytes` bytes, all one after another at target; run j of repeat r is read
 // from source + steps[r] + offsets[j]. Up to kOverread bytes before and after each source run may be read
 // (they are the caller's own scratch memory); nothing is written after the last run.
@@ -98,6 +115,7 @@ struct PatchKernels {
   void (*move)(const Move&);
   void (*unzip)(const Unzip&);
   void (*zip)(const Zip&);
+  void (*tap_rows)(const TapRows&);  // null where there are no masks
   void (*gather_runs)(const GatherRuns&);
   // gather_runs past the caches: target is aligned to 64 bytes, and `line` (aligned, with room for 128 bytes)
   // holds the `fill` bytes (< 64) that belong before the first run. Whole lines are streamed; what is left of

@@ -4,6 +4,7 @@
 #include "kernels/patch_contract.hpp"
 #include "kernels/stream.hpp"
 #include "kernels/sum_rows.hpp"
+#include "kernels/tap_rows.hpp"
 
 namespace {
 
@@ -25,6 +26,7 @@ constexpr windrow::PatchKernels kKernels = {
     .move = move,
     .unzip = unzip,
     .zip = zip,
+    .tap_rows = tap_rows,
     .gather_runs = gather_runs,
     .stream_runs = stream_runs,
     .stream_apart = stream_apart,

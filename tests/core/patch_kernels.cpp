@@ -130,6 +130,67 @@ void zip(Draw& draw, const Target& target) {
   expect(std::equal(expected.begin(), expected.end(), result.begin()), "other bytes");
 }
 
+// Rows of an image's planes as taps see them, some beside it.
+void tap_rows(Draw& draw, const Target& target) {
+  if (!target.patches->tap_rows) return;
+  const Index item = draw.of({4, 8}), step = draw.of({1, 2});
+  const Index length = draw.number(1, draw.chance(70) ? 40 : kTapRowBytes / item), rows = draw.number(1, 5);
+  const Index width = draw.number(1, step * length + 3), height = draw.number(1, 2 * rows + 2);
+  const Index planes = draw.number(1, 3), count = draw.number(1, 4), row_step = draw.number(1, 2);
+  const Index source_row = width * item + draw.of({0, 0, 4}), target_row = length * item + draw.of({0, 0, 4});
+  const Index source_plane = (height - 1) * source_row + width * item, tap_bytes = rows * target_row;
+  Guarded<char> source(planes * source_plane, draw.chance(50));
+  Guarded<char> result(planes * count * tap_bytes, draw.chance(50));
+  std::vector<char> fill_value(static_cast<std::size_t>(item));
+  for (char& byte : fill_value) byte = static_cast<char>(draw.number(0, 255));
+  fill(draw, source);
+  fill(draw, result);
+  std::vector<char> expected = result.copy();
+  std::vector<TapRow> taps;
+  for (Index t = 0; t < count; ++t) {
+    const Index y = draw.number(-3, 3), x = draw.number(-3, 3);
+    const auto span = [](Index origin, Index pace, Index size, Index most) {
+      Index first = 0;
+      while (first < most && origin + first * pace < 0) ++first;
+      Index end = first;
+      while (end < most && origin + end * pace < size) ++end;
+      return std::pair{first, end};
+    };
+    const auto [first_row, end_row] = span(y, row_step, height, rows);
+    const auto [first, end] = span(x, step, width, length);
+    taps.push_back({.target = t * tap_bytes,
+                    .source = y * source_row + x * item,
+                    .first_row = first_row,
+                    .end_row = end_row,
+                    .first = first,
+                    .end = end});
+    for (Index p = 0; p < planes; ++p)
+      for (Index r = 0; r < rows; ++r)
+        for (Index i = 0; i < length; ++i) {
+          const bool inside = first_row <= r && r < end_row && first <= i && i < end;
+          const char* from = inside ? source.data() + p * source_plane + (y + r * row_step) * source_row +
+                                          (x + i * step) * item
+                                    : fill_value.data();
+          std::copy_n(from, item, expected.begin() + (p * count + t) * tap_bytes + r * target_row + i * item);
+        }
+  }
+  target.patches->tap_rows({.target = result.data(),
+                            .source = source.data(),
+                            .fill = fill_value.data(),
+                            .target_plane = count * tap_bytes,
+                            .source_plane = source_plane,
+                            .planes = planes,
+                            .taps = taps.data(),
+                            .count = count,
+                            .target_row = target_row,
+                            .source_row = row_step * source_row,
+                            .rows = rows,
+                            .length = length,
+                            .step = step,
+                            .item = item});
+  expect(std::equal(expected.begin(), expected.end(), result.begin()), "other bytes");
+}
+
 // Sums of one term past the caches.
 template <class T, Number kNumber>
 void streamed_sums(Draw& draw, const Target& target) {
@@ -377,6 +438,7 @@ const std::vector<Case> kPatchKernelCases = {
     {"move", move},
     {"unzip", unzip},
     {"zip", zip},
+    {"tap rows", tap_rows},
     {"runs", runs},
     {"runs apart", runs_apart},
     {"streamed sums of float32", streamed_sums<float, kF32>},
