@@ -147,8 +147,10 @@ class Unfolder {
     box.arrange(order_.data(), p_.item);
     Scratch scratch;
     char* packed = take_packed(scratch, box.bytes);
-    if (box.border == Border::kConstant) fill_border(kernels_, box, size_, p_.fill, packed);
-    pack(kernels_, box, size_, p_.x, p_.x_strides, packed);
+    if (!pack_rows(kernels_, box, size_, p_.fill, p_.x, p_.x_strides, packed)) {
+      if (box.border == Border::kConstant) fill_border(kernels_, box, size_, p_.fill, packed);
+      pack(kernels_, box, size_, p_.x, p_.x_strides, packed);
+    }
     write(box, first, count, packed, scratch, stream);
   }
 

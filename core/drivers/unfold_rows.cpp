@@ -9,7 +9,6 @@ namespace {
 
 constexpr auto at(int i) { return static_cast<std::size_t>(i); }
 
-constexpr Index kLeastRow = 32;                       // bytes
 constexpr Index kMostColumns = Index{16} << 20;       // bytes: larger ones are written past the caches
 constexpr Index kColumnsPerPiece = Index{256} << 10;  // about 20 us
 
@@ -34,7 +33,7 @@ bool serves(const Unfold& p, const PatchKernels& kernels) {
     if (a.border != Border::kConstant) return false;
     columns *= a.kernel * a.out;
   }
-  return axis.stride <= 2 && axis.out * p.item >= kLeastRow && axis.out * p.item <= kTapRowBytes &&
+  return axis.stride <= 2 && axis.out * p.item >= kLeastTapRow && axis.out * p.item <= kTapRowBytes &&
          p.cols_strides[shape.position(last)] == p.item && p.x_strides[2 + last] == p.item &&
          columns < kMostColumns;
 }

@@ -42,7 +42,7 @@ struct Zip {
 //   target[p * target_plane + taps[t].target + r * target_row + i] =
 //       source[p * source_plane + taps[t].source + r * source_row + step * i]
 // for the tap's first_row <= r < end_row and first <= i < end, and `fill` elsewhere. A row of the target has
-// kTapRowBytes at most; step is 1 or 2.
+// kTapRowBytes at most, and should have kLeastTapRow; step is 1 or 2.
 struct TapRow {
   std::ptrdiff_t target, source, first_row, end_row, first, end;
 };
@@ -53,7 +53,7 @@ struct TapRows {
   const TapRow* taps;
   std::ptrdiff_t count, target_row, source_row, rows, length, step, item;
 };
-inline constexpr std::ptrdiff_t kTapRowBytes = 512;
+inline constexpr std::ptrdiff_t kTapRowBytes = 512, kLeastTapRow = 32;
 
 // `repeats` times `count` runs of `bytes` bytes, all one after another at target; run j of repeat r is read
 // from source + steps[r] + offsets[j]. Up to kOverread bytes before and after each source run may be read
