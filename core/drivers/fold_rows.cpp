@@ -13,6 +13,7 @@ constexpr auto at(int i) { return static_cast<std::size_t>(i); }
 constexpr Index kMostImage = Index{16} << 20;         // bytes: larger ones are written past the caches
 constexpr Index kColumnsPerPiece = Index{256} << 10;  // about 20 us
 constexpr Index kPlanesAhead = 4;
+constexpr Index kMostPlaces = 16384;  // in the list of rows
 
 bool serves(const Fold& p, const PatchKernels& kernels) {
   const PatchShape& shape = p.shape;
@@ -23,6 +24,7 @@ bool serves(const Fold& p, const PatchKernels& kernels) {
   const Index item = number_bytes(p.number);
   Index image = item * shape.n * shape.c;
   for (const WindowAxis& a : shape.axes) image *= a.size;
+  if (rank == 2 && shape.axes[0].size * shape.axes[0].kernel > kMostPlaces) return false;
   return axis.stride <= 2 && axis.kernel <= kMostFoldTaps && axis.out * item >= kLeastTapRow &&
          ceil_div(axis.size, axis.stride) * item <= kFoldRowBytes &&
          p.cols_strides[shape.position(last)] == item && p.x_strides[2 + last] == item && image < kMostImage;

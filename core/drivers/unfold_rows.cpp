@@ -9,6 +9,7 @@ namespace {
 
 constexpr auto at(int i) { return static_cast<std::size_t>(i); }
 
+constexpr Index kMostTaps = 4096;
 constexpr Index kMostColumns = Index{16} << 20;       // bytes: larger ones are written past the caches
 constexpr Index kColumnsPerPiece = Index{256} << 10;  // about 20 us
 
@@ -28,14 +29,15 @@ bool serves(const Unfold& p, const PatchKernels& kernels) {
   const int rank = shape.rank(), last = rank - 1;
   if (!kernels.tap_rows || rank > 2 || (p.item != 4 && p.item != 8)) return false;
   const WindowAxis& axis = shape.axes[at(last)];
-  Index columns = p.item * shape.n * shape.c;
+  Index columns = p.item * shape.n * shape.c, taps = 1;
   for (const WindowAxis& a : shape.axes) {
     if (a.border != Border::kConstant) return false;
     columns *= a.kernel * a.out;
+    taps *= a.kernel;
   }
   return axis.stride <= 2 && axis.out * p.item >= kLeastTapRow && axis.out * p.item <= kTapRowBytes &&
          p.cols_strides[shape.position(last)] == p.item && p.x_strides[2 + last] == p.item &&
-         columns < kMostColumns;
+         columns < kMostColumns && taps <= kMostTaps;
 }
 
 }  // namespace
