@@ -401,6 +401,29 @@ def test_columns_beyond_the_caches(target, layout, item, channels):
         assert (memory[start + expected.nbytes :] == 77).all()
 
 
+@pytest.mark.parametrize("layout", ["n (c k) l", "(c k) n l", "k l n c"])
+@pytest.mark.parametrize("item", ["f4", ">f8", "c8", "i2"])
+@pytest.mark.parametrize(
+    ("shape", "kernel", "options"),
+    [
+        ((3, 2, 33), 3, {"stride": 2, "padding": 4, "fill": 7}),
+        ((3, 2, 9, 31), 3, {"stride": 2, "padding": 1}),
+        ((2, 3, 7, 40), (2, 5), {"stride": (3, 1), "padding": ((0, 2), (9, 30)), "fill": -3}),
+        ((2, 3, 12, 129), 3, {"stride": 2, "dilation": (1, 7), "padding": 1}),
+        ((2, 2, 6, 20), 3, {"padding": 30}),
+    ],
+)
+def test_short_rows(target, layout, item, shape, kernel, options):
+    """Taps that see whole rows of the image, parts of them or none."""
+    x = random_bytes(np.random.default_rng(0), shape, item)
+    padded = np.append(np.asarray(options.get("fill", 0), item), x).astype(item)
+    constant = {name: value for name, value in options.items() if name != "fill"}
+    places = np.arange(1, x.size + 1, dtype=np.int32).reshape(shape)
+    expected = padded[reference.unfold(places, kernel, layout=layout, **constant)]
+    for chosen in (x, np.flip(np.flip(x, 0).copy(), 0), np.flip(np.flip(x, -1).copy(), -1)):
+        assert raw(wr.unfold(chosen, kernel, layout=layout, **options)) == raw(expected)
+
+
 @pytest.mark.parametrize("item", ["f4", "f8"])
 @pytest.mark.parametrize("width", [3, 4, 5, 6, 7, 8, 12, 16, 20])
 def test_short_runs_beyond_the_caches(item, width):

@@ -6,6 +6,7 @@
 #include <numeric>
 
 #include "drivers/fold_box.hpp"
+#include "drivers/fold_rows.hpp"
 #include "drivers/permuted.hpp"
 
 namespace windrow {
@@ -205,6 +206,7 @@ void run_fold(const Fold& problem, const Target& target, const RunContext& calle
   for (const WindowAxis& axis : shape.axes)
     if (axis.size == 0) return;
   if (fold_permuted(problem, target, context)) return;
+  if (fold_rows(problem, target, context)) return;
   GatheredFold gathered(problem, target);
   const bool colours = has_few_channels_inside(problem);
   if (!colours && gathered.serves()) return gathered.run(context);

@@ -260,6 +260,52 @@ void pack(const PatchKernels& kernels, const PackedImage& box, const ImageVector
   }
 }
 
+bool pack_rows(const PatchKernels& kernels, const PackedImage& box, const ImageVector& size,
+               const char* value, const char* image, const Index* image_strides, char* scratch) {
+  const int inner = box.inner;
+  const Index length = box.phases > 1 ? box.phase_stride / box.item : box.count[at(inner)];
+  if (!kernels.tap_rows || box.border != Border::kConstant || box.axes > 4 || inner < 2 || box.phases > 2 ||
+      box.shift != 0 || image_strides[inner] != box.item || (box.item != 4 && box.item != 8) ||
+      length * box.item < kLeastTapRow || length * box.item > kTapRowBytes)
+    return false;
+  const auto inside = [&](int a, Index first, Index step, Index count) -> Range {
+    const Index low = first < 0 ? std::min(count, ceil_div(-first, step)) : 0;
+    return {low, std::max(low, std::min(count, ceil_div(size[at(a)] - first, step)))};
+  };
+  const int other = box.axes == 4 ? 5 - inner : -1;  // the other spatial axis
+  const Index rows = other < 0 ? 1 : box.count[at(other)];
+  const Range high = other < 0 ? Range{0, 1} : inside(other, box.start[at(other)], 1, rows);
+  std::array<TapRow, 2> phases;
+  for (Index i = 0; i < box.phases; ++i) {
+    const Index first = box.start[at(inner)] + i;
+    const Range wide = inside(inner, first, box.phases, length);
+    phases[at(static_cast<int>(i))] = {
+        .target = i * box.phase_stride,
+        .source = first * box.item + (other < 0 ? 0 : box.start[at(other)] * image_strides[other]),
+        .first_row = high.low,
+        .end_row = high.high,
+        .first = wide.low,
+        .end = wide.high};
+  }
+  for (Index n = 0; n < box.count[0]; ++n)
+    kernels.tap_rows(
+        {.target = scratch + n * box.stride[0],
+         .source = image + (box.start[0] + n) * image_strides[0] + box.start[1] * image_strides[1],
+         .fill = value,
+         .target_plane = box.stride[1],
+         .source_plane = image_strides[1],
+         .planes = box.count[1],
+         .taps = phases.data(),
+         .count = box.phases,
+         .target_row = other < 0 ? 0 : box.stride[at(other)],
+         .source_row = other < 0 ? 0 : image_strides[other],
+         .rows = rows,
+         .length = length,
+         .step = box.phases,
+         .item = box.item});
+  return true;
+}
+
 void unpack(const PatchKernels& kernels, const PackedImage& box, const char* scratch, char* image,
             const Index* image_strides, Streamed* stream) {
   Spans spans;

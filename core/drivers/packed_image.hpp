@@ -80,6 +80,10 @@ void fill_border(const PatchKernels& kernels, const PackedImage& box, const Imag
 // repeats; what a constant border takes up is left as it is.
 void pack(const PatchKernels& kernels, const PackedImage& box, const ImageVector& size, const char* image,
           const Index* image_strides, char* scratch);
+// Both at once where rows of the image, and what is beside them, go to rows of the box: false, and nothing is
+// done, where they do not.
+bool pack_rows(const PatchKernels& kernels, const PackedImage& box, const ImageVector& size,
+               const char* value, const char* image, const Index* image_strides, char* scratch);
 // Copies a box inside the image back, past the caches if there is a stream; then up to kOverread bytes before
 // the scratch memory and after it may be read.
 void unpack(const PatchKernels& kernels, const PackedImage& box, const char* scratch, char* image,

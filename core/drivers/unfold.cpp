@@ -9,6 +9,7 @@
 #include "base/workspace.hpp"
 #include "drivers/permuted.hpp"
 #include "drivers/streamed.hpp"
+#include "drivers/unfold_rows.hpp"
 
 namespace windrow {
 namespace {
@@ -146,8 +147,10 @@ class Unfolder {
     box.arrange(order_.data(), p_.item);
     Scratch scratch;
     char* packed = take_packed(scratch, box.bytes);
-    if (box.border == Border::kConstant) fill_border(kernels_, box, size_, p_.fill, packed);
-    pack(kernels_, box, size_, p_.x, p_.x_strides, packed);
+    if (!pack_rows(kernels_, box, size_, p_.fill, p_.x, p_.x_strides, packed)) {
+      if (box.border == Border::kConstant) fill_border(kernels_, box, size_, p_.fill, packed);
+      pack(kernels_, box, size_, p_.x, p_.x_strides, packed);
+    }
     write(box, first, count, packed, scratch, stream);
   }
 
@@ -341,6 +344,7 @@ void run_unfold(const Unfold& problem, const Target& target, const RunContext& c
   for (const WindowAxis& axis : shape.axes)
     if (axis.out == 0) return;
   if (unfold_permuted(problem, target, context)) return;
+  if (unfold_rows(problem, target, context)) return;
   Unfolder unfolder(problem, target);
   if (unfolder.fits()) {
     unfolder.run(context);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include "kernels/items.hpp"
+#include "kernels/joined.hpp"
 #include "kernels/patch_contract.hpp"
 #include "kernels/transpose.hpp"
 #include "kernels/widest.hpp"
@@ -234,7 +235,38 @@ void gather_long(const windrow::GatherRuns& g) {
   }
 }
 
+#if defined(WINDROW_JOINED)
+
+// Rounds of many runs that fill whole lines as a rule.
+template <int kBytes>
+void gather_joined(const windrow::GatherRuns& all) {
+  constexpr int kRuns = joined_runs<kBytes>;
+  const windrow::GatherRuns g = all;  // a copy that the stores below cannot reach
+  const std::ptrdiff_t whole = g.count / kRuns * kRuns;
+  for (std::ptrdiff_t r = 0; r < g.repeats; ++r) {
+    char* target = g.target + r * g.count * kBytes;
+    const char* const source = g.source + g.steps[r];
+    for (std::ptrdiff_t j = 0; j < whole; j += kRuns, target += kRuns * kBytes) {
+      fetch_ahead(target, kRuns * kBytes);
+      const char* sources[kRuns];
+      WINDROW_UNROLL
+      for (int i = 0; i < kRuns; ++i) sources[i] = source + g.offsets[j + i];
+      __m512i lines[kJoinedLines];
+      join_lines<kBytes>(sources, lines);
+      for (int i = 0; i < kJoinedLines; ++i) _mm512_storeu_si512(target + 64 * i, lines[i]);
+    }
+    for (std::ptrdiff_t j = whole; j < g.count; ++j, target += kBytes)
+      __builtin_memcpy(target, source + g.offsets[j], kBytes);
+  }
+}
+
+#endif
+
 void gather_runs(const windrow::GatherRuns& g) {
+#if defined(WINDROW_JOINED)
+  if (g.bytes == 12 && g.count >= joined_runs<12>) return gather_joined<12>(g);
+  if (g.bytes == 24 && g.count >= joined_runs<24>) return gather_joined<24>(g);
+#endif
   if (g.bytes > 64) return gather_long<64>(g);
   if (g.bytes > 32) return gather_wide<64>(g);
   if (g.bytes > 16) return gather_wide<32>(g);

@@ -38,6 +38,23 @@ struct Zip {
   std::ptrdiff_t target_row, source_row, rows, length, item;
 };
 
+// What taps see of planes: for p < planes, t < count, r < rows and i < length elements of 4 or 8 bytes,
+//   target[p * target_plane + taps[t].target + r * target_row + i] =
+//       source[p * source_plane + taps[t].source + r * source_row + step * i]
+// for the tap's first_row <= r < end_row and first <= i < end, and `fill` elsewhere. A row of the target has
+// kTapRowBytes at most, and should have kLeastTapRow; step is 1 or 2.
+struct TapRow {
+  std::ptrdiff_t target, source, first_row, end_row, first, end;
+};
+struct TapRows {
+  char* target;
+  const char *source, *fill;
+  std::ptrdiff_t target_plane, source_plane, planes;
+  const TapRow* taps;
+  std::ptrdiff_t count, target_row, source_row, rows, length, step, item;
+};
+inline constexpr std::ptrdiff_t kTapRowBytes = 512, kLeastTapRow = 32;
+
 // `repeats` times `count` runs of `bytes` bytes, all one after another at target; run j of repeat r is read
 // from source + steps[r] + offsets[j]. Up to kOverread bytes before and after each source run may be read
 // (they are the caller's own scratch memory); nothing is written after the last run.
@@ -70,6 +87,27 @@ struct SumRows {
   std::ptrdiff_t ahead = 0;
 };
 
+// Rows of an image, each of a few phases of pixels, summed over rows of columns: for p < planes, y < rows,
+// q < phases (1 or 2) and i with phases * i + q < length,
+//   target[p * target_plane + y * target_row + phases * i + q numbers] =
+//       +0 + source[p * source_plane + sources[r] + taps[t].source + i numbers] + ...
+// over row_first[y] <= r < row_first[y + 1], and for each over tap_first[q] <= t < tap_first[q + 1] with
+// first <= i < end, in their order. A row has kFoldRowBytes of each phase at most, and kMostFoldTaps taps.
+// What lies so many bytes `ahead` of the source may be fetched into the cache.
+struct FoldTap {
+  std::ptrdiff_t source, first, end;
+};
+struct FoldRows {
+  char* target;
+  const char* source;
+  std::ptrdiff_t target_plane, source_plane, planes, target_row, rows, length, phases;
+  const std::ptrdiff_t *sources, *row_first;
+  const FoldTap* taps;
+  const std::ptrdiff_t* tap_first;
+  std::ptrdiff_t ahead;
+};
+inline constexpr std::ptrdiff_t kMostFoldTaps = 16, kFoldRowBytes = 256;
+
 // Windows added to sums: for every row i < rows, r < repeats, j < count and x < length numbers, each sum in
 // the order of the rows and of r,
 //   total[i * total_row + r * total_step + runs[j].total + x numbers] +=
@@ -98,6 +136,7 @@ struct PatchKernels {
   void (*move)(const Move&);
   void (*unzip)(const Unzip&);
   void (*zip)(const Zip&);
+  void (*tap_rows)(const TapRows&);  // null where there are no masks
   void (*gather_runs)(const GatherRuns&);
   // gather_runs past the caches: target is aligned to 64 bytes, and `line` (aligned, with room for 128 bytes)
   // holds the `fill` bytes (< 64) that belong before the first run. Whole lines are streamed; what is left of
@@ -119,6 +158,7 @@ struct PatchKernels {
   // longer, sums lie 4, 8 or 16 bytes apart (a quarter of it at most) and a window's runs end before the next
   // window begins; no store then waits for the one before it. 0: never.
   std::ptrdiff_t turned_bytes;
+  void (*fold_rows[kNumbers])(const FoldRows&);  // null but for float32 and float64, and without masks
   void (*sum_rows[kReductions][kNumbers])(const SumRows&);  // float16 comes in, float32 is the total
 };
 

@@ -1,9 +1,11 @@
 // The kernels of unfold and fold for one target, compiled as target.cpp is.
 #include "kernels/add_runs.hpp"
+#include "kernels/fold_rows.hpp"
 #include "kernels/move.hpp"
 #include "kernels/patch_contract.hpp"
 #include "kernels/stream.hpp"
 #include "kernels/sum_rows.hpp"
+#include "kernels/tap_rows.hpp"
 
 namespace {
 
@@ -25,6 +27,7 @@ constexpr windrow::PatchKernels kKernels = {
     .move = move,
     .unzip = unzip,
     .zip = zip,
+    .tap_rows = tap_rows,
     .gather_runs = gather_runs,
     .stream_runs = stream_runs,
     .stream_apart = stream_apart,
@@ -36,6 +39,8 @@ constexpr windrow::PatchKernels kKernels = {
     .add_runs = {nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
                  add_runs<float>, add_runs<double>},
     .turned_bytes = turned_bytes,
+    .fold_rows = {nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
+                  fold_rows<float>, fold_rows<double>},
     .sum_rows =
         {
             // Sums of signed integers are those of unsigned ones, which may wrap.

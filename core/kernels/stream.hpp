@@ -180,6 +180,15 @@ inline void put_run(Part& part, const char* const* sources) {
 
 template <int kBytes, int kFirst, int kGroup>
 inline void put_group(char* target, const char* const* sources) {
+#if defined(WINDROW_JOINED)
+  if constexpr (kBytes == 12 || kBytes == 24) {
+    __m512i lines[kJoinedLines];
+    join_lines<kBytes>(sources, lines);
+    for (int i = 0; i < kJoinedLines; ++i)
+      _mm512_stream_si512(reinterpret_cast<__m512i*>(target + 64 * i), lines[i]);
+    return;
+  }
+#endif
   if constexpr (kFirst < kGroup) {
     Part part;
     put_run<kBytes, kFirst, kFirst / kBytes>(part, sources);

@@ -130,6 +130,67 @@ void zip(Draw& draw, const Target& target) {
   expect(std::equal(expected.begin(), expected.end(), result.begin()), "other bytes");
 }
 
+// Rows of an image's planes as taps see them, some beside it.
+void tap_rows(Draw& draw, const Target& target) {
+  if (!target.patches->tap_rows) return;
+  const Index item = draw.of({4, 8}), step = draw.of({1, 2});
+  const Index length = draw.number(1, draw.chance(70) ? 40 : kTapRowBytes / item), rows = draw.number(1, 5);
+  const Index width = draw.number(1, step * length + 3), height = draw.number(1, 2 * rows + 2);
+  const Index planes = draw.number(1, 3), count = draw.number(1, 4), row_step = draw.number(1, 2);
+  const Index source_row = width * item + draw.of({0, 0, 4}), target_row = length * item + draw.of({0, 0, 4});
+  const Index source_plane = (height - 1) * source_row + width * item, tap_bytes = rows * target_row;
+  Guarded<char> source(planes * source_plane, draw.chance(50));
+  Guarded<char> result(planes * count * tap_bytes, draw.chance(50));
+  std::vector<char> fill_value(static_cast<std::size_t>(item));
+  for (char& byte : fill_value) byte = static_cast<char>(draw.number(0, 255));
+  fill(draw, source);
+  fill(draw, result);
+  std::vector<char> expected = result.copy();
+  std::vector<TapRow> taps;
+  for (Index t = 0; t < count; ++t) {
+    const Index y = draw.number(-3, 3), x = draw.number(-3, 3);
+    const auto span = [](Index origin, Index pace, Index size, Index most) {
+      Index first = 0;
+      while (first < most && origin + first * pace < 0) ++first;
+      Index end = first;
+      while (end < most && origin + end * pace < size) ++end;
+      return std::pair{first, end};
+    };
+    const auto [first_row, end_row] = span(y, row_step, height, rows);
+    const auto [first, end] = span(x, step, width, length);
+    taps.push_back({.target = t * tap_bytes,
+                    .source = y * source_row + x * item,
+                    .first_row = first_row,
+                    .end_row = end_row,
+                    .first = first,
+                    .end = end});
+    for (Index p = 0; p < planes; ++p)
+      for (Index r = 0; r < rows; ++r)
+        for (Index i = 0; i < length; ++i) {
+          const bool inside = first_row <= r && r < end_row && first <= i && i < end;
+          const char* from = inside ? source.data() + p * source_plane + (y + r * row_step) * source_row +
+                                          (x + i * step) * item
+                                    : fill_value.data();
+          std::copy_n(from, item, expected.begin() + (p * count + t) * tap_bytes + r * target_row + i * item);
+        }
+  }
+  target.patches->tap_rows({.target = result.data(),
+                            .source = source.data(),
+                            .fill = fill_value.data(),
+                            .target_plane = count * tap_bytes,
+                            .source_plane = source_plane,
+                            .planes = planes,
+                            .taps = taps.data(),
+                            .count = count,
+                            .target_row = target_row,
+                            .source_row = row_step * source_row,
+                            .rows = rows,
+                            .length = length,
+                            .step = step,
+                            .item = item});
+  expect(std::equal(expected.begin(), expected.end(), result.begin()), "other bytes");
+}
+
 // Sums of one term past the caches.
 template <class T, Number kNumber>
 void streamed_sums(Draw& draw, const Target& target) {
@@ -319,6 +380,72 @@ void sums(Draw& draw, const Target& target) {
       expect(totals[i] == outside[static_cast<std::size_t>(i)], "written between rows");
 }
 
+// Rows of an image summed over any rows of columns, each of which has a part of it.
+template <class T, Number kNumber>
+void folded_rows(Draw& draw, const Target& target) {
+  if (!target.patches->fold_rows[kNumber]) return;
+  constexpr Index kSize = sizeof(T);
+  const Index phases = draw.number(1, 2);
+  const Index length = draw.number(1, draw.chance(70) ? 40 : phases * kFoldRowBytes / kSize);
+  const Index planes = draw.number(1, 10), rows = draw.number(1, 4), taps = draw.number(0, 4);
+  std::vector<std::ptrdiff_t> sources, row_first{0}, tap_first{0};
+  std::vector<FoldTap> list;
+  const Index source_row = length + draw.number(0, 4), source_rows = draw.number(1, 5);
+  const Index tap_step = source_rows * source_row, source_plane = std::max<Index>(1, taps) * tap_step;
+  for (Index y = 0; y < rows; ++y) {
+    for (Index r = draw.number(0, 3); r > 0; --r)
+      sources.push_back(draw.number(0, source_rows - 1) * source_row * kSize);
+    row_first.push_back(static_cast<std::ptrdiff_t>(sources.size()));
+  }
+  for (Index q = 0; q < phases; ++q) {
+    const Index pixels = (length - q + phases - 1) / phases;
+    for (Index t = pixels > 0 ? draw.number(0, taps) : 0; t > 0; --t) {
+      const Index first = draw.number(0, pixels - 1), end = draw.number(first + 1, pixels);
+      const Index begin = draw.number(0, source_row - (end - first));  // of what the tap has in a row
+      list.push_back({.source = ((t - 1) * tap_step + begin - first) * kSize, .first = first, .end = end});
+    }
+    tap_first.push_back(static_cast<std::ptrdiff_t>(list.size()));
+  }
+  const Index target_row = (length + draw.number(0, 3)) * kSize,
+              target_plane = rows * target_row + draw.number(0, 3) * kSize;
+  Guarded<T> columns(planes * source_plane, draw.chance(50));
+  for (T& value : columns) value = draw.chance(20) ? -T{0} : small<T>(draw) / T{7};
+  Guarded<char> result((planes - 1) * target_plane + (rows - 1) * target_row + length * kSize,
+                       draw.chance(50));
+  fill(draw, result);
+  std::vector<char> expected = result.copy();
+  for (Index p = 0; p < planes; ++p)
+    for (Index y = 0; y < rows; ++y)
+      for (Index x = 0; x < length; ++x) {
+        T sum = 0;
+        const auto q = static_cast<std::size_t>(x % phases), row = static_cast<std::size_t>(y);
+        for (auto r = row_first[row]; r < row_first[row + 1]; ++r)
+          for (auto t = tap_first[q]; t < tap_first[q + 1]; ++t) {
+            const FoldTap& tap = list[static_cast<std::size_t>(t)];
+            const Index i = x / phases;
+            if (tap.first <= i && i < tap.end)
+              sum +=
+                  columns[p * source_plane + (sources[static_cast<std::size_t>(r)] + tap.source) / kSize + i];
+          }
+        std::memcpy(expected.data() + p * target_plane + y * target_row + x * kSize, &sum, kSize);
+      }
+  target.patches->fold_rows[kNumber]({.target = result.data(),
+                                      .source = reinterpret_cast<const char*>(columns.data()),
+                                      .target_plane = target_plane,
+                                      .source_plane = source_plane * kSize,
+                                      .planes = planes,
+                                      .target_row = target_row,
+                                      .rows = rows,
+                                      .length = length,
+                                      .phases = phases,
+                                      .sources = sources.data(),
+                                      .row_first = row_first.data(),
+                                      .taps = list.data(),
+                                      .tap_first = tap_first.data(),
+                                      .ahead = draw.of({0, 4096})});
+  expect(std::equal(expected.begin(), expected.end(), result.begin()), "other sums");
+}
+
 // Windows added to sums that lie one number apart, so that they may be turned over, or further.
 template <class T, Number kNumber>
 void added_runs(Draw& draw, const Target& target) {
@@ -377,10 +504,13 @@ const std::vector<Case> kPatchKernelCases = {
     {"move", move},
     {"unzip", unzip},
     {"zip", zip},
+    {"tap rows", tap_rows},
     {"runs", runs},
     {"runs apart", runs_apart},
     {"streamed sums of float32", streamed_sums<float, kF32>},
     {"streamed sums of float64", streamed_sums<double, kF64>},
+    {"folded rows of float32", folded_rows<float, kF32>},
+    {"folded rows of float64", folded_rows<double, kF64>},
     {"added runs of float32", added_runs<float, kF32>},
     {"added runs of float64", added_runs<double, kF64>},
     {"sums of float32", sums<float, kF32>},
