@@ -204,13 +204,32 @@ def test_phases_of_a_dilation_are_images_of_their_own(target, name, dilation):
             np.testing.assert_array_equal(bits(y[phase]), bits(wr.conv(x[phase].copy(), w)))
 
 
+@pytest.mark.parametrize("name", ["winograd_2x2", "winograd_4x4"])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "dilation"), [((1, 1), (1, 1), (1, 1)), ((2, 3), (1, 2), (2, 1))]
+)
+def test_planes_are_images_and_their_taps_are_channels(target, name, kernel, stride, dilation):
+    """To the bit: the sum runs over the taps of all axes but the last two, and for each over the channels."""
+    rng = np.random.default_rng(8)
+    x = rng.standard_normal((2, 20, 4, 5, 33, 20))
+    w = rng.standard_normal((21, 20, *kernel, 3, 3))
+    factors = np.moveaxis(w.reshape(21, 20, -1, 3, 3), 2, 1).reshape(21, -1, 3, 3)
+    with only(name):
+        y = wr.conv(x, w, stride=(*stride, 1, 1), dilation=(*dilation, 1, 1))
+        for place in np.ndindex(y.shape[2:4]):
+            taps = np.add(np.multiply(place, stride), np.multiply(list(np.ndindex(kernel)), dilation))
+            seen = np.concatenate([x[:, :, i, j] for i, j in taps], axis=1)
+            np.testing.assert_array_equal(bits(y[:, :, *place]), bits(wr.conv(seen, factors)))
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_data_full_of_nan_are_left_to_the_direct_sum(target, dtype):
+@pytest.mark.parametrize("outer", [(), (3,)])
+def test_data_full_of_nan_are_left_to_the_direct_sum(target, dtype, outer):
     """Tiles that are not finite skip their products; what comes out is the direct sum's, to the bit."""
     rng = np.random.default_rng(1)
-    x = rng.standard_normal((2, 20, 30, 30)).astype(dtype)
+    x = rng.standard_normal((2, 20, *outer, 30, 30)).astype(dtype)
     x[:, 3] = np.nan
-    w = rng.standard_normal((10, 20, 3, 3)).astype(dtype)
+    w = rng.standard_normal((10, 20, *outer, 3, 3)).astype(dtype)
     np.testing.assert_array_equal(
         wr.conv(x, w, padding=1, algorithm="winograd"), wr.conv(x, w, padding=1, algorithm="direct")
     )
@@ -313,10 +332,13 @@ def test_more_channels_than_fit_the_memory_of_a_thread(target, operation):
     assert (out == 1).all()
 
 
-def test_workspace():
+@pytest.mark.parametrize(
+    "shapes", [((1, 64, 56, 56), (64, 64, 3, 3)), ((1, 32, 6, 28, 28), (64, 32, 3, 3, 3))]
+)
+def test_workspace(shapes):
     """ "winograd" asks for what it needs; "auto" does without."""
     rng = np.random.default_rng(0)
-    x, w = (rng.standard_normal(s).astype(np.float32) for s in ((1, 64, 56, 56), (64, 64, 3, 3)))
+    x, w = (rng.standard_normal(s).astype(np.float32) for s in shapes)
     options = {"padding": 1}
     facts = wr.explain("conv", x.shape, w.shape, algorithm="winograd", threads=1, **options)
     needed = facts["workspace_bytes"]
@@ -357,6 +379,28 @@ def test_the_choice_depends_on_one_image(operation):
     assert chosen == {"direct", "winograd"}
 
 
+@pytest.mark.parametrize("operation", ["conv", "conv_grad_input"])
+@pytest.mark.parametrize(
+    ("c", "size", "kernel", "algorithm"),
+    [
+        (64, (8, 16, 16), (3, 3, 3), "winograd"),
+        (64, (8, 28, 28), (1, 3, 3), "winograd"),
+        (8, (16, 56, 56), (3, 3, 3), "direct"),
+        (256, (2, 4, 4), (3, 3, 3), "direct"),
+    ],
+)
+def test_the_choice_of_volumes_depends_on_one_image(operation, c, size, kernel, algorithm):
+    padding = [k // 2 for k in kernel]
+    for n in (1, 2, 64):
+        for threads in (1, 3):
+            for memory_format in ("channels_first", "channels_last"):
+                plan = wr.explain(
+                    operation, (n, c, *size), (c, c, *kernel), padding=padding, threads=threads,
+                    memory_format=memory_format,
+                )  # fmt: skip
+                assert plan["algorithm"] == algorithm
+
+
 DATA = {
     "normal": lambda rng, shape: rng.standard_normal(shape),
     "uniform": lambda rng, shape: rng.uniform(-1, 1, shape),
@@ -368,14 +412,18 @@ DATA = {
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("kind", DATA)
-@pytest.mark.parametrize("shape", [(64, 56, 1), (128, 28, 1), (256, 28, 1), (128, 33, 2)])
+@pytest.mark.parametrize(
+    "shape",
+    [(64, (56, 56), 1), (128, (28, 28), 1), (256, (28, 28), 1), (128, (33, 33), 2), (64, (3, 16, 20), 1)],
+)
 def test_what_auto_takes_is_accurate(dtype, kind, shape):
     """DESIGN: at most max(4 eps * max conv(|x|, |w|), 2 x direct's error) on data of each kind."""
     c, size, dilation = shape
     options = {"padding": dilation, "dilation": dilation}
     rng = np.random.default_rng(3)
-    x = DATA[kind](rng, (1, c, size, size)).astype(dtype)
-    w = np.full((8, c, 3, 3), 0.7) if kind == "constant" else rng.standard_normal((8, c, 3, 3))
+    x = DATA[kind](rng, (1, c, *size)).astype(dtype)
+    w_shape = (8, c, *[3] * len(size))
+    w = np.full(w_shape, 0.7) if kind == "constant" else rng.standard_normal(w_shape)
     w = w.astype(dtype)
     exact = reference.conv(x, w, **options)
     worst = {
@@ -414,9 +462,11 @@ def test_environment():
     assert programs.output(call, WINDROW_ALGORITHM="direct").split() == ["direct", "direct"]
 
 
-def test_prepared():
+@pytest.mark.parametrize("outer", [(), (3,)])
+def test_prepared(outer):
     rng = np.random.default_rng(0)
-    x, w, b = (rng.standard_normal(s).astype(np.float32) for s in ((2, 16, 20, 20), (8, 16, 3, 3), (8,)))
+    shapes = ((2, 16, *outer, 20, 20), (8, 16, *outer, 3, 3), (8,))
+    x, w, b = (rng.standard_normal(s).astype(np.float32) for s in shapes)
     layer = wr.prepare_conv(w, b, padding=1, algorithm="winograd", activation="relu")
     plan = layer.explain(x.shape)
     with only(plan["kernel"]):  # tiles of either size: kept weights may make another one the faster

@@ -15,9 +15,9 @@ constexpr Index kFewestChannels = 16;           // below, the direct sum is exac
 constexpr double kFewestFlops = 4e6;            // of one image: less is over before it is worth a transform
 
 constexpr Index kWantedTilesBytes = 256 << 10;  // transformed tiles stay in a second-level cache
-constexpr Index kFarTilesBytes = 512 << 10;
-constexpr Index kSumsBytes = 160 << 10;   // and so do the sums of a block of rows; else more rows
-constexpr Index kFarSumsBytes = 1 << 20;  // for each reading of the tiles
+constexpr Index kFarTilesBytes = 1 << 20;       // beyond this they fall out of it before they are read
+constexpr Index kSumsBytes = 160 << 10;         // and so do the sums of a block of rows; else more rows
+constexpr Index kFarSumsBytes = 1 << 20;        // for each reading of the tiles
 constexpr Index kWeightsBytes = 4 << 20;  // weights beyond this come from afar: more tiles for each reading
 
 // Tiles must be this much faster to be taken: transformed weights fill caches as sums do not, and a layer at
@@ -57,6 +57,10 @@ Counts count_winograd(const PixelGrid& grid, Index groups, Index rows, Index cha
     const Index bytes = (tile + 2) * (tile + 2) * rows * terms * kernel.bytes;
     count[bytes > kWeightsBytes ? Work::kKeptFar : Work::kKept] = weights * parts(tiles, blocks->tiles);
     count[Work::kTileRead] = c * parts(tiles, kernel.lanes) * parts(rows, blocks->rows);
+    // Tiles that fall out of the second level before they are read. Those of one outer tap count as they did
+    // when the constants were measured.
+    const Index held = (tile + 2) * (tile + 2) * terms * kernel.bytes * blocks->tiles;
+    if (planes.taps() > 1 && held > kFarTilesBytes) count[Work::kKept] += count[Work::kInput];
   }
   count = count.times(static_cast<double>((tile + 2) * (tile + 2)));
   if (across.step() > 1) {  // pixels of a phase come from between those of others, and go back there
@@ -103,7 +107,7 @@ std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index group
   const Index weights = points * rows * terms * kernel.bytes;
   // As many tiles as the cache holds, but enough to make reading the weights worth it.
   const Index panel = points * terms * kernel.bytes * nr;
-  const Index fewest = weights > kWeightsBytes ? 4 : weights < panel && panel > kFarTilesBytes ? 1 : 2;
+  const Index fewest = weights > kWeightsBytes ? 4 : weights < panel && 2 * panel > kFarTilesBytes ? 1 : 2;
   Index panels = std::max(fewest, kWantedTilesBytes / panel);
   panels = std::min(panels, ceil_div(all_tiles, nr));
   panels = ceil_div(ceil_div(all_tiles, nr), ceil_div(ceil_div(all_tiles, nr), panels));
