@@ -57,10 +57,10 @@ Counts count_winograd(const PixelGrid& grid, Index groups, Index rows, Index cha
     const Index bytes = (tile + 2) * (tile + 2) * rows * terms * kernel.bytes;
     count[bytes > kWeightsBytes ? Work::kKeptFar : Work::kKept] = weights * parts(tiles, blocks->tiles);
     count[Work::kTileRead] = c * parts(tiles, kernel.lanes) * parts(rows, blocks->rows);
-    // Tiles that fall out of the second level before they are read. Those of one outer tap count as they did
+    // Tiles that fall out of the second level before they are read. Those of one look count as they did
     // when the constants were measured.
     const Index held = (tile + 2) * (tile + 2) * terms * kernel.bytes * blocks->tiles;
-    if (planes.taps() > 1 && held > kFarTilesBytes) count[Work::kKept] += count[Work::kInput];
+    if (planes.looks() > 1 && held > kFarTilesBytes) count[Work::kKept] += count[Work::kInput];
   }
   count = count.times(static_cast<double>((tile + 2) * (tile + 2)));
   if (across.step() > 1) {  // pixels of a phase come from between those of others, and go back there
