@@ -227,6 +227,14 @@ MUTATIONS = [
         (".pixels = pixels - tile * tile_", ".pixels = pixels"),
     ),
     *_in(
+        "core/drivers/tile_planes.hpp",
+        ("position * axis.step + axis.tap", "position + axis.tap"),
+        ("tap /= taps;", ""),
+        ("inside = inside && at >= 0;", ""),
+        ("return offset + image * grid_.target_image;", "return offset;"),
+        tests=("tests/test_winograd.py",),
+    ),
+    *_in(
         "core/drivers/winograd.cpp",
         ("if (!finite) good = mark_failed", "if (finite) good = mark_failed"),
         ("for (Index& tap : axis.tap) tap += corner[i];", ""),
