@@ -144,17 +144,14 @@ def winograd_error_bound(
         x, w = _planes(x, w, before, out_size, groups, stride, dilation)
         before, out_size, dilation = before[outer:], out_size[outer:], dilation[outer:]
     n, c, *size = x.shape
-    kernel, looks = w.shape[2:], [-(-k // 3) for k in w.shape[2:]]
-    seen = np.zeros((n, c, *(o + (3 * m - 1) * d for o, m, d in zip(out_size, looks, dilation, strict=True))))
+    seen = np.zeros((n, c, *(o + 2 * d for o, d in zip(out_size, dilation, strict=True))))
     place, part = [], []
     for axis in range(2):
-        end = out_size[axis] + (kernel[axis] - 1) * dilation[axis]
         low = max(0, -before[axis])
-        high = max(low, min(size[axis], end - before[axis]))
+        high = max(low, min(size[axis], seen.shape[2 + axis] - before[axis]))
         part.append(slice(low, high))
         place.append(slice(low + before[axis], high + before[axis]))
     seen[:, :, place[0], place[1]] = np.abs(x[:, :, part[0], part[1]])
-    seen, w = _looks(seen, w, looks, out_size, groups, dilation)
     y = np.zeros((n, w.shape[0], *out_size))
     for first in np.ndindex(*(min(o, d) for o, d in zip(out_size, dilation, strict=True))):
         phase = (..., *(slice(f, None, d) for f, d in zip(first, dilation, strict=True)))
@@ -185,21 +182,6 @@ def _planes(
         planes.reshape(n * len(positions), groups * len(taps) * (c // groups), *size[outer:]),
         factors.reshape(w.shape[0], len(taps) * w.shape[1], *w.shape[2 + outer :]),
     )
-
-
-def _looks(x: Any, w: Any, looks: Any, out_size: Any, groups: int, dilation: Any) -> tuple[Any, Any]:
-    """The same convolution with windows of 3 x 3 taps: every 3 x 3 taps of w have channels of their own."""
-    n, c = x.shape[:2]
-    w = np.pad(w, [(0, 0), (0, 0), *((0, 3 * m - k) for m, k in zip(looks, w.shape[2:], strict=True))])
-    xs, ws = [], []
-    for look in np.ndindex(*looks):
-        at = [
-            slice(3 * i * d, 3 * i * d + o + 2 * d) for i, o, d in zip(look, out_size, dilation, strict=True)
-        ]
-        xs.append(x[:, :, at[0], at[1]].reshape(n, groups, c // groups, *(s.stop - s.start for s in at)))
-        ws.append(w[:, :, 3 * look[0] : 3 * look[0] + 3, 3 * look[1] : 3 * look[1] + 3])
-    seen = np.concatenate(xs, 2)
-    return seen.reshape(n, -1, *seen.shape[3:]), np.concatenate(ws, 1)
 
 
 def _sums_of_tiles(x: Any, w: Any, tile: int, groups: int) -> Any:

@@ -65,7 +65,7 @@ class Driver {
         kernel_(tile_of<T>(target)),
         batches_(problem.grid, blocks.tile),
         planes_(batches_.planes()),
-        terms_(problem.channels * planes_.looks()),
+        terms_(problem.channels * planes_.taps()),
         sizes_(terms_, blocks, kernel_),
         height_(planes_.down()),
         width_(planes_.across()),
@@ -136,7 +136,6 @@ class Driver {
       // A long segment wants its strip in the first-level cache more than few looks at where it lies.
       const Index channels = p_.source_channel == 1 ? together(kernel_) : batch.count > 2 ? kCopied : 1;
       for (Index i = 0; i < channels; ++i) clear_strip(batch, memory.strips + i * sizes_.strip);
-      Look look{};
       const T* planes[kBatchTiles];
       std::uint32_t ends[kSegmentTiles] = {};  // of tiles that another segment follows
       for (const TileSegment& s : batch.all().first(static_cast<std::size_t>(batch.count - 1))) {
@@ -145,13 +144,10 @@ class Driver {
       }
       for (Index term = 0, some; term < terms_; term += some) {
         const Index channel = term % p_.channels;
-        if (channel == 0) {
-          look = planes_.look(term / p_.channels);
-          see_planes(group, batch, look.outer, planes);
-        }
+        if (channel == 0) see_planes(group, batch, term / p_.channels, planes);
         some = std::min(channels, p_.channels - channel);
         for (Index i = 0; i < batch.count; ++i)
-          copy_segment(batch, batch.segments[i], look, planes[i], channel, some, memory.strips);
+          copy_segment(batch, batch.segments[i], planes[i], channel, some, memory.strips);
         for (Index i = 0; i < some; ++i) {
           const T* strip = memory.strips + i * sizes_.strip;
           T* tiles = memory.tiles + (term + i) * sizes_.row + batch.lane;
@@ -188,31 +184,30 @@ class Driver {
     if (batch.count > 1) std::fill_n(strip + sizes_.edges, 2 * sizes_.side * kBatchTiles, T{0});
   }
 
-  // What a look of a segment's windows sees in some channels; beyond, zeros stay, whatever the border. Its
-  // last two columns go where the next segment's first ones will be, so they are kept as edges besides.
-  void copy_segment(const TileBatch& batch, const TileSegment& s, const Look& look, const T* plane,
-                    Index channel, Index channels, T* strips) const {
+  // What the windows of a segment see in some channels; beyond, zeros stay, whatever the border. Its last two
+  // columns go where the next segment's first ones will be, so they are kept as edges besides.
+  void copy_segment(const TileBatch& batch, const TileSegment& s, const T* plane, Index channel,
+                    Index channels, T* strips) const {
     const Index lane = s.lane - batch.lane;
     const bool followed = lane + s.count < batch.tiles;
     const Index width = s.count * b_.tile + 2, start = lane * b_.tile, end = start + width - 2;
-    const PlaneRows<T> seen{
-        .target = strips + start,
-        .target_row = sizes_.strip_row,
-        .plane = plane ? plane + channel * p_.source_channel : nullptr,
-        .down = height_,
-        .across = width_,
-        .row = s.down.pixel + height_.tap[static_cast<std::size_t>(look.down.first)],
-        .row_step = batches_.down().step(),
-        .rows = std::min(sizes_.side, s.down.pixels + look.down.taps - 1),
-        .column = s.across.pixel + width_.tap[static_cast<std::size_t>(look.across.first)],
-        .column_step = batches_.across().step(),
-        .columns = std::min(width, s.across.pixels + look.across.taps - 1),
-        .width = width,
-        .fill = static_cast<T>(p_.grid.fill),
-        .ahead = p_.source_channel,
-        .channels = channels,
-        .source_channel = p_.source_channel,
-        .target_channel = sizes_.strip};
+    const PlaneRows<T> seen{.target = strips + start,
+                            .target_row = sizes_.strip_row,
+                            .plane = plane ? plane + channel * p_.source_channel : nullptr,
+                            .down = height_,
+                            .across = width_,
+                            .row = s.down.pixel + height_.tap[0],
+                            .row_step = batches_.down().step(),
+                            .rows = std::min(b_.tile, s.down.pixels) + 2,
+                            .column = s.across.pixel + width_.tap[0],
+                            .column_step = batches_.across().step(),
+                            .columns = std::min(s.count * b_.tile, s.across.pixels) + 2,
+                            .width = width,
+                            .fill = static_cast<T>(p_.grid.fill),
+                            .ahead = p_.source_channel,
+                            .channels = channels,
+                            .source_channel = p_.source_channel,
+                            .target_channel = sizes_.strip};
     if (!plane) {
       fill_rows(seen);
     } else {
@@ -242,7 +237,7 @@ class Driver {
 
   void multiply(Index group, Index m, Index rows, Index count, const Memory& memory) const {
     const Index width = even_width(kernels_, count),
-                row = winograd_weights_row(planes_.looks(), p_.channels, kernel_);
+                row = winograd_weights_row(planes_.taps(), p_.channels, kernel_);
     const Index point = winograd_weights_point(row, kernel_), tile = sizes_.points * point;
     const Index first = group * ceil_div(p_.rows, kernel_.rows) + m / kernel_.rows;
     for (Index i = 0; i < sizes_.points; ++i) {
@@ -449,12 +444,12 @@ const char* why_no_winograd(const PixelGrid& grid) {
   if (grid.axes.size() < 2) return "windows of two axes or more";
   for (const PixelAxis& axis : std::span(grid.axes).last(2)) {
     if (axis.step != 1) return "stride 1 along the last two axes";
-    if (axis.tap.size() < kTileTaps) return "3 taps or more along the last two axes";
+    if (axis.tap.size() != 3) return "3 taps along the last two axes";
   }
   return nullptr;
 }
 
-Index winograd_terms(const PixelGrid& grid, Index channels) { return channels * TilePlanes(grid).looks(); }
+Index winograd_terms(const PixelGrid& grid, Index channels) { return channels * TilePlanes(grid).taps(); }
 
 Index winograd_roundings(Index terms) {
   // Two transforms each of pixels, taps and sums, and the bias.

@@ -1,8 +1,8 @@
-// Winograd convolution: windows of 3 taps and more with step 1 along the last two axes, as one product per
-// interpolation point. A term is a look at a channel: 3 x 3 taps in one plane (drivers/tile_planes.hpp).
+// Winograd convolution: windows whose last two axes have 3 taps and step 1, as one product per interpolation
+// point. A term is a channel seen by one tap of the axes before these.
 //
-//   source --input transform--> tiles[point][term][tile] --products--> sums[point][row][tile] --output-->
-//   target factor --weights' transform--> [group][point][row][term], once per call, shared by all threads
+//   source --input transform--> tiles[point][term][tile] --products--> sums[point][row][tile] --> target
+//   factor --weights' transform--> [group][point][row][term], once per call, shared by all threads
 //
 // Every tile is computed alone and depends on its image only, so blocks and threads change no bit. A tile
 // that comes out non-finite is not kept: the direct sum takes its place. docs/numerics.md has the plan.
@@ -25,7 +25,7 @@ struct WinogradBlocks {
 // Why there is no Winograd form, or null if there is one.
 const char* why_no_winograd(const PixelGrid& grid);
 
-// Terms of each sum: the channels of a group, for each look of a window.
+// Terms of each sum: the channels of a group, for each tap of the axes before the last two.
 Index winograd_terms(const PixelGrid& grid, Index channels);
 // Tiles of one image, those of all planes and all phases of a dilation.
 Index winograd_tiles(const PixelGrid& grid, Index tile);

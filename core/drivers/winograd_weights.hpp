@@ -1,14 +1,14 @@
 // Where Winograd's transformed weights lie, as products read them: [group][tile of MR rows][point][row of the
-// tile][look][channel].
+// tile][tap of the outer axes][channel].
 #pragma once
 
 #include "dispatch/targets.hpp"
 
 namespace windrow {
 
-// Each look's channels fill whole vectors.
-inline Index winograd_weights_row(Index looks, Index channels, const Tile& kernel) {
-  return looks * round_up(channels, kernel.lanes);
+// Each tap's channels fill whole vectors.
+inline Index winograd_weights_row(Index taps, Index channels, const Tile& kernel) {
+  return taps * round_up(channels, kernel.lanes);
 }
 
 // From point to point: a line more, so that points do not share sets of the cache.

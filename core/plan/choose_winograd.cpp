@@ -36,7 +36,7 @@ Counts count_winograd(const PixelGrid& grid, Index groups, Index rows, Index cha
   const TileBatches batches(grid, tile);
   const TilePlanes& planes = batches.planes();
   const TileAxis &down = batches.down(), &across = batches.across();
-  const Index tiles = batches.per_image(), terms = channels * planes.looks();
+  const Index tiles = batches.per_image(), terms = channels * planes.taps();
   const auto k = static_cast<double>(rows), c = static_cast<double>(terms);
   Counts count;
   count[Work::kTile] = c * panel_vectors(rows, tiles, kernel);
@@ -50,17 +50,17 @@ Counts count_winograd(const PixelGrid& grid, Index groups, Index rows, Index cha
                                 : row_tiles * parts(across.tiles(), kernel.lanes);
   count[Work::kInput] = transforms * c;
   count[Work::kOutput] = transforms * k;
-  const double weights = k * static_cast<double>(planes.looks()) * parts(channels, kernel.lanes);
+  const double weights = k * static_cast<double>(planes.taps()) * parts(channels, kernel.lanes);
   const auto blocks = winograd_blocks(image_of(grid), groups, rows, channels, tile, kernel, 1);
   if (!kept) count[Work::kWeight] = weights;
   if (blocks) {
     const Index bytes = (tile + 2) * (tile + 2) * rows * terms * kernel.bytes;
     count[bytes > kWeightsBytes ? Work::kKeptFar : Work::kKept] = weights * parts(tiles, blocks->tiles);
     count[Work::kTileRead] = c * parts(tiles, kernel.lanes) * parts(rows, blocks->rows);
-    // Tiles that fall out of the second level before they are read. Those of one look count as they did
+    // Tiles that fall out of the second level before they are read. Those of one outer tap count as they did
     // when the constants were measured.
     const Index held = (tile + 2) * (tile + 2) * terms * kernel.bytes * blocks->tiles;
-    if (planes.looks() > 1 && held > kFarTilesBytes) count[Work::kKept] += count[Work::kInput];
+    if (planes.taps() > 1 && held > kFarTilesBytes) count[Work::kKept] += count[Work::kInput];
   }
   count = count.times(static_cast<double>((tile + 2) * (tile + 2)));
   if (across.step() > 1) {  // pixels of a phase come from between those of others, and go back there

@@ -84,10 +84,10 @@ def conv(
     groups : int
         Channels and filters are split into this many groups that do not see each other.
     algorithm : {"auto", "direct", "winograd"}
-        "direct" forces the direct sum; "winograd" forces Winograd's tiles, for windows of 3 taps and more
-        with stride 1 along the last two axes (the input gradient under a longer stride of another axis is
-        a direct sum all the same); "auto" (or what the environment variable WINDROW_ALGORITHM says,
-        wherever the problem has it) chooses by the shape of one image. `explain` tells which it is.
+        "direct" forces the direct sum; "winograd" forces Winograd's tiles, for windows with 3 taps and
+        stride 1 along the last two axes (the input gradient under a longer stride of another axis is a
+        direct sum all the same); "auto" (or what the environment variable WINDROW_ALGORITHM says, wherever
+        the problem has it) chooses by the shape of one image. `explain` tells which it is.
     max_workspace : int, optional
         Bytes of scratch memory that the call may use, all threads together.
     accumulator : {int32, int64}, optional
@@ -499,10 +499,10 @@ def _checked_options(algorithm: str, max_workspace: int | None, geometry: ConvGe
 def checked_algorithm(algorithm: str, kernel_size: Sequence[int], stride: Sequence[int]) -> int:
     """The core's number for an algorithm that these windows have."""
     _check_name("algorithm", algorithm)
-    has_tiles = len(kernel_size) > 1 and min(kernel_size[-2:]) >= 3 and max(stride[-2:]) == 1
+    has_tiles = tuple(kernel_size)[-2:] == (3, 3) and tuple(stride)[-2:] == (1, 1)
     if algorithm == "winograd" and not has_tiles:
         raise ValueError(
-            "algorithm: 'winograd' needs 3 taps or more with stride 1 along the last two axes, got kernel "
+            "algorithm: 'winograd' needs 3 taps with stride 1 along the last two axes, got kernel "
             f"{tuple(kernel_size)}, stride {tuple(stride)}"
         )
     return ALGORITHMS.index(algorithm)

@@ -120,9 +120,8 @@ def prepare_conv(
     ``conv(x, w, b, ...)``, brought into the limits of `activation`. The layer takes images of any size, is
     safe to call from any number of threads, and can be pickled: that keeps w, b and the arguments. From the
     first call on it keeps the weights in the form in which they are read: packed into panels where lanes
-    are filters (the memory of w again), transformed where Winograd's tiles serve it (1.8 or 4 times that,
-    of longer windows up to 6 times); since the transform costs nothing then, more layers take tiles than
-    with `conv`, with other last bits.
+    are filters (the memory of w again), transformed where Winograd's tiles serve it (1.8 or 4 times that);
+    since the transform costs nothing then, more layers take tiles than with `conv`, with other last bits.
 
     Parameters
     ----------

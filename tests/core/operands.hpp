@@ -115,10 +115,7 @@ struct Geometry {
       axis.kernel = draw.of({1, 1, 2, 3, 3, 5});
       axis.dilation = draw.of({1, 1, 1, 2, 3});
       axis.stride = draw.of({1, 1, 1, 2, 2, 3, 7});
-      if (tiled)
-        axis = {.kernel = draw.of({3, 3, 3, 4, 5, 7}),
-                .stride = 1,
-                .dilation = draw.of({1, 1, 1, 2, 3, rank == 2 ? 9 : 1})};
+      if (tiled) axis = {.kernel = 3, .stride = 1, .dilation = draw.of({1, 1, 1, 2, 3, rank == 2 ? 9 : 1})};
       axis.before = draw.of({0, 0, 1, 1, 2, 5});
       const Index after = draw.of({0, 0, 1, 1, 3});
       const Index span = axis.dilation * (axis.kernel - 1) + 1;
