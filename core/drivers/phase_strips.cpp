@@ -93,9 +93,9 @@ class Driver {
     T* target = p_.target + image * p_.grid.target_image + group * p_.target_group + place.target;
     for (Index channel = 0; channel < p_.channels; channel += channels_) {
       const Index some = std::min(channels_, p_.channels - channel);
-      for (Index c = 0; p_.grid.taps() > 0 && c < some; ++c)
-        strips_.fill(kernels_, place, source + (channel + c) * p_.source_channel, ahead_,
-                     strip + c * strips_.elements());
+      if (p_.grid.taps() > 0)
+        strips_.fill(kernels_, place, source + channel * p_.source_channel, some, p_.source_channel, ahead_,
+                     strip);
       const Part part{.count = (place.rows - 1) * strips_.width() + place.columns,
                       .channels = some,
                       .first = channel == 0,

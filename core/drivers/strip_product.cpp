@@ -153,9 +153,7 @@ class Driver {
   }
 
   void fill(const StripPlace& place, const T* source, Index channels, T* strip) const {
-    for (Index channel = 0; taps_ > 0 && channel < channels; ++channel)
-      strips_.fill(kernels_, place, source + channel * p_.source_channel, ahead_,
-                   strip + channel * strips_.elements());
+    if (taps_ > 0) strips_.fill(kernels_, place, source, channels, p_.source_channel, ahead_, strip);
   }
 
   // Few rows and many terms: some channels are copied at a time, and what a chunk of terms reads stays in the
@@ -226,22 +224,33 @@ class Driver {
         for (Index r = lane / width; r * width < lane + lanes; ++r) {
           const Index from = std::max(lane, r * width);
           const Index to = std::min(lane + lanes, r * width + seen.columns);
-          if (from >= to) continue;
-          T* result = target + r * strips_.target_row() + (from - r * width) * step;
-          for (Index m = 0; m < rows; ++m)
-            move(result + m * p_.target_row, buffer + m * nr_ + from - lane, to - from);
+          if (from < to)
+            move(target + r * strips_.target_row() + (from - r * width) * step, buffer + from - lane,
+                 to - from);
         }
       };
       if (product.accumulate) {
         each_run([&](T* result, T* sums, Index count) {
-          kernels_.collect({.target = sums, .source = result, .step = step, .count = count});
+          kernels_.collect({.target = sums,
+                            .source = result,
+                            .step = step,
+                            .count = count,
+                            .rows = rows,
+                            .target_row = nr_,
+                            .source_row = p_.target_row});
         });
       }
       product.b = seen.b + lane;
       kernels_.product(product, rows, static_cast<int>(ceil_div(lanes, kernels_.lanes)));
       limit(kernels_, p_.limits, buffer, nr_, rows, lanes);
       each_run([&](T* result, T* sums, Index count) {
-        kernels_.spread({.target = result, .source = sums, .step = step, .count = count});
+        kernels_.spread({.target = result,
+                         .source = sums,
+                         .step = step,
+                         .count = count,
+                         .rows = rows,
+                         .target_row = p_.target_row,
+                         .source_row = nr_});
       });
     }
   }
@@ -260,14 +269,23 @@ class Driver {
     }
     product.c = buffer;
     product.c_row = nr_;
-    for (Index r = 0; product.accumulate && r < rows; ++r)
-      kernels_.collect(
-          {.target = buffer + r * nr_, .source = target + r * p_.target_row, .step = step, .count = columns});
+    if (product.accumulate)
+      kernels_.collect({.target = buffer,
+                        .source = target,
+                        .step = step,
+                        .count = columns,
+                        .rows = rows,
+                        .target_row = nr_,
+                        .source_row = p_.target_row});
     kernels_.product(product, rows, vectors);
     limit(kernels_, p_.limits, buffer, nr_, rows, columns);
-    for (Index r = 0; r < rows; ++r)
-      kernels_.spread(
-          {.target = target + r * p_.target_row, .source = buffer + r * nr_, .step = step, .count = columns});
+    kernels_.spread({.target = target,
+                     .source = buffer,
+                     .step = step,
+                     .count = columns,
+                     .rows = rows,
+                     .target_row = p_.target_row,
+                     .source_row = nr_});
   }
 
   // A result of one row per group, as in depthwise convolution: no tiles.

@@ -199,14 +199,15 @@ struct Gather {
   std::ptrdiff_t ahead;  // from the source to what will be gathered next: fetched into the cache; 0: nothing
 };
 
-// Spread:  target[i * step] = source[i] for i < count
-// Collect: target[i] = source[i * step] for i < count
+// Spread:  target[r * target_row + i * step] = source[r * source_row + i] for r < rows, i < count
+// Collect: target[r * target_row + i] = source[r * source_row + i * step] likewise
 template <class T>
 struct Strided {
   T* target;
   const T* source;
   std::ptrdiff_t step;
   std::ptrdiff_t count;
+  std::ptrdiff_t rows = 1, target_row = 0, source_row = 0;
 };
 
 // target[r * target_row + i] becomes `low` where that is greater and `high` where that is less, for r < rows,

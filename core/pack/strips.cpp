@@ -82,9 +82,19 @@ bool Strips::is_plain_window() const {
          row_axis_.tap.front() == first_row_;
 }
 
+// Rows spill over their ends into what is written later, so that channels of several parts go one by one.
 template <class T>
-void Strips::fill(const KernelTable<T>& kernels, const StripPlace& place, const T* source, Index ahead,
-                  T* strip) const {
+void Strips::fill(const KernelTable<T>& kernels, const StripPlace& place, const T* source, Index channels,
+                  Index source_channel, Index ahead, T* strip) const {
+  const Index together = plane_ == part_ ? channels : 1;
+  for (Index c = 0; c < channels; c += together)
+    fill_channels(kernels, place, source + c * source_channel, together, source_channel, ahead,
+                  strip + c * plane_);
+}
+
+template <class T>
+void Strips::fill_channels(const KernelTable<T>& kernels, const StripPlace& place, const T* source,
+                           Index channels, Index source_channel, Index ahead, T* strip) const {
   Extents tap(axes_.size(), 0);
   for (Index slice = 0; slice < slices_; ++slice) {
     const T* from = source;
@@ -98,7 +108,8 @@ void Strips::fill(const KernelTable<T>& kernels, const StripPlace& place, const 
     const Index rows = (place.rows - 1) * row_axis_.step + row_span_;
     for (const Index phase : phases_) {
       if (is_constant) {
-        std::fill_n(strip, rows * width_, static_cast<T>(fill_));
+        for (Index c = 0; c < channels; ++c)
+          std::fill_n(strip + c * plane_, rows * width_, static_cast<T>(fill_));
       } else {
         copy_rows(kernels, {.target = strip,
                             .target_row = width_,
@@ -113,7 +124,10 @@ void Strips::fill(const KernelTable<T>& kernels, const StripPlace& place, const 
                             .columns = width_,
                             .width = width_,
                             .fill = static_cast<T>(fill_),
-                            .ahead = ahead});
+                            .ahead = ahead,
+                            .channels = channels,
+                            .source_channel = source_channel,
+                            .target_channel = plane_});
       }
       strip += part_;
     }
@@ -124,8 +138,9 @@ void Strips::fill(const KernelTable<T>& kernels, const StripPlace& place, const 
   }
 }
 
-template void Strips::fill(const KernelTable<float>&, const StripPlace&, const float*, Index, float*) const;
-template void Strips::fill(const KernelTable<double>&, const StripPlace&, const double*, Index,
+template void Strips::fill(const KernelTable<float>&, const StripPlace&, const float*, Index, Index, Index,
+                           float*) const;
+template void Strips::fill(const KernelTable<double>&, const StripPlace&, const double*, Index, Index, Index,
                            double*) const;
 
 }  // namespace windrow

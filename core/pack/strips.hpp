@@ -47,17 +47,20 @@ class Strips {
   Index kernel_rows() const { return static_cast<Index>(row_axis_.tap.size()); }
   Index kernel_columns() const { return static_cast<Index>(last_.tap.size()); }
 
-  // Copies what a block sees of one channel of one image. The kernel may write up to a vector past
-  // elements().
+  // Copies what a block sees of some channels of one image. The kernel may write up to a vector past the last
+  // one's elements().
   template <class T>
-  void fill(const KernelTable<T>& kernels, const StripPlace& place, const T* source, Index ahead,
-            T* strip) const;
+  void fill(const KernelTable<T>& kernels, const StripPlace& place, const T* source, Index channels,
+            Index source_channel, Index ahead, T* strip) const;
 
   const PixelAxis& last() const { return last_; }
   const PixelAxis& row_axis() const { return row_axis_; }
 
  private:
   StripPlace place_of(Index block) const;
+  template <class T>
+  void fill_channels(const KernelTable<T>& kernels, const StripPlace& place, const T* source, Index channels,
+                     Index source_channel, Index ahead, T* strip) const;
 
   std::vector<PixelAxis> axes_;  // the outer ones
   PixelAxis row_axis_, last_;    // a grid of one axis has a single row
