@@ -1,7 +1,7 @@
 // Order of the loops, from outside in: pieces of (group, pixels, filters) that threads share; chunks of
-// kChunk terms; panels of NR filters, packed here; tiles of MR pixels. A packed panel of one chunk lies in
-// the first-level cache while all pixels of the piece pass over it; what they see of one chunk's channels,
-// and the piece's results, lie in the second level.
+// kChunk terms; panels of NR filters, packed here; tiles of MR pixels, which go on over the ends of rows and
+// images. A packed panel of one chunk lies in the first-level cache while all pixels of the piece pass over
+// it; what they see of one chunk's channels, and the piece's results, lie in the second level.
 #include "drivers/filter_product.hpp"
 
 #include <algorithm>
@@ -32,6 +32,9 @@ Index packed_row(Index filters, Index element) {
 Index sums_row(const FilterBlocks& blocks, const Tile& tile) {
   return blocks.turned ? blocks.filters + tile.columns() : tile.columns();
 }
+
+// Of one piece, at most.
+Index pixels_of(const FilterBlocks& blocks) { return blocks.units * blocks.rows * blocks.columns; }
 
 template <class T>
 class Driver {
@@ -76,9 +79,19 @@ class Driver {
     T* sums = scratch.take<T>(units * blocks_.rows * blocks_.columns * sums_row_);
     T* strip = strips_.in_place() ? nullptr : scratch.take<T>(units * strips_.elements());
     const T* source = p_.source + group * p_.source_group;
-    for (Index u = 0; strip && terms_ > 0 && u < units; ++u)
-      strips_.fill(kernels_, strips_.block(unit0 + u), source, p_.source_channel,
-                   strip + u * strips_.elements());
+    const Index most = pixels_of(blocks_);
+    const bool even = most == blocks_.columns;
+    Pixels pixels{.source = strip ? strip : source,
+                  .target = p_.target + group * p_.target_group,
+                  .from = even ? nullptr : scratch.take<Index>(most),
+                  .to = even ? nullptr : scratch.take<Index>(most)};
+    for (Index u = 0; u < units; ++u) {
+      const PixelBlock block = strips_.block(unit0 + u);
+      if (strip && terms_ > 0)
+        strips_.fill(kernels_, block, source, p_.source_channel, strip + u * strips_.elements());
+      add_pixels(block, strip ? u * strips_.elements() : strips_.source_place(block), pixels);
+    }
+    const Index tiles = ceil_div(pixels.count, kernels_.rows);
 
     const T* factor = p_.factor + group * p_.factor_group;
     T* target = p_.target + group * p_.target_group;
@@ -94,7 +107,7 @@ class Driver {
         const T* first = factor + filter0 * p_.factor_row;
         rows_follow_ ? copy_rows(k0, k1, filters, first, row, packed) : pack(k0, k1, filters, first, packed);
         ahead = factor_lines(k1, k2, filters, first);
-        ahead.share(ceil_div(filters, width_) * units * tiles_of_unit());
+        ahead.share(ceil_div(filters, width_) * tiles);
       }
       for (Index m = filter0; m < end; m += width_) {
         Panel panel{.first = m, .count = std::min(width_, end - m), .k0 = k0, .k1 = k1};
@@ -103,7 +116,7 @@ class Driver {
           factors = panels_ + panels_place(group, k0) + m * (k1 - k0);
           const Index panel_terms = (k1 - k0) * width_;
           ahead = {factors + panel_terms, 0, 1, ceil_div(panel_terms, kLine)};
-          ahead.share(units * tiles_of_unit());
+          ahead.share(tiles);
         } else if (channels_follow_) {
           pack(k0, k1, panel.count, factor + m * p_.factor_row, packed);
           factors = packed;
@@ -111,7 +124,7 @@ class Driver {
           const Index next = last ? filter0 : m + width_;
           ahead = factor_lines(last ? k1 : k0, last ? k2 : k1, std::min(width_, end - next),
                                factor + next * p_.factor_row);
-          ahead.share(units * tiles_of_unit());
+          ahead.share(tiles);
         }
         panel.bias = k1 == terms_ && p_.bias ? p_.bias + (group * p_.rows + m) * p_.bias_stride : nullptr;
         const Product<T> product{.a = nullptr,
@@ -123,12 +136,7 @@ class Driver {
                                  .k = k1 - k0,
                                  .accumulate = k0 > 0 || p_.accumulate,
                                  .bias = nullptr};
-        T* buffer = sums + (blocks_.turned ? m - filter0 : 0);
-        for (Index u = 0; u < units; ++u) {
-          const PixelBlock block = strips_.block(unit0 + u);
-          const T* first = strip ? strip + u * strips_.elements() : source + strips_.source_place(block);
-          run_block(product, panel, block, first, target + block.target + m * p_.target_row, buffer, ahead);
-        }
+        run_pixels(product, panel, pixels, sums + (blocks_.turned ? m - filter0 : 0), ahead);
       }
       k0 = k1;
     } while (k0 < terms_);
@@ -155,6 +163,31 @@ class Driver {
   Index panels_place(Index group, Index k0) const {
     return (group * terms_ + k0) * round_up(p_.rows, width_);
   }
+
+  // Those of a piece: where each reads and writes, or, where they lie at even distances, the first one.
+  struct Pixels {
+    const T* source;
+    T* target;
+    Index *from, *to;
+    Index count = 0;
+  };
+
+  void add_pixels(const PixelBlock& block, Index from, Pixels& pixels) const {
+    if (!pixels.from) {
+      pixels.source += from;
+      pixels.target += block.target;
+      pixels.count = block.columns;
+      return;
+    }
+    for (Index r = 0; r < block.rows; ++r) {
+      for (Index i = 0; i < block.columns; ++i, ++pixels.count) {
+        pixels.from[pixels.count] = from + r * row_step_ + i * pixel_step_;
+        pixels.to[pixels.count] = block.target + r * strips_.row_axis().target_stride + i * target_step();
+      }
+    }
+  }
+
+  Index target_step() const { return strips_.last().target_stride; }
 
   struct Panel {
     Index first, count;  // filters
@@ -225,8 +258,6 @@ class Driver {
             ceil_div(filters * p_.factor_row, kLine)};
   }
 
-  Index tiles_of_unit() const { return blocks_.rows * ceil_div(blocks_.columns, kernels_.rows); }
-
   Index tap_factor(Index tap) const { return p_.factor_tap[static_cast<std::size_t>(tap)]; }
 
   struct Neighbours {
@@ -243,34 +274,36 @@ class Driver {
     return {terms, step};
   }
 
-  void run_block(Product<T> product, const Panel& panel, const PixelBlock& block, const T* first, T* target,
-                 T*& buffer, LinesAhead<T>& ahead) const {
+  void run_pixels(Product<T> product, const Panel& panel, const Pixels& pixels, T* buffer,
+                  LinesAhead<T>& ahead) const {
     const int vectors = static_cast<int>(ceil_div(panel.count, kernels_.lanes));
     const bool in_place = !blocks_.turned && panel.count % kernels_.lanes == 0;
     const bool copied = !blocks_.turned && !in_place;  // filters that fill no vector are summed in a buffer
+    const bool last = panel.k1 == terms_;
+    T* target = pixels.target + panel.first * p_.target_row;
     // Tiles of nearly equal size: small ones cannot hide the latency of their sums.
-    const Index tiles = ceil_div(block.columns, kernels_.rows);
-    const Index pixel = strips_.last().target_stride;
-    for (Index r = 0; r < block.rows; ++r) {
-      for (Index t = 0; t < tiles; ++t) {
-        const Index from = block.columns * t / tiles, to = block.columns * (t + 1) / tiles;
-        T* result = target + r * strips_.row_axis().target_stride + from * pixel;
-        product.a = first + r * row_step_ + from * pixel_step_;
-        product.c = in_place ? result : buffer;
-        product.c_row = in_place ? pixel : sums_row_;
-        if (copied && p_.accumulate && panel.k0 == 0) {
-          for (Index i = 0; i < to - from; ++i)
-            std::copy_n(result + i * pixel, panel.count, buffer + i * sums_row_);
-        }
-        ahead.fetch();
-        kernels_.product(product, static_cast<int>(to - from), vectors);
-        if (panel.bias) add_bias(product.c, product.c_row, to - from, panel);
-        if (panel.k1 == terms_) limit(kernels_, p_.limits, product.c, product.c_row, to - from, panel.count);
-        if (copied && panel.k1 == terms_) {
-          for (Index i = 0; i < to - from; ++i)
-            std::copy_n(buffer + i * sums_row_, panel.count, result + i * pixel);
-        }
-        if (!in_place) buffer += (to - from) * sums_row_;
+    const Index tiles = ceil_div(pixels.count, kernels_.rows);
+    for (Index t = 0; t < tiles; ++t) {
+      const Index from = pixels.count * t / tiles, count = pixels.count * (t + 1) / tiles - from;
+      const auto result = [&](Index i) {
+        return target + (pixels.to ? pixels.to[from + i] : (from + i) * target_step());
+      };
+      product.a = pixels.source + (pixels.from ? 0 : from * pixel_step_);
+      product.a_at = pixels.from ? pixels.from + from : nullptr;
+      product.c_at = in_place && pixels.to ? pixels.to + from : nullptr;
+      product.c = product.c_at ? target : in_place ? result(0) : buffer + from * sums_row_;
+      product.c_row = in_place ? target_step() : sums_row_;
+      const auto sums = [&](Index i) { return in_place ? result(i) : product.c + i * sums_row_; };
+      if (copied && p_.accumulate && panel.k0 == 0) {
+        for (Index i = 0; i < count; ++i) std::copy_n(result(i), panel.count, sums(i));
+      }
+      ahead.fetch();
+      kernels_.product(product, static_cast<int>(count), vectors);
+      if (!last || !(panel.bias || p_.limits.on || copied)) continue;
+      for (Index i = 0; i < count; ++i) {
+        if (panel.bias) add_bias(sums(i), panel);
+        limit(kernels_, p_.limits, sums(i), 0, 1, panel.count);
+        if (copied) std::copy_n(sums(i), panel.count, result(i));
       }
     }
   }
@@ -314,9 +347,8 @@ class Driver {
     }
   }
 
-  void add_bias(T* c, Index c_row, Index pixels, const Panel& panel) const {
-    for (Index i = 0; i < pixels; ++i, c += c_row)
-      for (Index n = 0; n < panel.count; ++n) c[n] += panel.bias[n * p_.bias_stride];
+  void add_bias(T* c, const Panel& panel) const {
+    for (Index n = 0; n < panel.count; ++n) c[n] += panel.bias[n * p_.bias_stride];
   }
 
   const WindowProduct<T>& p_;
@@ -366,9 +398,10 @@ Index filter_strip_elements(const PixelGrid& grid, Index channels, const FilterB
 
 Index filter_scratch(const PixelGrid& grid, Index channels, const FilterBlocks& blocks, const Tile& tile) {
   const Index packed = kChunk * packed_row(blocks.filters, tile.bytes);
-  const Index sums = blocks.units * blocks.rows * blocks.columns * sums_row(blocks, tile);
+  const Index sums = pixels_of(blocks) * sums_row(blocks, tile);
+  const Index places = 2 * pixels_of(blocks) * Index{sizeof(Index)};
   return (packed + sums + filter_strip_elements(grid, channels, blocks, tile)) * tile.bytes +
-         kChunk * Index{sizeof(Step)};
+         kChunk * Index{sizeof(Step)} + places;
 }
 
 #define WINDROW_FILTER_PRODUCT(T)                                                                         \

@@ -208,7 +208,7 @@ class Driver {
       return vectors == 1 && least <= 1 ? 5 : 4 * std::max(least, vectors);
     };
     const Index run_on = ceil_div((rows - 1) * strips_.width() + columns, kernels_.lanes);
-    return rows > 1 && strips_.row_axis().step == 1 &&
+    return rows > 1 && strips_.row_step() == strips_.width() &&
            4 * run_on < rows * quarters(ceil_div(columns, kernels_.lanes));
   }
 
@@ -240,6 +240,9 @@ class Driver {
                             .source_row = p_.target_row});
         });
       }
+      each_run([&](const T* result, const T*, Index) {
+        for (Index m = 0; m < rows; ++m) __builtin_prefetch(result + m * p_.target_row, 1);
+      });
       product.b = seen.b + lane;
       kernels_.product(product, rows, static_cast<int>(ceil_div(lanes, kernels_.lanes)));
       limit(kernels_, p_.limits, buffer, nr_, rows, lanes);

@@ -30,7 +30,9 @@ class Driver {
       all_taps_ *= p_.axes[i].kernel;
     }
     in_order_ = in_order_ && p_.dw_channel == all_taps_;
-    turned_ = p_.most_scratch == 0 && turning_pays();
+    const double apart = straight_cycles(false), together = straight_cycles(true);
+    rows_of_taps_ = cut_.rows_of_taps && (p_.most_scratch != 0 || together < apart);
+    turned_ = p_.most_scratch == 0 && may_turn() && turned_cycles() < (rows_of_taps_ ? together : apart);
     x_in_place_ = may_see_x() && (turned_ || x_fills_vectors());
   }
 
@@ -59,7 +61,7 @@ class Driver {
     const Index chunks = ceil_div(units_, cut_.slots) * ceil_div(box_pixels, kChunk);
     const Index usual = cut_.strip_positions * cut_.images * cut_.channels + nr();
     const Index strips = (x_in_place_ ? 0 : boxes_.strip_elements()) - usual;
-    return {.scratch_bytes = scratch_bytes<T>(cut_, target) + strips * Index{sizeof(T)} + turned_bytes(),
+    return {.scratch_bytes = scratch_bytes<T>(cut_, target) + strips * Index{sizeof(T)} + turned_bytes() + runs_bytes(),
             .partial_bytes = partial * Index{sizeof(T)},
             .pieces = p_.groups * tap_boxes_ * cut_.channel_blocks * cut_.row_blocks * cut_.slots,
             .slots = cut_.slots,
@@ -95,37 +97,52 @@ class Driver {
     return part;
   }
 
-  bool rows_of_taps() const { return cut_.rows_of_taps && !turned_; }
+  bool rows_of_taps() const { return rows_of_taps_ && !turned_; }
 
-  // Cycles for one pixel: of `rows` by `vectors` in tiles, where a few sums wait for their latency.
+  // Cycles for one pixel: of `rows` by `vectors` in tiles, where a few sums wait for their latency and what is
+  // multiplied, and the step to it, for being loaded.
   double tile_cycles(Index rows, Index vectors) const {
     const Index row_tiles = ceil_div(rows, kernels_.rows), vector_tiles = ceil_div(vectors, kernels_.vectors);
-    constexpr double kPerCycle = 2;
-    const double sums = static_cast<double>(rows * vectors) / static_cast<double>(row_tiles * vector_tiles);
-    return static_cast<double>(row_tiles * vector_tiles) *
-           std::max(sums, static_cast<double>(kSumsInFlight)) / kPerCycle;
+    constexpr double kPerCycle = 2, kStepLoads = 2;
+    const auto tiles = static_cast<double>(row_tiles * vector_tiles);
+    const double sums = static_cast<double>(rows * vectors) / tiles;
+    const double loads = static_cast<double>(rows) / static_cast<double>(row_tiles) +
+                         static_cast<double>(vectors) / static_cast<double>(vector_tiles) + kStepLoads;
+    return tiles * std::max({sums, loads, static_cast<double>(kSumsInFlight)}) / kPerCycle;
   }
 
-  // Whether lanes had better be filters, and rows of tiles the taps and channels, which then are read
-  // wherever they lie. The sums are the same.
-  bool turning_pays() const {
-    constexpr double kTurn = 6, kCopyRun = 5, kCopy = 2;  // cycles for a vector
-    const Index entries = product_of(cut_.taps) * cut_.channels;
-    if (entries > kMostRowLanes || p_.rows == 0 || (p_.dy_channel != 1 && p_.dy_stride.back() != 1))
-      return false;
-    const Index run = run_taps(p_.axes, cut_.taps) * cut_.channels, runs = entries / run;
-    const Index filters = ceil_div(cut_.rows, kernels_.lanes), run_vectors = ceil_div(run, kernels_.lanes);
+  // Cycles for a vector.
+  static constexpr double kTurn = 6, kCopyRun = 5, kCopy = 2;
+
+  Index entries() const { return product_of(cut_.taps) * cut_.channels; }
+  Index run() const { return run_taps(p_.axes, cut_.taps) * cut_.channels; }
+
+  // Cycles for one pixel where lanes are taps and channels, those of a pixel run by run of neighbouring taps
+  // or copied side by side.
+  double straight_cycles(bool together) const {
+    if (entries() == 0) return 0;
+    const Index runs = entries() / run(), run_vectors = ceil_div(run(), kernels_.lanes);
+    double cycles = static_cast<double>(runs) * tile_cycles(cut_.rows, run_vectors);
+    if (together)
+      cycles = tile_cycles(cut_.rows, ceil_div(entries(), kernels_.lanes)) +
+               kCopyRun * static_cast<double>(runs * run_vectors);
+    if (may_see_x() && !x_fills_vectors()) cycles += kTurn * static_cast<double>(run_vectors);
+    return cycles;
+  }
+
+  // The same where lanes are filters, and rows of tiles the taps and channels, which then are read wherever
+  // they lie. The sums are the same.
+  bool may_turn() const {
+    return entries() <= kMostRowLanes && p_.rows > 0 && (p_.dy_channel == 1 || p_.dy_stride.back() == 1);
+  }
+  double turned_cycles() const {
+    const Index filters = ceil_div(cut_.rows, kernels_.lanes);
     const Index pixels = ceil_div(units_, cut_.slots) * product_of(cut_.pixels) * cut_.images;  // of a piece
-    double turned =
-        static_cast<double>(runs) * tile_cycles(run, filters) +
-        kTurn * static_cast<double>(entries * filters) / static_cast<double>(std::max<Index>(1, pixels));
-    if (!dy_in_place()) turned += (p_.dy_channel == 1 ? kCopy : kTurn) * static_cast<double>(filters);
-    double straight = static_cast<double>(runs) * tile_cycles(cut_.rows, run_vectors);
-    if (cut_.rows_of_taps)
-      straight = tile_cycles(cut_.rows, ceil_div(entries, kernels_.lanes)) +
-                 kCopyRun * static_cast<double>(runs * run_vectors);
-    if (may_see_x() && !x_fills_vectors()) straight += kTurn * static_cast<double>(run_vectors);
-    return turned < straight;
+    double cycles =
+        static_cast<double>(entries() / run()) * tile_cycles(run(), filters) +
+        kTurn * static_cast<double>(entries() * filters) / static_cast<double>(std::max<Index>(1, pixels));
+    if (!dy_in_place()) cycles += (p_.dy_channel == 1 ? kCopy : kTurn) * static_cast<double>(filters);
+    return cycles;
   }
 
   // Whether the filters of a pixel fill whole vectors where they are.
@@ -149,6 +166,13 @@ class Driver {
     if (!turned_) return 0;
     const Index pixels = product_of(cut_.pixels) * cut_.images, width = round_up(cut_.rows, kernels_.lanes);
     return ((pixels + product_of(cut_.taps) * cut_.channels) * width + nr()) * Index{sizeof(T)};
+  }
+
+  // What sums take more where taps that were to be copied side by side are not.
+  Index runs_bytes() const {
+    if (cut_.rows_of_taps == rows_of_taps_) return 0;
+    const Index width = entries() / run() * round_up(run(), kernels_.lanes);
+    return cut_.rows * std::max<Index>(0, width - cut_.row_sums) * Index{sizeof(T)};
   }
 
   // Where the sums of a piece are held: [row][run of lanes][lane].
@@ -451,6 +475,7 @@ class Driver {
   Index all_taps_;
   bool in_order_ = true;  // a row of dw lies as a C-ordered one does
   bool turned_ = false;   // lanes are filters
+  bool rows_of_taps_ = false;
   bool x_in_place_ = false;
 };
 

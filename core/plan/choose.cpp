@@ -85,7 +85,8 @@ std::optional<StripBlocks> choose_strips(const PixelGrid& grid, const ProductSiz
                      .units = 1,
                      .channels = by_chunks ? std::min(channels, Index{kChunk}) : channels,
                      .by_chunks = by_chunks,
-                     .in_place = size.rows > 1 && !by_chunks && sees_itself(grid)};
+                     .in_place = size.rows > 1 && !by_chunks && sees_itself(grid),
+                     .rows_apart = size.rows > 1};
   if (blocks.in_place && blocks.columns < last.count) {
     const Index columns = kProductStripBytes / (std::max<Index>(1, channels) * tile.bytes);
     blocks.columns =

@@ -59,15 +59,13 @@ std::optional<FilterBlocks> choose_filters(const PixelGrid& unjoined, const Prod
 Counts count_filters(const PixelGrid& unjoined, const ProductSize& size, Index channels,
                      const FilterStrides& strides, const FilterBlocks& blocks, const Tile& tile) {
   const PixelGrid grid = joined_pixels(unjoined);
-  const PixelAxis& last = grid.axes.back();
   const auto pixels = static_cast<double>(size.pixels), terms = static_cast<double>(size.terms);
   const double chunks = parts(size.terms, kChunk), filter_blocks = parts(size.rows, blocks.filters);
   const double pieces = static_cast<double>(filter_pieces(grid, size.rows, blocks));
-  // Rows of pixels are cut into tiles of nearly equal size.
-  const double lines = pixels / static_cast<double>(last.count) * parts(last.count, blocks.columns);
-  const Index columns = ceil_div(last.count, ceil_div(last.count, blocks.columns));
-  const double tiles = parts(columns, tile.rows);
-  const Index some = ceil_div(columns, ceil_div(columns, tile.rows));
+  // The pixels of a piece are cut into tiles of nearly equal size.
+  const Index together = std::min(size.pixels, blocks.units * blocks.rows * blocks.columns);
+  const double lines = pixels / static_cast<double>(together), tiles = parts(together, tile.rows);
+  const Index some = ceil_div(together, ceil_div(together, tile.rows));
   const double term =
       static_cast<double>(size.rows / tile.columns()) * tile_vectors(some, tile.vectors, tile) +
       tile_vectors(some, ceil_div(size.rows % tile.columns(), tile.lanes), tile);
