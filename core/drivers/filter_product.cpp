@@ -5,6 +5,7 @@
 #include "drivers/filter_product.hpp"
 
 #include <algorithm>
+#include <vector>
 
 #include "base/workspace.hpp"
 #include "drivers/ahead.hpp"
@@ -61,6 +62,8 @@ class Driver {
       tap_offset_.push_back(strips_.in_place() ? strips_.source_tap_offset(t) : strips_.tap_offset(t));
     }
     rows_follow_ = !panels && !channels_follow_ && taps_ == 1 && problem.factor_row == 1;
+    images_together_ = strips_.blocks() == joined_pixels(problem.grid).images;
+    place_pixels();
   }
 
   Index pieces() const { return p_.groups * unit_blocks_ * filter_blocks_; }
@@ -79,19 +82,20 @@ class Driver {
     T* sums = scratch.take<T>(units * blocks_.rows * blocks_.columns * sums_row_);
     T* strip = strips_.in_place() ? nullptr : scratch.take<T>(units * strips_.elements());
     const T* source = p_.source + group * p_.source_group;
-    const Index most = pixels_of(blocks_);
-    const bool even = most == blocks_.columns;
-    Pixels pixels{.source = strip ? strip : source,
-                  .target = p_.target + group * p_.target_group,
-                  .from = even ? nullptr : scratch.take<Index>(most),
-                  .to = even ? nullptr : scratch.take<Index>(most)};
+    // One image after another is one run of pixels, if it is a single block.
+    const Index runs = images_together_ ? 1 : units;
+    Pixels* pixels = scratch.take<Pixels>(runs);
+    Index tiles = 0;
     for (Index u = 0; u < units; ++u) {
       const PixelBlock block = strips_.block(unit0 + u);
       if (strip && terms_ > 0)
         strips_.fill(kernels_, block, source, p_.source_channel, strip + u * strips_.elements());
-      add_pixels(block, strip ? u * strips_.elements() : strips_.source_place(block), pixels);
+      if (u >= runs) continue;
+      pixels[u] = {.source = strip ? strip + u * strips_.elements() : source + strips_.source_place(block),
+                   .target = p_.target + group * p_.target_group + block.target,
+                   .count = block.rows * block.columns * (units / runs)};
+      tiles += ceil_div(pixels[u].count, kernels_.rows);
     }
-    const Index tiles = ceil_div(pixels.count, kernels_.rows);
 
     const T* factor = p_.factor + group * p_.factor_group;
     T* target = p_.target + group * p_.target_group;
@@ -128,15 +132,17 @@ class Driver {
         }
         panel.bias = k1 == terms_ && p_.bias ? p_.bias + (group * p_.rows + m) * p_.bias_stride : nullptr;
         const Product<T> product{.a = nullptr,
-                                 .a_row = pixel_step_,
+                                 .a_row = 0,
                                  .b = factors,
                                  .step = steps,
                                  .c = nullptr,
-                                 .c_row = 0,
+                                 .c_row = sums_row_,
                                  .k = k1 - k0,
                                  .accumulate = k0 > 0 || p_.accumulate,
                                  .bias = nullptr};
-        run_pixels(product, panel, pixels, sums + (blocks_.turned ? m - filter0 : 0), ahead);
+        T* buffer = sums + (blocks_.turned ? m - filter0 : 0);
+        for (Index i = 0; i < runs; buffer += pixels[i++].count * sums_row_)
+          run_pixels(product, panel, pixels[i], buffer, ahead);
       }
       k0 = k1;
     } while (k0 < terms_);
@@ -164,25 +170,28 @@ class Driver {
     return (group * terms_ + k0) * round_up(p_.rows, width_);
   }
 
-  // Those of a piece: where each reads and writes, or, where they lie at even distances, the first one.
+  // A run of them: what the first one sees and where its results go.
   struct Pixels {
     const T* source;
     T* target;
-    Index *from, *to;
-    Index count = 0;
+    Index count;
   };
 
-  void add_pixels(const PixelBlock& block, Index from, Pixels& pixels) const {
-    if (!pixels.from) {
-      pixels.source += from;
-      pixels.target += block.target;
-      pixels.count = block.columns;
-      return;
-    }
-    for (Index r = 0; r < block.rows; ++r) {
-      for (Index i = 0; i < block.columns; ++i, ++pixels.count) {
-        pixels.from[pixels.count] = from + r * row_step_ + i * pixel_step_;
-        pixels.to[pixels.count] = block.target + r * strips_.row_axis().target_stride + i * target_step();
+  // What each pixel of a run sees and where it goes, from the first one on.
+  void place_pixels() {
+    const Index images = images_together_ ? blocks_.units : 1;
+    const Index image = strips_.in_place() ? p_.grid.source_image : strips_.elements();
+    const Index count = images * blocks_.rows * blocks_.columns;
+    from_.reserve(static_cast<std::size_t>(count));
+    to_.reserve(static_cast<std::size_t>(count));
+    for (Index u = 0; u < images; ++u) {
+      for (Index r = 0; r < blocks_.rows; ++r) {
+        Index from = u * image + r * row_step_;
+        Index to = u * p_.grid.target_image + r * strips_.row_axis().target_stride;
+        for (Index i = 0; i < blocks_.columns; ++i, from += pixel_step_, to += target_step()) {
+          from_.push_back(from);
+          to_.push_back(to);
+        }
       }
     }
   }
@@ -285,17 +294,14 @@ class Driver {
     const Index tiles = ceil_div(pixels.count, kernels_.rows);
     for (Index t = 0; t < tiles; ++t) {
       const Index from = pixels.count * t / tiles, count = pixels.count * (t + 1) / tiles - from;
-      const auto result = [&](Index i) {
-        return target + (pixels.to ? pixels.to[from + i] : (from + i) * target_step());
-      };
-      product.a = pixels.source + (pixels.from ? 0 : from * pixel_step_);
-      product.a_at = pixels.from ? pixels.from + from : nullptr;
-      product.c_at = in_place && pixels.to ? pixels.to + from : nullptr;
-      product.c = product.c_at ? target : in_place ? result(0) : buffer + from * sums_row_;
-      product.c_row = in_place ? target_step() : sums_row_;
-      const auto sums = [&](Index i) { return in_place ? result(i) : product.c + i * sums_row_; };
+      const Index* to = to_.data() + from;
+      product.a = pixels.source;
+      product.a_at = from_.data() + from;
+      product.c = in_place ? target : buffer + from * sums_row_;
+      product.c_at = in_place ? to : nullptr;
+      const auto sums = [&](Index i) { return product.c + (in_place ? to[i] : i * sums_row_); };
       if (copied && p_.accumulate && panel.k0 == 0) {
-        for (Index i = 0; i < count; ++i) std::copy_n(result(i), panel.count, sums(i));
+        for (Index i = 0; i < count; ++i) std::copy_n(target + to[i], panel.count, sums(i));
       }
       ahead.fetch();
       kernels_.product(product, static_cast<int>(count), vectors);
@@ -303,7 +309,7 @@ class Driver {
       for (Index i = 0; i < count; ++i) {
         if (panel.bias) add_bias(sums(i), panel);
         limit(kernels_, p_.limits, sums(i), 0, 1, panel.count);
-        if (copied) std::copy_n(sums(i), panel.count, result(i));
+        if (copied) std::copy_n(sums(i), panel.count, target + to[i]);
       }
     }
   }
@@ -362,6 +368,8 @@ class Driver {
   const Index taps_, terms_, unit_blocks_, filter_blocks_;
   Extents tap_offset_;                 // of what the kernel reads
   const Index pixel_step_, row_step_;  // from pixel to pixel in what the kernel reads
+  bool images_together_ = false;       // a block is a whole image
+  std::vector<Index> from_, to_;       // of the pixels of a run
   bool channels_follow_;               // the factors of one result row lie side by side, in order
   bool rows_follow_ = false;           // those of one term do, under a window of one tap
 };
@@ -399,9 +407,8 @@ Index filter_strip_elements(const PixelGrid& grid, Index channels, const FilterB
 Index filter_scratch(const PixelGrid& grid, Index channels, const FilterBlocks& blocks, const Tile& tile) {
   const Index packed = kChunk * packed_row(blocks.filters, tile.bytes);
   const Index sums = pixels_of(blocks) * sums_row(blocks, tile);
-  const Index places = 2 * pixels_of(blocks) * Index{sizeof(Index)};
   return (packed + sums + filter_strip_elements(grid, channels, blocks, tile)) * tile.bytes +
-         kChunk * Index{sizeof(Step)} + places;
+         kChunk * Index{sizeof(Step)} + blocks.units * Index{4 * sizeof(Index)};
 }
 
 #define WINDROW_FILTER_PRODUCT(T)                                                                         \

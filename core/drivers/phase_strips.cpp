@@ -192,9 +192,9 @@ class Driver {
     if (evens <= 0) return;
     for (Index m = 0; m < p_.rows; ++m) {
       const T* first = sums + m * (phase_sums_ / p_.rows);
-      store_phases(kernels_, target + m * p_.target_row, first,
-                   columns_ == 2 ? first + phase_sums_ : nullptr, evens, std::max<Index>(0, odds),
-                   column_stride_, rows, strips_.target_row(), strips_.width());
+      store_phases(kernels_, target + m * p_.target_row, first, columns_ == 2 ? first + phase_sums_ : nullptr,
+                   evens, std::max<Index>(0, odds), column_stride_, rows, strips_.target_row(),
+                   strips_.width());
     }
   }
 

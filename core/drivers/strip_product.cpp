@@ -29,7 +29,8 @@ class Driver {
       : p_(problem),
         blocks_(blocks),
         kernels_(target.kernels<T>()),
-        nr_(Index{kernels_.lanes} * kernels_.vectors),
+        tile_(tile_of<T>(target)),
+        nr_(tile_.columns()),
         strips_(problem.grid, blocks),
         taps_(problem.grid.taps()),
         terms_(blocks.channels * taps_),
@@ -121,7 +122,7 @@ class Driver {
   };
 
   void multiply(const Seen& seen, const T* factor, const T* bias, T* target, T* buffer) const {
-    const bool flat = is_flat(seen.rows, seen.columns);
+    const bool flat = runs_on(strips_, seen.rows, seen.columns, p_.rows, tile_);
     for (Index m = 0; m < p_.rows; m += kernels_.rows) {
       const int rows = static_cast<int>(std::min<Index>(kernels_.rows, p_.rows - m));
       T tile_bias[kMaxRows];
@@ -160,7 +161,7 @@ class Driver {
   // first-level cache while all pixels pass over it. The sums wait in the buffer.
   void run_by_chunks(const StripPlace& place, const T* source, const T* factor, const T* bias, T* target,
                      T* strip, T* sums, const Step* steps) const {
-    const bool flat = is_flat(place.rows, place.columns);
+    const bool flat = runs_on(strips_, place.rows, place.columns, p_.rows, tile_);
     const Index pitch = flat ? strips_.width() : round_up(place.columns, nr_);
     const Index runs = flat ? 1 : place.rows;
     const Index run = flat ? (place.rows - 1) * pitch + place.columns : place.columns;
@@ -197,19 +198,6 @@ class Driver {
       limit(kernels_, p_.limits, row, 0, 1, count);
       kernels_.spread({.target = result, .source = row, .step = step, .count = count});
     });
-  }
-
-  // Lanes run on over the ends of rows, with the strip's padding between them, where that takes less time: a
-  // tile of a few sums waits for their latency, and one of a single vector for loads of factors, which take
-  // it a quarter more time.
-  bool is_flat(Index rows, Index columns) const {
-    const auto quarters = [&](Index vectors) {
-      const Index least = ceil_div(kSumsInFlight, std::min<Index>(p_.rows, kernels_.rows));
-      return vectors == 1 && least <= 1 ? 5 : 4 * std::max(least, vectors);
-    };
-    const Index run_on = ceil_div((rows - 1) * strips_.width() + columns, kernels_.lanes);
-    return rows > 1 && strips_.row_step() == strips_.width() &&
-           4 * run_on < rows * quarters(ceil_div(columns, kernels_.lanes));
   }
 
   void run_flat(Product<T> product, T* target, int rows, const Seen& seen, T* buffer) const {
@@ -339,6 +327,7 @@ class Driver {
   const WindowProduct<T>& p_;
   const StripBlocks& blocks_;
   const KernelTable<T>& kernels_;
+  const Tile tile_;
   const Index nr_;
   const Strips strips_;
   const Index taps_, terms_;  // of the channels that are copied at a time
@@ -347,6 +336,18 @@ class Driver {
 };
 
 }  // namespace
+
+// Where that takes less time: a tile of a few sums waits for their latency, and one of a single vector for
+// loads of factors, which take it a quarter more time.
+bool runs_on(const Strips& strips, Index rows, Index columns, Index product_rows, const Tile& tile) {
+  const auto quarters = [&](Index vectors) {
+    const Index least = ceil_div(kSumsInFlight, std::min<Index>(product_rows, tile.rows));
+    return vectors == 1 && least <= 1 ? 5 : 4 * std::max(least, vectors);
+  };
+  const Index run_on = ceil_div((rows - 1) * strips.width() + columns, tile.lanes);
+  return rows > 1 && strips.row_step() == strips.width() &&
+         4 * run_on < rows * quarters(ceil_div(columns, tile.lanes));
+}
 
 template <class T>
 void run_strip_product(const WindowProduct<T>& problem, const StripBlocks& blocks, const Target& target,

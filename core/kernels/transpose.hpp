@@ -190,13 +190,15 @@ inline __m512d parts_in_turn(__m512d a, __m512d b, bool upper) {
 }
 inline __m512d as_pairs(__m512 v) { return _mm512_castps_pd(v); }
 inline __m512d as_pairs(__m512d v) { return v; }
+// Half of a vector, by itself: an extraction to memory under a mask would touch the lanes that are left out.
+inline __m256d half_of(__m512d v, int half) {
+  return in_register(half ? _mm512_extractf64x4_pd(v, 1) : _mm512_castpd512_pd256(v));
+}
 inline void store_few(float* p, unsigned lanes, __m512d v, int half) {
-  const __m256d part = half ? _mm512_extractf64x4_pd(v, 1) : _mm512_castpd512_pd256(v);
-  _mm256_mask_storeu_ps(p, static_cast<__mmask8>(lanes), _mm256_castpd_ps(part));
+  _mm256_mask_storeu_ps(p, static_cast<__mmask8>(lanes), _mm256_castpd_ps(half_of(v, half)));
 }
 inline void store_few(double* p, unsigned lanes, __m512d v, int half) {
-  const __m256d part = half ? _mm512_extractf64x4_pd(v, 1) : _mm512_castpd512_pd256(v);
-  _mm256_mask_storeu_pd(p, static_cast<__mmask8>(lanes), part);
+  _mm256_mask_storeu_pd(p, static_cast<__mmask8>(lanes), half_of(v, half));
 }
 
 // The columns of `kPart` that lie side by side: in part p of vector c, those of row kPart * p + c.

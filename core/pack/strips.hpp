@@ -15,10 +15,10 @@ namespace windrow {
 // How the pixels of one image are cut: blocks of rows, and of columns.
 struct StripBlocks {
   Index rows = 0, columns = 0;
-  Index units = 0;         // blocks in one piece of work
-  Index channels = 0;      // copied at a time: all, or whole chunks of terms
-  bool by_chunks = false;  // all pixels of a block before the next chunk of terms
-  bool in_place = false;   // all but the ends of rows is read where it lies
+  Index units = 0;          // blocks in one piece of work
+  Index channels = 0;       // copied at a time: all, or whole chunks of terms
+  bool by_chunks = false;   // all pixels of a block before the next chunk of terms
+  bool in_place = false;    // all but the ends of rows is read where it lies
   bool rows_apart = false;  // phases of a strided row axis are apart too: rows of pixels follow one another
 };
 
@@ -37,8 +37,8 @@ class Strips {
   Index row_blocks() const { return row_blocks_; }
   StripPlace place(Index block) const { return block == 0 ? first_ : place_of(block); }
 
-  Index elements() const { return plane_; }                   // of one channel's strip
-  Index width() const { return width_; }                      // from row to row of the strip
+  Index elements() const { return plane_; }                               // of one channel's strip
+  Index width() const { return width_; }                                  // from row to row of the strip
   Index row_step() const { return row_axis_.step / row_pace_ * width_; }  // from row to row of pixels
   Index target_row() const { return row_axis_.target_stride; }
   Index tap_offset(Index tap) const;  // from a pixel's place to what the tap reads
@@ -84,7 +84,7 @@ class Strips {
   Index row_pace_ = 1;
   Phases rows_, columns_;
   Index width_ = 0;
-  Index slices_ = 1;                    // combinations of outer taps
+  Index slices_ = 1;                        // combinations of outer taps
   Index part_ = 0, slice_ = 0, plane_ = 0;  // elements of the rows of one phase, of all phases, of all slices
 };
 

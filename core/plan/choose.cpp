@@ -147,7 +147,12 @@ Counts count_strips(const PixelGrid& grid, const ProductSize& size, Index channe
     const Work work = factors <= kFirstLevelFactors ? Work::kStripTile
                       : size.rows_follow            ? Work::kFarTile
                                                     : Work::kLongTile;
-    count[work] = pixel_rows * terms * panel_vectors(size.rows, blocks.columns, tile);
+    const Strips strips(grid, blocks);
+    count[work] =
+        runs_on(strips, blocks.rows, blocks.columns, size.rows, tile)
+            ? units * terms *
+                  panel_vectors(size.rows, (blocks.rows - 1) * strips.width() + blocks.columns, tile)
+            : pixel_rows * terms * panel_vectors(size.rows, blocks.columns, tile);
     count_factors(size, size.rows_follow ? Work::kFactorApart : Work::kFactor,
                   units * static_cast<double>(size.rows) * terms / static_cast<double>(tile.lanes), tile,
                   count);

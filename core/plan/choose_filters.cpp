@@ -62,19 +62,23 @@ Counts count_filters(const PixelGrid& unjoined, const ProductSize& size, Index c
   const auto pixels = static_cast<double>(size.pixels), terms = static_cast<double>(size.terms);
   const double chunks = parts(size.terms, kChunk), filter_blocks = parts(size.rows, blocks.filters);
   const double pieces = static_cast<double>(filter_pieces(grid, size.rows, blocks));
-  // The pixels of a piece are cut into tiles of nearly equal size.
-  const Index together = std::min(size.pixels, blocks.units * blocks.rows * blocks.columns);
-  const double lines = pixels / static_cast<double>(together), tiles = parts(together, tile.rows);
-  const Index some = ceil_div(together, ceil_div(together, tile.rows));
-  const double term =
-      static_cast<double>(size.rows / tile.columns()) * tile_vectors(some, tile.vectors, tile) +
-      tile_vectors(some, ceil_div(size.rows % tile.columns(), tile.lanes), tile);
+  // The pixels of a block, or of all images of a piece, are cut into tiles of nearly equal size.
+  const Index block = blocks.rows * blocks.columns;
+  const Index together = std::min(size.pixels, block == grid.per_image() ? block * blocks.units : block);
+  const Index tiles = ceil_div(together, tile.rows), some = together / tiles, larger = together % tiles;
+  const auto term = [&](Index rows) {
+    return static_cast<double>(size.rows / tile.columns()) * tile_vectors(rows, tile.vectors, tile) +
+           tile_vectors(rows, ceil_div(size.rows % tile.columns(), tile.lanes), tile);
+  };
+  const double piece =
+      static_cast<double>(larger) * term(some + 1) + static_cast<double>(tiles - larger) * term(some);
+  const double many = pixels / static_cast<double>(together);
   const double vector_rows = parts(size.rows, tile.lanes);
   Counts count;
   const Index strip = filter_strip_elements(grid, channels, blocks, tile);
   const bool apart = strip == 0 && size.source_channel != 1;
-  count[apart ? Work::kApartTile : Work::kTile] = lines * tiles * terms * term;
-  const double calls = lines * tiles * parts(size.rows, tile.columns());
+  count[apart ? Work::kApartTile : Work::kTile] = many * terms * piece;
+  const double calls = many * static_cast<double>(tiles) * parts(size.rows, tile.columns());
   count[Work::kCall] = calls * chunks;
   if (apart && size.source_channel * tile.bytes >= kPageBytes)
     count[Work::kTilePage] = calls * static_cast<double>(channels);

@@ -19,8 +19,11 @@ const Nanoseconds& costs_of(const Tile& tile) {
   }
 }
 
-// Multiply-adds that one core has under way at once: a tile of fewer vectors waits for its sums.
+// Multiply-adds that one core has under way at once: a tile of fewer vectors waits for its sums. As many
+// loads as multiply-adds are done in a cycle, and a term has two for its step: a tile of a single vector
+// waits for them.
 constexpr double kInFlight = 8;
+constexpr Index kStepLoads = 2;
 
 }  // namespace
 
@@ -40,7 +43,8 @@ double predicted(const Counts& counts, const Tile& tile) {
 
 double tile_vectors(Index rows, Index vectors, const Tile& tile) {
   const auto term = [&](Index some) {
-    return some == 0 || vectors == 0 ? 0.0 : std::max(kInFlight, static_cast<double>(some * vectors));
+    const Index busy = std::max(some * vectors, some + vectors + kStepLoads);
+    return some == 0 || vectors == 0 ? 0.0 : std::max(kInFlight, static_cast<double>(busy));
   };
   return static_cast<double>(rows / tile.rows) * term(tile.rows) + term(rows % tile.rows);
 }
