@@ -184,7 +184,7 @@ Counts count_panels(const PixelGrid& grid, const ProductSize& size, const Produc
   const double runs = parts(size.pixels, tile.lanes) + parts(size.pixels, std::max<Index>(1, last.count));
   const double packings = parts(size.rows, blocks.rows) * runs;
   Counts count;
-  count[Work::kTile] = terms * panel_vectors(size.rows, size.pixels, tile);
+  count[Work::kTile] = terms * even_vectors(size.rows, size.pixels, tile);
   count[Work::kCall] = panels * parts(size.rows, tile.rows) * chunks;
   const Work gather = last.source_stride != 1 ? Work::kGatherApart
                       : last.step != 1        ? Work::kGatherStep

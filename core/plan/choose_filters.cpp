@@ -66,12 +66,8 @@ Counts count_filters(const PixelGrid& unjoined, const ProductSize& size, Index c
   const Index block = blocks.rows * blocks.columns;
   const Index together = std::min(size.pixels, block == grid.per_image() ? block * blocks.units : block);
   const Index tiles = ceil_div(together, tile.rows), some = together / tiles, larger = together % tiles;
-  const auto term = [&](Index rows) {
-    return static_cast<double>(size.rows / tile.columns()) * tile_vectors(rows, tile.vectors, tile) +
-           tile_vectors(rows, ceil_div(size.rows % tile.columns(), tile.lanes), tile);
-  };
-  const double piece =
-      static_cast<double>(larger) * term(some + 1) + static_cast<double>(tiles - larger) * term(some);
+  const double piece = static_cast<double>(larger) * even_vectors(some + 1, size.rows, tile) +
+                       static_cast<double>(tiles - larger) * even_vectors(some, size.rows, tile);
   const double many = pixels / static_cast<double>(together);
   const double vector_rows = parts(size.rows, tile.lanes);
   Counts count;

@@ -49,10 +49,18 @@ double tile_vectors(Index rows, Index vectors, const Tile& tile) {
   return static_cast<double>(rows / tile.rows) * term(tile.rows) + term(rows % tile.rows);
 }
 
-double panel_vectors(Index rows, Index pixels, const Tile& tile) {
-  const Index rest = ceil_div(pixels % tile.columns(), tile.lanes);
-  const double whole = static_cast<double>(pixels / tile.columns()) * tile_vectors(rows, tile.vectors, tile);
+double panel_vectors(Index rows, Index columns, const Tile& tile) {
+  const Index rest = ceil_div(columns % tile.columns(), tile.lanes);
+  const double whole = static_cast<double>(columns / tile.columns()) * tile_vectors(rows, tile.vectors, tile);
   return rest == 0 ? whole : whole + tile_vectors(rows, rest, tile);
+}
+
+double even_vectors(Index rows, Index columns, const Tile& tile) {
+  const Index vectors = ceil_div(columns, tile.lanes), panels = ceil_div(vectors, tile.vectors);
+  if (panels == 0) return 0;
+  const Index some = vectors / panels, larger = vectors % panels;
+  return static_cast<double>(larger) * tile_vectors(rows, some + 1, tile) +
+         static_cast<double>(panels - larger) * tile_vectors(rows, some, tile);
 }
 
 }  // namespace windrow
