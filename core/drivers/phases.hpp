@@ -99,7 +99,8 @@ Index phase_pieces(const PixelGrid& grid, const PhaseSize& size, const PhaseBloc
 // Rows of sums of one phase, or of two that lie side by side, to where they belong.
 template <class T>
 void store_phases(const KernelTable<T>& kernels, T* target, const T* even, const T* odd, Index evens,
-                  Index odds, Index column_stride, Index rows = 1, Index target_row = 0, Index source_row = 0) {
+                  Index odds, Index column_stride, Index rows = 1, Index target_row = 0,
+                  Index source_row = 0) {
   if (odd && column_stride == 1) {
     kernels.interleave({.target = target,
                         .even = even,
