@@ -142,7 +142,7 @@ class PixelLanes : public Plan<T> {
       for (Index block = 0; block < strips_.blocks_per_image(); ++block) {
         if (++blocks % blocks_to_checkpoint_ == 0) checkpoint();
         const StripPlace place = strips_.place(block);
-        strips_.fill(kernels_, place, x, ahead, m.strip);
+        strips_.fill(kernels_, place, x, 1, 0, ahead, m.strip);
         std::fill_n(m.sums, taps_ * kernels_.lanes, T{0});
         correlate(place, dy + place.target, m.strip, m.tap, m.row, m.sums);
         kernels_.add_lanes(m.sums, taps_, m.totals);

@@ -1,10 +1,11 @@
 // Order of the loops, from outside in: pieces of (group, pixels, filters) that threads share; chunks of
-// kChunk terms; panels of NR filters, packed here; tiles of MR pixels. A packed panel of one chunk lies in
-// the first-level cache while all pixels of the piece pass over it; what they see of one chunk's channels,
-// and the piece's results, lie in the second level.
+// kChunk terms; panels of NR filters, packed here; tiles of MR pixels, which go on over the ends of rows and
+// images. A packed panel of one chunk lies in the first-level cache while all pixels of the piece pass over
+// it; what they see of one chunk's channels, and the piece's results, lie in the second level.
 #include "drivers/filter_product.hpp"
 
 #include <algorithm>
+#include <vector>
 
 #include "base/workspace.hpp"
 #include "drivers/ahead.hpp"
@@ -33,6 +34,9 @@ Index sums_row(const FilterBlocks& blocks, const Tile& tile) {
   return blocks.turned ? blocks.filters + tile.columns() : tile.columns();
 }
 
+// Of one piece, at most.
+Index pixels_of(const FilterBlocks& blocks) { return blocks.units * blocks.rows * blocks.columns; }
+
 template <class T>
 class Driver {
  public:
@@ -58,6 +62,8 @@ class Driver {
       tap_offset_.push_back(strips_.in_place() ? strips_.source_tap_offset(t) : strips_.tap_offset(t));
     }
     rows_follow_ = !panels && !channels_follow_ && taps_ == 1 && problem.factor_row == 1;
+    images_together_ = strips_.blocks() == joined_pixels(problem.grid).images;
+    place_pixels();
   }
 
   Index pieces() const { return p_.groups * unit_blocks_ * filter_blocks_; }
@@ -76,9 +82,20 @@ class Driver {
     T* sums = scratch.take<T>(units * blocks_.rows * blocks_.columns * sums_row_);
     T* strip = strips_.in_place() ? nullptr : scratch.take<T>(units * strips_.elements());
     const T* source = p_.source + group * p_.source_group;
-    for (Index u = 0; strip && terms_ > 0 && u < units; ++u)
-      strips_.fill(kernels_, strips_.block(unit0 + u), source, p_.source_channel,
-                   strip + u * strips_.elements());
+    // One image after another is one run of pixels, if it is a single block.
+    const Index runs = images_together_ ? 1 : units;
+    Pixels* pixels = scratch.take<Pixels>(runs);
+    Index tiles = 0;
+    for (Index u = 0; u < units; ++u) {
+      const PixelBlock block = strips_.block(unit0 + u);
+      if (strip && terms_ > 0)
+        strips_.fill(kernels_, block, source, p_.source_channel, strip + u * strips_.elements());
+      if (u >= runs) continue;
+      pixels[u] = {.source = strip ? strip + u * strips_.elements() : source + strips_.source_place(block),
+                   .target = p_.target + group * p_.target_group + block.target,
+                   .count = block.rows * block.columns * (units / runs)};
+      tiles += ceil_div(pixels[u].count, kernels_.rows);
+    }
 
     const T* factor = p_.factor + group * p_.factor_group;
     T* target = p_.target + group * p_.target_group;
@@ -94,7 +111,7 @@ class Driver {
         const T* first = factor + filter0 * p_.factor_row;
         rows_follow_ ? copy_rows(k0, k1, filters, first, row, packed) : pack(k0, k1, filters, first, packed);
         ahead = factor_lines(k1, k2, filters, first);
-        ahead.share(ceil_div(filters, width_) * units * tiles_of_unit());
+        ahead.share(ceil_div(filters, width_) * tiles);
       }
       for (Index m = filter0; m < end; m += width_) {
         Panel panel{.first = m, .count = std::min(width_, end - m), .k0 = k0, .k1 = k1};
@@ -103,7 +120,7 @@ class Driver {
           factors = panels_ + panels_place(group, k0) + m * (k1 - k0);
           const Index panel_terms = (k1 - k0) * width_;
           ahead = {factors + panel_terms, 0, 1, ceil_div(panel_terms, kLine)};
-          ahead.share(units * tiles_of_unit());
+          ahead.share(tiles);
         } else if (channels_follow_) {
           pack(k0, k1, panel.count, factor + m * p_.factor_row, packed);
           factors = packed;
@@ -111,24 +128,21 @@ class Driver {
           const Index next = last ? filter0 : m + width_;
           ahead = factor_lines(last ? k1 : k0, last ? k2 : k1, std::min(width_, end - next),
                                factor + next * p_.factor_row);
-          ahead.share(units * tiles_of_unit());
+          ahead.share(tiles);
         }
         panel.bias = k1 == terms_ && p_.bias ? p_.bias + (group * p_.rows + m) * p_.bias_stride : nullptr;
         const Product<T> product{.a = nullptr,
-                                 .a_row = pixel_step_,
+                                 .a_row = 0,
                                  .b = factors,
                                  .step = steps,
                                  .c = nullptr,
-                                 .c_row = 0,
+                                 .c_row = sums_row_,
                                  .k = k1 - k0,
                                  .accumulate = k0 > 0 || p_.accumulate,
                                  .bias = nullptr};
         T* buffer = sums + (blocks_.turned ? m - filter0 : 0);
-        for (Index u = 0; u < units; ++u) {
-          const PixelBlock block = strips_.block(unit0 + u);
-          const T* first = strip ? strip + u * strips_.elements() : source + strips_.source_place(block);
-          run_block(product, panel, block, first, target + block.target + m * p_.target_row, buffer, ahead);
-        }
+        for (Index i = 0; i < runs; buffer += pixels[i++].count * sums_row_)
+          run_pixels(product, panel, pixels[i], buffer, ahead);
       }
       k0 = k1;
     } while (k0 < terms_);
@@ -155,6 +169,34 @@ class Driver {
   Index panels_place(Index group, Index k0) const {
     return (group * terms_ + k0) * round_up(p_.rows, width_);
   }
+
+  // A run of them: what the first one sees and where its results go.
+  struct Pixels {
+    const T* source;
+    T* target;
+    Index count;
+  };
+
+  // What each pixel of a run sees and where it goes, from the first one on.
+  void place_pixels() {
+    const Index images = images_together_ ? blocks_.units : 1;
+    const Index image = strips_.in_place() ? p_.grid.source_image : strips_.elements();
+    const Index count = images * blocks_.rows * blocks_.columns;
+    from_.reserve(static_cast<std::size_t>(count));
+    to_.reserve(static_cast<std::size_t>(count));
+    for (Index u = 0; u < images; ++u) {
+      for (Index r = 0; r < blocks_.rows; ++r) {
+        Index from = u * image + r * row_step_;
+        Index to = u * p_.grid.target_image + r * strips_.row_axis().target_stride;
+        for (Index i = 0; i < blocks_.columns; ++i, from += pixel_step_, to += target_step()) {
+          from_.push_back(from);
+          to_.push_back(to);
+        }
+      }
+    }
+  }
+
+  Index target_step() const { return strips_.last().target_stride; }
 
   struct Panel {
     Index first, count;  // filters
@@ -225,8 +267,6 @@ class Driver {
             ceil_div(filters * p_.factor_row, kLine)};
   }
 
-  Index tiles_of_unit() const { return blocks_.rows * ceil_div(blocks_.columns, kernels_.rows); }
-
   Index tap_factor(Index tap) const { return p_.factor_tap[static_cast<std::size_t>(tap)]; }
 
   struct Neighbours {
@@ -243,34 +283,33 @@ class Driver {
     return {terms, step};
   }
 
-  void run_block(Product<T> product, const Panel& panel, const PixelBlock& block, const T* first, T* target,
-                 T*& buffer, LinesAhead<T>& ahead) const {
+  void run_pixels(Product<T> product, const Panel& panel, const Pixels& pixels, T* buffer,
+                  LinesAhead<T>& ahead) const {
     const int vectors = static_cast<int>(ceil_div(panel.count, kernels_.lanes));
     const bool in_place = !blocks_.turned && panel.count % kernels_.lanes == 0;
     const bool copied = !blocks_.turned && !in_place;  // filters that fill no vector are summed in a buffer
+    const bool last = panel.k1 == terms_;
+    T* target = pixels.target + panel.first * p_.target_row;
     // Tiles of nearly equal size: small ones cannot hide the latency of their sums.
-    const Index tiles = ceil_div(block.columns, kernels_.rows);
-    const Index pixel = strips_.last().target_stride;
-    for (Index r = 0; r < block.rows; ++r) {
-      for (Index t = 0; t < tiles; ++t) {
-        const Index from = block.columns * t / tiles, to = block.columns * (t + 1) / tiles;
-        T* result = target + r * strips_.row_axis().target_stride + from * pixel;
-        product.a = first + r * row_step_ + from * pixel_step_;
-        product.c = in_place ? result : buffer;
-        product.c_row = in_place ? pixel : sums_row_;
-        if (copied && p_.accumulate && panel.k0 == 0) {
-          for (Index i = 0; i < to - from; ++i)
-            std::copy_n(result + i * pixel, panel.count, buffer + i * sums_row_);
-        }
-        ahead.fetch();
-        kernels_.product(product, static_cast<int>(to - from), vectors);
-        if (panel.bias) add_bias(product.c, product.c_row, to - from, panel);
-        if (panel.k1 == terms_) limit(kernels_, p_.limits, product.c, product.c_row, to - from, panel.count);
-        if (copied && panel.k1 == terms_) {
-          for (Index i = 0; i < to - from; ++i)
-            std::copy_n(buffer + i * sums_row_, panel.count, result + i * pixel);
-        }
-        if (!in_place) buffer += (to - from) * sums_row_;
+    const Index tiles = ceil_div(pixels.count, kernels_.rows);
+    for (Index t = 0; t < tiles; ++t) {
+      const Index from = pixels.count * t / tiles, count = pixels.count * (t + 1) / tiles - from;
+      const Index* to = to_.data() + from;
+      product.a = pixels.source;
+      product.a_at = from_.data() + from;
+      product.c = in_place ? target : buffer + from * sums_row_;
+      product.c_at = in_place ? to : nullptr;
+      const auto sums = [&](Index i) { return product.c + (in_place ? to[i] : i * sums_row_); };
+      if (copied && p_.accumulate && panel.k0 == 0) {
+        for (Index i = 0; i < count; ++i) std::copy_n(target + to[i], panel.count, sums(i));
+      }
+      ahead.fetch();
+      kernels_.product(product, static_cast<int>(count), vectors);
+      if (!last || !(panel.bias || p_.limits.on || copied)) continue;
+      for (Index i = 0; i < count; ++i) {
+        if (panel.bias) add_bias(sums(i), panel);
+        limit(kernels_, p_.limits, sums(i), 0, 1, panel.count);
+        if (copied) std::copy_n(sums(i), panel.count, target + to[i]);
       }
     }
   }
@@ -314,9 +353,8 @@ class Driver {
     }
   }
 
-  void add_bias(T* c, Index c_row, Index pixels, const Panel& panel) const {
-    for (Index i = 0; i < pixels; ++i, c += c_row)
-      for (Index n = 0; n < panel.count; ++n) c[n] += panel.bias[n * p_.bias_stride];
+  void add_bias(T* c, const Panel& panel) const {
+    for (Index n = 0; n < panel.count; ++n) c[n] += panel.bias[n * p_.bias_stride];
   }
 
   const WindowProduct<T>& p_;
@@ -330,6 +368,8 @@ class Driver {
   const Index taps_, terms_, unit_blocks_, filter_blocks_;
   Extents tap_offset_;                 // of what the kernel reads
   const Index pixel_step_, row_step_;  // from pixel to pixel in what the kernel reads
+  bool images_together_ = false;       // a block is a whole image
+  std::vector<Index> from_, to_;       // of the pixels of a run
   bool channels_follow_;               // the factors of one result row lie side by side, in order
   bool rows_follow_ = false;           // those of one term do, under a window of one tap
 };
@@ -366,9 +406,9 @@ Index filter_strip_elements(const PixelGrid& grid, Index channels, const FilterB
 
 Index filter_scratch(const PixelGrid& grid, Index channels, const FilterBlocks& blocks, const Tile& tile) {
   const Index packed = kChunk * packed_row(blocks.filters, tile.bytes);
-  const Index sums = blocks.units * blocks.rows * blocks.columns * sums_row(blocks, tile);
+  const Index sums = pixels_of(blocks) * sums_row(blocks, tile);
   return (packed + sums + filter_strip_elements(grid, channels, blocks, tile)) * tile.bytes +
-         kChunk * Index{sizeof(Step)};
+         kChunk * Index{sizeof(Step)} + blocks.units * Index{4 * sizeof(Index)};
 }
 
 #define WINDROW_FILTER_PRODUCT(T)                                                                         \

@@ -93,9 +93,9 @@ class Driver {
     T* target = p_.target + image * p_.grid.target_image + group * p_.target_group + place.target;
     for (Index channel = 0; channel < p_.channels; channel += channels_) {
       const Index some = std::min(channels_, p_.channels - channel);
-      for (Index c = 0; p_.grid.taps() > 0 && c < some; ++c)
-        strips_.fill(kernels_, place, source + (channel + c) * p_.source_channel, ahead_,
-                     strip + c * strips_.elements());
+      if (p_.grid.taps() > 0)
+        strips_.fill(kernels_, place, source + channel * p_.source_channel, some, p_.source_channel, ahead_,
+                     strip);
       const Part part{.count = (place.rows - 1) * strips_.width() + place.columns,
                       .channels = some,
                       .first = channel == 0,
@@ -192,12 +192,9 @@ class Driver {
     if (evens <= 0) return;
     for (Index m = 0; m < p_.rows; ++m) {
       const T* first = sums + m * (phase_sums_ / p_.rows);
-      const T* second = columns_ == 2 ? first + phase_sums_ : nullptr;
-      T* to = target + m * p_.target_row;
-      for (Index r = 0; r < rows; ++r)
-        store_phases(kernels_, to + r * strips_.target_row(), first + r * strips_.width(),
-                     second ? second + r * strips_.width() : nullptr, evens, std::max<Index>(0, odds),
-                     column_stride_);
+      store_phases(kernels_, target + m * p_.target_row, first, columns_ == 2 ? first + phase_sums_ : nullptr,
+                   evens, std::max<Index>(0, odds), column_stride_, rows, strips_.target_row(),
+                   strips_.width());
     }
   }
 

@@ -96,17 +96,33 @@ Index phase_strip_scratch(const PixelGrid& grid, const PhaseSize& size, const Ph
                           const Tile& tile);
 Index phase_pieces(const PixelGrid& grid, const PhaseSize& size, const PhaseBlocks& blocks, const Tile& tile);
 
-// A row of sums of one phase, or of two that lie side by side, to where it belongs.
+// Rows of sums of one phase, or of two that lie side by side, to where they belong.
 template <class T>
 void store_phases(const KernelTable<T>& kernels, T* target, const T* even, const T* odd, Index evens,
-                  Index odds, Index column_stride) {
+                  Index odds, Index column_stride, Index rows = 1, Index target_row = 0,
+                  Index source_row = 0) {
   if (odd && column_stride == 1) {
-    kernels.interleave({.target = target, .even = even, .odd = odd, .evens = evens, .odds = odds});
+    kernels.interleave({.target = target,
+                        .even = even,
+                        .odd = odd,
+                        .evens = evens,
+                        .odds = odds,
+                        .rows = rows,
+                        .target_row = target_row,
+                        .source_row = source_row});
     return;
   }
-  const Index step = odd ? 2 * column_stride : column_stride;
-  kernels.spread({.target = target, .source = even, .step = step, .count = evens});
-  if (odd) kernels.spread({.target = target + column_stride, .source = odd, .step = step, .count = odds});
+  const auto spread = [&](T* to, const T* sums, Index count) {
+    kernels.spread({.target = to,
+                    .source = sums,
+                    .step = odd ? 2 * column_stride : column_stride,
+                    .count = count,
+                    .rows = rows,
+                    .target_row = target_row,
+                    .source_row = source_row});
+  };
+  spread(target, even, evens);
+  if (odd) spread(target + column_stride, odd, odds);
 }
 
 }  // namespace windrow

@@ -30,7 +30,8 @@ class Driver {
       : p_(problem),
         blocks_(blocks),
         kernels_(target.kernels<T>()),
-        nr_(Index{kernels_.lanes} * kernels_.vectors),
+        tile_(tile_of<T>(target)),
+        nr_(tile_.columns()),
         strips_(problem.grid, blocks),
         taps_(problem.grid.taps()),
         terms_(blocks.channels * taps_),
@@ -144,7 +145,7 @@ class Driver {
   };
 
   void multiply(const Seen& seen, const T* factor, const T* bias, T* target, T* buffer) const {
-    const bool flat = is_flat(seen.rows, seen.columns);
+    const bool flat = runs_on(strips_, seen.rows, seen.columns, p_.rows, tile_);
     for (Index m = 0; m < p_.rows; m += kernels_.rows) {
       const int rows = static_cast<int>(std::min<Index>(kernels_.rows, p_.rows - m));
       T tile_bias[kMaxRows];
@@ -176,16 +177,14 @@ class Driver {
   }
 
   void fill(const StripPlace& place, const T* source, Index channels, T* strip) const {
-    for (Index channel = 0; taps_ > 0 && channel < channels; ++channel)
-      strips_.fill(kernels_, place, source + channel * p_.source_channel, ahead_,
-                   strip + channel * strips_.elements());
+    if (taps_ > 0) strips_.fill(kernels_, place, source, channels, p_.source_channel, ahead_, strip);
   }
 
   // Few rows and many terms: some channels are copied at a time, and what a chunk of terms reads stays in the
   // first-level cache while all pixels pass over it. The sums wait in the buffer.
   void run_by_chunks(const StripPlace& place, const T* source, const T* factor, const T* bias, T* target,
                      T* strip, T* sums, const Step* steps) const {
-    const bool flat = is_flat(place.rows, place.columns);
+    const bool flat = runs_on(strips_, place.rows, place.columns, p_.rows, tile_);
     const Index pitch = flat ? strips_.width() : round_up(place.columns, nr_);
     const Index runs = flat ? 1 : place.rows;
     const Index run = flat ? (place.rows - 1) * pitch + place.columns : place.columns;
@@ -224,19 +223,6 @@ class Driver {
     });
   }
 
-  // Lanes run on over the ends of rows, with the strip's padding between them, where that takes less time: a
-  // tile of a few sums waits for their latency, and one of a single vector for loads of factors, which take
-  // it a quarter more time.
-  bool is_flat(Index rows, Index columns) const {
-    const auto quarters = [&](Index vectors) {
-      const Index least = ceil_div(kSumsInFlight, std::min<Index>(p_.rows, kernels_.rows));
-      return vectors == 1 && least <= 1 ? 5 : 4 * std::max(least, vectors);
-    };
-    const Index run_on = ceil_div((rows - 1) * strips_.width() + columns, kernels_.lanes);
-    return rows > 1 && strips_.row_axis().step == 1 &&
-           4 * run_on < rows * quarters(ceil_div(columns, kernels_.lanes));
-  }
-
   void run_flat(Product<T> product, T* target, int rows, const Seen& seen, T* buffer) const {
     const Index step = strips_.last().target_stride, width = strips_.width();
     const Index run_on = (seen.rows - 1) * width + seen.columns;
@@ -249,22 +235,36 @@ class Driver {
         for (Index r = lane / width; r * width < lane + lanes; ++r) {
           const Index from = std::max(lane, r * width);
           const Index to = std::min(lane + lanes, r * width + seen.columns);
-          if (from >= to) continue;
-          T* result = target + r * strips_.target_row() + (from - r * width) * step;
-          for (Index m = 0; m < rows; ++m)
-            move(result + m * p_.target_row, buffer + m * nr_ + from - lane, to - from);
+          if (from < to)
+            move(target + r * strips_.target_row() + (from - r * width) * step, buffer + from - lane,
+                 to - from);
         }
       };
       if (product.accumulate) {
         each_run([&](T* result, T* sums, Index count) {
-          kernels_.collect({.target = sums, .source = result, .step = step, .count = count});
+          kernels_.collect({.target = sums,
+                            .source = result,
+                            .step = step,
+                            .count = count,
+                            .rows = rows,
+                            .target_row = nr_,
+                            .source_row = p_.target_row});
         });
       }
+      each_run([&](const T* result, const T*, Index) {
+        for (Index m = 0; m < rows; ++m) __builtin_prefetch(result + m * p_.target_row, 1);
+      });
       product.b = seen.b + lane;
       kernels_.product(product, rows, static_cast<int>(ceil_div(lanes, kernels_.lanes)));
       limit(kernels_, p_.limits, buffer, nr_, rows, lanes);
       each_run([&](T* result, T* sums, Index count) {
-        kernels_.spread({.target = result, .source = sums, .step = step, .count = count});
+        kernels_.spread({.target = result,
+                         .source = sums,
+                         .step = step,
+                         .count = count,
+                         .rows = rows,
+                         .target_row = p_.target_row,
+                         .source_row = nr_});
       });
     }
   }
@@ -283,14 +283,23 @@ class Driver {
     }
     product.c = buffer;
     product.c_row = nr_;
-    for (Index r = 0; product.accumulate && r < rows; ++r)
-      kernels_.collect(
-          {.target = buffer + r * nr_, .source = target + r * p_.target_row, .step = step, .count = columns});
+    if (product.accumulate)
+      kernels_.collect({.target = buffer,
+                        .source = target,
+                        .step = step,
+                        .count = columns,
+                        .rows = rows,
+                        .target_row = nr_,
+                        .source_row = p_.target_row});
     kernels_.product(product, rows, vectors);
     limit(kernels_, p_.limits, buffer, nr_, rows, columns);
-    for (Index r = 0; r < rows; ++r)
-      kernels_.spread(
-          {.target = target + r * p_.target_row, .source = buffer + r * nr_, .step = step, .count = columns});
+    kernels_.spread({.target = target,
+                     .source = buffer,
+                     .step = step,
+                     .count = columns,
+                     .rows = rows,
+                     .target_row = p_.target_row,
+                     .source_row = nr_});
   }
 
   // A result of one row per group, as in depthwise convolution: no tiles.
@@ -341,6 +350,7 @@ class Driver {
   const WindowProduct<T>& p_;
   const StripBlocks& blocks_;
   const KernelTable<T>& kernels_;
+  const Tile tile_;
   const Index nr_;
   const Strips strips_;
   const Index taps_, terms_;  // of the channels that are copied at a time
@@ -349,6 +359,18 @@ class Driver {
 };
 
 }  // namespace
+
+// Where that takes less time: a tile of a few sums waits for their latency, and one of a single vector for
+// loads of factors, which take it a quarter more time.
+bool runs_on(const Strips& strips, Index rows, Index columns, Index product_rows, const Tile& tile) {
+  const auto quarters = [&](Index vectors) {
+    const Index least = ceil_div(kSumsInFlight, std::min<Index>(product_rows, tile.rows));
+    return vectors == 1 && least <= 1 ? 5 : 4 * std::max(least, vectors);
+  };
+  const Index run_on = ceil_div((rows - 1) * strips.width() + columns, tile.lanes);
+  return rows > 1 && strips.row_step() == strips.width() &&
+         4 * run_on < rows * quarters(ceil_div(columns, tile.lanes));
+}
 
 template <class T>
 void run_strip_product(const WindowProduct<T>& problem, const StripBlocks& blocks, const Target& target,

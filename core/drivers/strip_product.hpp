@@ -12,6 +12,9 @@ template <class T>
 void run_strip_product(const WindowProduct<T>& problem, const StripBlocks& blocks, const Target& target,
                        const RunContext& context);
 
+// Whether lanes run on over the ends of the rows of a block, with the strip's padding between them.
+bool runs_on(const Strips& strips, Index rows, Index columns, Index product_rows, const Tile& tile);
+
 // Elements of the strips that one unit of work needs.
 Index strip_elements(const PixelGrid& grid, const StripBlocks& blocks, const Tile& tile);
 

@@ -233,6 +233,10 @@ class WeightBoxes {
 
   // `ahead`: from this row to the next one.
   void copy_row(const WeightPart& part, const T* x, Index positions, Index ahead, T* strip) const {
+    if (p_.x_stride.back() == 1 && part.channels == 1) {
+      std::copy_n(x, positions, strip);
+      return;
+    }
     if (p_.x_stride.back() == 1) {
       kernels_.transpose({.target = strip,
                           .target_row = part.channels,

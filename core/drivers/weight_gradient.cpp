@@ -30,7 +30,10 @@ class Driver {
       all_taps_ *= p_.axes[i].kernel;
     }
     in_order_ = in_order_ && p_.dw_channel == all_taps_;
-    turned_ = p_.most_scratch == 0 && turning_pays();
+    const double apart = straight_cycles(false), together = straight_cycles(true);
+    rows_of_taps_ = cut_.rows_of_taps && (p_.most_scratch != 0 || together < apart);
+    dy_is_dense_ = is_dense();
+    turned_ = p_.most_scratch == 0 && may_turn() && turned_cycles() < (rows_of_taps_ ? together : apart);
     x_in_place_ = may_see_x() && (turned_ || x_fills_vectors());
   }
 
@@ -59,7 +62,8 @@ class Driver {
     const Index chunks = ceil_div(units_, cut_.slots) * ceil_div(box_pixels, kChunk);
     const Index usual = cut_.strip_positions * cut_.images * cut_.channels + nr();
     const Index strips = (x_in_place_ ? 0 : boxes_.strip_elements()) - usual;
-    return {.scratch_bytes = scratch_bytes<T>(cut_, target) + strips * Index{sizeof(T)} + turned_bytes(),
+    return {.scratch_bytes =
+                scratch_bytes<T>(cut_, target) + strips * Index{sizeof(T)} + turned_bytes() + runs_bytes(),
             .partial_bytes = partial * Index{sizeof(T)},
             .pieces = p_.groups * tap_boxes_ * cut_.channel_blocks * cut_.row_blocks * cut_.slots,
             .slots = cut_.slots,
@@ -95,42 +99,77 @@ class Driver {
     return part;
   }
 
-  bool rows_of_taps() const { return cut_.rows_of_taps && !turned_; }
+  bool rows_of_taps() const { return rows_of_taps_ && !turned_; }
 
-  // Cycles for one pixel: of `rows` by `vectors` in tiles, where a few sums wait for their latency.
+  // Cycles for one pixel: of `rows` by `vectors` in tiles, where a few sums wait for their latency and what
+  // is multiplied, and the step to it, for being loaded.
   double tile_cycles(Index rows, Index vectors) const {
     const Index row_tiles = ceil_div(rows, kernels_.rows), vector_tiles = ceil_div(vectors, kernels_.vectors);
-    constexpr double kPerCycle = 2;
-    const double sums = static_cast<double>(rows * vectors) / static_cast<double>(row_tiles * vector_tiles);
-    return static_cast<double>(row_tiles * vector_tiles) *
-           std::max(sums, static_cast<double>(kSumsInFlight)) / kPerCycle;
+    constexpr double kPerCycle = 2, kStepLoads = 2;
+    const auto tiles = static_cast<double>(row_tiles * vector_tiles);
+    const double sums = static_cast<double>(rows * vectors) / tiles;
+    const double loads = static_cast<double>(rows) / static_cast<double>(row_tiles) +
+                         static_cast<double>(vectors) / static_cast<double>(vector_tiles) + kStepLoads;
+    return tiles * std::max({sums, loads, static_cast<double>(kSumsInFlight)}) / kPerCycle;
   }
 
-  // Whether lanes had better be filters, and rows of tiles the taps and channels, which then are read
-  // wherever they lie. The sums are the same.
-  bool turning_pays() const {
-    constexpr double kTurn = 6, kCopyRun = 5, kCopy = 2;  // cycles for a vector
-    const Index entries = product_of(cut_.taps) * cut_.channels;
-    if (entries > kMostRowLanes || p_.rows == 0 || (p_.dy_channel != 1 && p_.dy_stride.back() != 1))
-      return false;
-    const Index run = run_taps(p_.axes, cut_.taps) * cut_.channels, runs = entries / run;
-    const Index filters = ceil_div(cut_.rows, kernels_.lanes), run_vectors = ceil_div(run, kernels_.lanes);
+  // Cycles for a vector.
+  static constexpr double kTurn = 6, kCopyRun = 5, kCopy = 2;
+
+  Index entries() const { return product_of(cut_.taps) * cut_.channels; }
+  Index run() const { return run_taps(p_.axes, cut_.taps) * cut_.channels; }
+
+  // Cycles for one pixel where lanes are taps and channels, those of a pixel run by run of neighbouring taps
+  // or copied side by side.
+  double straight_cycles(bool together) const {
+    if (entries() == 0) return 0;
+    const Index runs = entries() / run(), run_vectors = ceil_div(run(), kernels_.lanes);
+    double cycles = static_cast<double>(runs) * tile_cycles(cut_.rows, run_vectors);
+    if (together)
+      cycles = tile_cycles(cut_.rows, ceil_div(entries(), kernels_.lanes)) +
+               kCopyRun * static_cast<double>(runs * run_vectors);
+    if (may_see_x() && !x_fills_vectors()) cycles += kTurn * static_cast<double>(run_vectors);
+    return cycles;
+  }
+
+  // The same where lanes are filters, and rows of tiles the taps and channels, which then are read wherever
+  // they lie. The sums are the same.
+  bool may_turn() const {
+    return entries() <= kMostRowLanes && p_.rows > 0 && (p_.dy_channel == 1 || p_.dy_stride.back() == 1);
+  }
+  double turned_cycles() const {
+    const Index filters = ceil_div(cut_.rows, kernels_.lanes);
     const Index pixels = ceil_div(units_, cut_.slots) * product_of(cut_.pixels) * cut_.images;  // of a piece
-    double turned =
-        static_cast<double>(runs) * tile_cycles(run, filters) +
-        kTurn * static_cast<double>(entries * filters) / static_cast<double>(std::max<Index>(1, pixels));
-    if (!dy_in_place()) turned += (p_.dy_channel == 1 ? kCopy : kTurn) * static_cast<double>(filters);
-    double straight = static_cast<double>(runs) * tile_cycles(cut_.rows, run_vectors);
-    if (cut_.rows_of_taps)
-      straight = tile_cycles(cut_.rows, ceil_div(entries, kernels_.lanes)) +
-                 kCopyRun * static_cast<double>(runs * run_vectors);
-    if (may_see_x() && !x_fills_vectors()) straight += kTurn * static_cast<double>(run_vectors);
-    return turned < straight;
+    double cycles = tile_cycles(entries(), filters) + kTurn * static_cast<double>(entries() * filters) /
+                                                          static_cast<double>(std::max<Index>(1, pixels));
+    if (!dy_fills_vectors() && !dy_is_dense_)
+      cycles += (p_.dy_channel == 1 ? kCopy : kTurn) * static_cast<double>(filters);
+    return cycles;
   }
 
-  // Whether the filters of a pixel fill whole vectors where they are.
-  bool dy_in_place() const {
+  // Whether the filters of a pixel fill whole vectors where they are, ...
+  bool dy_fills_vectors() const {
     return p_.dy_channel == 1 && p_.rows % kernels_.lanes == 0 && cut_.rows % kernels_.lanes == 0;
+  }
+  // ... or are followed by other pixels', which the last vector may hold besides: in a channels-last array
+  // without gaps all but those of the last pixels.
+  bool is_dense() const {
+    Index size = p_.groups * p_.rows;
+    bool dense = p_.dy_channel == 1 && cut_.row_blocks == 1;
+    for (std::size_t i = rank_; i-- > 0;) {
+      dense = dense && p_.dy_stride[i] == size;
+      size *= p_.axes[i].out;
+    }
+    return dense && (p_.images == 1 || p_.dy_image == size);
+  }
+  bool dy_in_place(const WeightPart& part, const PixelBox& box) const {
+    if (dy_fills_vectors() || !dy_is_dense_) return dy_fills_vectors();
+    Index last = (box.image + box.images - 1) * p_.dy_image, size = p_.groups * p_.rows * p_.images;
+    for (std::size_t i = 0; i < rank_; ++i) {
+      last += (box.first[i] + box.extent[i] - 1) * p_.dy_stride[i];
+      size *= p_.axes[i].out;
+    }
+    return last + part.group * p_.rows + round_up(part.rows, kernels_.lanes) <= size;
   }
 
   // Whether windows of one tap stay in the image. Of many channels side by side each block is better copied:
@@ -148,7 +187,14 @@ class Driver {
   Index turned_bytes() const {
     if (!turned_) return 0;
     const Index pixels = product_of(cut_.pixels) * cut_.images, width = round_up(cut_.rows, kernels_.lanes);
-    return ((pixels + product_of(cut_.taps) * cut_.channels) * width + nr()) * Index{sizeof(T)};
+    return ((pixels + entries()) * width + nr()) * Index{sizeof(T)} + entries() * Index{sizeof(Index)};
+  }
+
+  // What sums take more where taps that were to be copied side by side are not.
+  Index runs_bytes() const {
+    if (cut_.rows_of_taps == rows_of_taps_) return 0;
+    const Index width = entries() / run() * round_up(run(), kernels_.lanes);
+    return cut_.rows * std::max<Index>(0, width - cut_.row_sums) * Index{sizeof(T)};
   }
 
   // Where the sums of a piece are held: [row][run of lanes][lane].
@@ -186,22 +232,30 @@ class Driver {
     if (turned_ && filters != part.rows) std::fill_n(turned_dy, most_pixels * filters, T{0});
     const Sums turned_sums{turned_ ? scratch.take<T>(width * filters) : nullptr, filters};
 
+    Index* places = turned_ ? scratch.take<Index>(width) : nullptr;
     const Index calls =
-        turned_ ? part.lane_runs * ceil_div(part.lane_run, kernels_.rows) * ceil_div(filters, nr())
+        turned_ ? ceil_div(width, kernels_.rows) * ceil_div(filters, nr())
                 : part.lane_runs * ceil_div(part.rows, kernels_.rows) * ceil_div(part.lane_run, nr());
     const Index unit0 = units_ * slot / cut_.slots;
     const Index unit1 = units_ * (slot + 1) / cut_.slots;
     PixelBox box, before;
     Index pixels = 0;  // that the steps lead to
+    bool dy_was_in_place = false;
     if (unit0 < unit1) box = boxes_.box_of(part, unit0);
     for (Index unit = unit0; unit < unit1; ++unit) {
       checkpoint();
       if (!x_in_place_)
         strip = boxes_.fill_strips(part, box, unit > unit0 ? &before : nullptr, strip, strips);
       // Most boxes differ from the one before them only in where they begin. `fill_rows` changes the steps.
-      if (rows || unit == unit0 || box.extent != before.extent || box.images != before.images) {
+      const bool dy_in_place = turned_ && this->dy_in_place(part, box);
+      if (rows || unit == unit0 || box.extent != before.extent || box.images != before.images ||
+          dy_in_place != dy_was_in_place) {
         pixels = boxes_.pixel_steps(part, box, x_in_place_, steps);
-        if (turned_) turn_steps(steps, pixels, filters);
+        if (turned_) {
+          turn_steps(steps, pixels, dy_in_place ? 0 : filters);
+          place_rows(part, box.seen, places);
+        }
+        dy_was_in_place = dy_in_place;
       }
       if (rows) fill_rows(part, strip, box.seen, steps, pixels, rows);
       PixelBox next;
@@ -213,9 +267,9 @@ class Driver {
       const T* dy = boxes_.first_dy(part, box);
       const T* x = x_in_place_ ? boxes_.first_x(part, box) : rows ? rows : strip;
       if (turned_) {
-        if (!dy_in_place()) turn_dy(part, dy, box, filters, turned_dy);
-        add_turned(part, dy_in_place() ? dy : turned_dy, pixels, steps, x, box.seen, unit > unit0,
-                   turned_sums, ahead);
+        if (!dy_in_place) turn_dy(part, dy, box, filters, turned_dy);
+        add_turned(part, dy_in_place ? dy : turned_dy, pixels, steps, x, places, unit > unit0, turned_sums,
+                   ahead);
       } else {
         add_box(part, dy, pixels, steps, x, box.seen, unit > unit0, sums, ahead);
       }
@@ -270,34 +324,43 @@ class Driver {
     }
   }
 
-  // The factors are the strip's, the vectors those of dy.
+  // The factors are the strip's, the vectors those of dy: where they lie, or so many elements apart.
   void turn_steps(Step* steps, Index pixels, Index filters) const {
     for (Index i = 0; i < pixels; ++i)
-      steps[i] = {.a = steps[i].b, .b = dy_in_place() ? steps[i].a : i * filters};
+      steps[i] = {.a = steps[i].b, .b = filters == 0 ? steps[i].a : i * filters};
   }
 
-  // The same sums as those of add_box, as [run][tap and channel][filter].
-  void add_turned(const WeightPart& part, const T* dy, Index pixels, const Step* steps, const T* x,
-                  const Extents& strip_extent, bool accumulate, const Sums& sums, BoxAhead<T>& ahead) const {
-    const Index vectors = ceil_div(part.rows, kernels_.lanes), tiles = ceil_div(vectors, kernels_.vectors);
+  // Where each row of a tile begins, from a pixel's first tap on: [run][tap and channel].
+  void place_rows(const WeightPart& part, const Extents& strip_extent, Index* places) const {
     for (Index run = 0; run < part.lane_runs; ++run) {
-      const T* factor = x + boxes_.tap_position(part, run * part.run_taps, strip_extent) * part.channels;
-      for (Index tile = 0; tile < tiles; ++tile) {
-        const Index first = vectors * tile / tiles, lane = first * kernels_.lanes;
+      const Index first = boxes_.tap_position(part, run * part.run_taps, strip_extent) * part.channels;
+      for (Index i = 0; i < part.lane_run; ++i) *places++ = first + i * (x_in_place_ ? p_.x_channel : 1);
+    }
+  }
+
+  // The same sums as those of add_box, as [run][tap and channel][filter]. Tiles of nearly equal size.
+  void add_turned(const WeightPart& part, const T* dy, Index pixels, const Step* steps, const T* x,
+                  const Index* places, bool accumulate, const Sums& sums, BoxAhead<T>& ahead) const {
+    const Index vectors = ceil_div(part.rows, kernels_.lanes), tiles = ceil_div(vectors, kernels_.vectors);
+    const Index rows = part.lane_runs * part.lane_run, row_tiles = ceil_div(rows, kernels_.rows);
+    for (Index tile = 0; tile < tiles; ++tile) {
+      const Index first = vectors * tile / tiles, lane = first * kernels_.lanes;
+      for (Index t = 0; t < row_tiles; ++t) {
+        const Index m = rows * t / row_tiles;
         ahead.x.fetch();
         ahead.dy.fetch();
-        run_tiles(kernels_,
-                  {.a = factor,
-                   .a_row = x_in_place_ ? p_.x_channel : 1,
-                   .b = dy + lane,
-                   .step = steps,
-                   .c = sums.data + run * part.lane_run * sums.row + lane,
-                   .c_row = sums.row,
-                   .k = pixels,
-                   .accumulate = accumulate,
-                   .bias = nullptr},
-                  part.lane_run, static_cast<int>(vectors * (tile + 1) / tiles - first),
-                  static_cast<const T*>(nullptr), 0);
+        kernels_.product({.a = x,
+                          .a_row = 0,
+                          .b = dy + lane,
+                          .step = steps,
+                          .c = sums.data + m * sums.row + lane,
+                          .c_row = sums.row,
+                          .k = pixels,
+                          .accumulate = accumulate,
+                          .bias = nullptr,
+                          .a_at = places + m},
+                         static_cast<int>(rows * (t + 1) / row_tiles - m),
+                         static_cast<int>(vectors * (tile + 1) / tiles - first));
       }
     }
   }
@@ -451,6 +514,8 @@ class Driver {
   Index all_taps_;
   bool in_order_ = true;  // a row of dw lies as a C-ordered one does
   bool turned_ = false;   // lanes are filters
+  bool rows_of_taps_ = false;
+  bool dy_is_dense_ = false;
   bool x_in_place_ = false;
 };
 

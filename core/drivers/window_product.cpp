@@ -239,13 +239,14 @@ class Driver {
   }
   void store_sums(const Panel<T>& panel, T* target, Index rows) const {
     if (!panel.sums) return;
-    for (Index m = 0; m < rows; ++m) {
-      for (const Run& run : panel.table.runs())
-        kernels_.spread({.target = target + m * p_.target_row + run.target,
-                         .source = panel.sums + m * nr_ + run.lane,
-                         .step = p_.grid.axes.back().target_stride,
-                         .count = run.count});
-    }
+    for (const Run& run : panel.table.runs())
+      kernels_.spread({.target = target + run.target,
+                       .source = panel.sums + run.lane,
+                       .step = p_.grid.axes.back().target_stride,
+                       .count = run.count,
+                       .rows = rows,
+                       .target_row = p_.target_row,
+                       .source_row = nr_});
   }
 
   const WindowProduct<T>& p_;

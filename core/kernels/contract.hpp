@@ -24,6 +24,7 @@ inline constexpr std::ptrdiff_t kChunk = 128;
 //   A[m, k] = a[m * a_row + step[k].a]    broadcast; read in place or packed
 //   B[k, n] = b[step[k].b + n]            whole vectors; a packed panel or rows read in place
 //   C[m, n] = c[m * c_row + n]            whole vectors are read (if accumulate) and written
+// Where there is a table a_at, row m of A begins at a_at[m] instead of m * a_row; c_at likewise.
 struct Step {
   std::ptrdiff_t a, b;  // offsets of term k in the two operands
 };
@@ -40,6 +41,7 @@ struct Product {
       k;  // terms; 0 gives zeros. A call that another one continues must end at a multiple of kChunk.
   bool accumulate;  // add to what C holds (the sum of earlier chunks), else overwrite without reading it
   const T* bias;    // one value per row, added last; or null
+  const std::ptrdiff_t *a_at = nullptr, *c_at = nullptr;
 };
 
 // y[r * y_row + i] (+)= sum over k of w[step[k].a] * x[r * x_row + step[k].b + i]  (+ bias)    for r < rows,
@@ -199,14 +201,15 @@ struct Gather {
   std::ptrdiff_t ahead;  // from the source to what will be gathered next: fetched into the cache; 0: nothing
 };
 
-// Spread:  target[i * step] = source[i] for i < count
-// Collect: target[i] = source[i * step] for i < count
+// Spread:  target[r * target_row + i * step] = source[r * source_row + i] for r < rows, i < count
+// Collect: target[r * target_row + i] = source[r * source_row + i * step] likewise
 template <class T>
 struct Strided {
   T* target;
   const T* source;
   std::ptrdiff_t step;
   std::ptrdiff_t count;
+  std::ptrdiff_t rows = 1, target_row = 0, source_row = 0;
 };
 
 // target[r * target_row + i] becomes `low` where that is greater and `high` where that is less, for r < rows,
@@ -219,13 +222,14 @@ struct Limit {
 };
 
 // target[2 * i] = even[i] for i < evens, target[2 * i + 1] = odd[i] for i < odds, where odds is evens or one
-// less. Both are read in as many whole vectors as hold `evens`.
+// less; so in each of some rows. Both are read in as many whole vectors as hold `evens`.
 template <class T>
 struct Interleave {
   T* target;
   const T* even;
   const T* odd;
   std::ptrdiff_t evens, odds;
+  std::ptrdiff_t rows = 1, target_row = 0, source_row = 0;
 };
 
 // target[i * target_row + j] = source[j * source_row + i] for i < rows, j < columns

@@ -77,8 +77,14 @@ void interleave_pairs(const windrow::Interleave<T> p) {
 }
 
 template <class T>
-void interleave(const windrow::Interleave<T>& p) {
-  interleave_pairs<T>(p);
+void interleave(const windrow::Interleave<T>& all) {
+  windrow::Interleave<T> p = all;
+  for (std::ptrdiff_t r = 0; r < all.rows; ++r) {
+    interleave_pairs<T>(p);
+    p.target += p.target_row;
+    p.even += p.source_row;
+    p.odd += p.source_row;
+  }
 }
 
 }  // namespace

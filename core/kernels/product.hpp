@@ -14,8 +14,8 @@ void product_tile(const windrow::Product<T>& p) {
   const T* a[M];
   T* c[M];
   for (int m = 0; m < M; ++m) {
-    a[m] = p.a + m * p.a_row;
-    c[m] = p.c + m * p.c_row;
+    a[m] = p.a + (p.a_at ? p.a_at[m] : m * p.a_row);
+    c[m] = p.c + (p.c_at ? p.c_at[m] : m * p.c_row);
     // The tile is written at the end of the chunk: fetch its lines while the sums are made.
     for (int v = 0; v < V; ++v) __builtin_prefetch(c[m] + v * S::kLanes, 1);
   }

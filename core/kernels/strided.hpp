@@ -10,12 +10,16 @@ namespace {
 
 template <class T>
 void spread_generic(const windrow::Strided<T>& s) {
-  for (std::ptrdiff_t i = 0; i < s.count; ++i) s.target[i * s.step] = s.source[i];
+  for (std::ptrdiff_t r = 0; r < s.rows; ++r)
+    for (std::ptrdiff_t i = 0; i < s.count; ++i)
+      s.target[r * s.target_row + i * s.step] = s.source[r * s.source_row + i];
 }
 
 template <class T>
 void collect_generic(const windrow::Strided<T>& s) {
-  for (std::ptrdiff_t i = 0; i < s.count; ++i) s.target[i] = s.source[i * s.step];
+  for (std::ptrdiff_t r = 0; r < s.rows; ++r)
+    for (std::ptrdiff_t i = 0; i < s.count; ++i)
+      s.target[r * s.target_row + i] = s.source[r * s.source_row + i * s.step];
 }
 
 #if defined(__AVX512F__) && !defined(WINDROW_GENERIC)
@@ -51,15 +55,18 @@ void spread(const windrow::Strided<T>& s) {
   for (std::ptrdiff_t i = 0; i < s.count; i += kLanes) {
     const std::ptrdiff_t some = s.count - i < kLanes ? s.count - i : kLanes;
     const std::uint32_t lanes = (std::uint32_t{1} << some) - 1;
-    const auto v = Spreading::load(s.source + i, lanes);
+    const T* source = s.source + i;
+    T* target = s.target + i * s.step;
     if (s.step == 1) {
-      Spreading::store(s.target + i, lanes, v);
+      for (std::ptrdiff_t r = 0; r < s.rows; ++r, source += s.source_row, target += s.target_row)
+        Spreading::store(target, lanes, Spreading::load(source, lanes));
       continue;
     }
-    const std::uint32_t even = _pdep_u32(lanes, 0x55555555u);
-    Spreading::store(s.target + 2 * i, even, Spreading::twice(v, false));
-    if (const std::uint32_t upper = even >> kLanes) {
-      Spreading::store(s.target + 2 * i + kLanes, upper, Spreading::twice(v, true));
+    const std::uint32_t even = _pdep_u32(lanes, 0x55555555u), upper = even >> kLanes;
+    for (std::ptrdiff_t r = 0; r < s.rows; ++r, source += s.source_row, target += s.target_row) {
+      const auto v = Spreading::load(source, lanes);
+      Spreading::store(target, even, Spreading::twice(v, false));
+      if (upper) Spreading::store(target + kLanes, upper, Spreading::twice(v, true));
     }
   }
 }
@@ -72,9 +79,13 @@ void collect(const windrow::Strided<T>& s) {
     const std::ptrdiff_t some = s.count - i < kLanes ? s.count - i : kLanes;
     const auto lanes = static_cast<typename Masked::Of<T>>((std::uint32_t{1} << some) - 1);
     const auto zero = Simd<T>::zero();
-    const auto v = s.step == 1 ? Masked::load(zero, lanes, s.source + i)
-                               : Masked::load_even(zero, lanes, s.source + 2 * i);
-    Spreading::store(s.target + i, lanes, v);
+    const T* source = s.source + i * s.step;
+    T* target = s.target + i;
+    for (std::ptrdiff_t r = 0; r < s.rows; ++r, source += s.source_row, target += s.target_row) {
+      Spreading::store(
+          target, lanes,
+          s.step == 1 ? Masked::load(zero, lanes, source) : Masked::load_even(zero, lanes, source));
+    }
   }
 }
 
@@ -87,20 +98,27 @@ void collect(const windrow::Strided<T>& s) {
   using S = Simd<T>;
   constexpr auto kAll = static_cast<typename Masked::Of<T>>((1u << S::kLanes) - 1);
   if (s.step != 1 && s.step != 2) return collect_generic(s);
-  std::ptrdiff_t i = 0;
-  for (; i + S::kLanes <= s.count; i += S::kLanes) {
-    S::store(s.target + i, s.step == 1 ? S::load(s.source + i) : Masked::load_even(kAll, s.source + 2 * i));
+  for (std::ptrdiff_t r = 0; r < s.rows; ++r) {
+    const T* source = s.source + r * s.source_row;
+    T* target = s.target + r * s.target_row;
+    std::ptrdiff_t i = 0;
+    for (; i + S::kLanes <= s.count; i += S::kLanes)
+      S::store(target + i, s.step == 1 ? S::load(source + i) : Masked::load_even(kAll, source + 2 * i));
+    for (; i < s.count; ++i) target[i] = source[i * s.step];
   }
-  for (; i < s.count; ++i) s.target[i] = s.source[i * s.step];
 }
 
 template <class T>
 void spread(const windrow::Strided<T>& s) {
   using S = Simd<T>;
   if (s.step != 1) return spread_generic(s);
-  std::ptrdiff_t i = 0;
-  for (; i + S::kLanes <= s.count; i += S::kLanes) S::store(s.target + i, S::load(s.source + i));
-  for (; i < s.count; ++i) s.target[i] = s.source[i];
+  for (std::ptrdiff_t r = 0; r < s.rows; ++r) {
+    const T* source = s.source + r * s.source_row;
+    T* target = s.target + r * s.target_row;
+    std::ptrdiff_t i = 0;
+    for (; i + S::kLanes <= s.count; i += S::kLanes) S::store(target + i, S::load(source + i));
+    for (; i < s.count; ++i) target[i] = source[i];
+  }
 }
 
 #else

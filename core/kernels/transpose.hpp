@@ -182,9 +182,69 @@ void transpose_masked(const windrow::Transpose<T>& t) {
 
 #if defined(__AVX512F__) && !defined(WINDROW_GENERIC)
 
+// Columns that fill no more than half of a block: rows of one part of 128 bits, or two, of which a register
+// has four after the first steps.
+inline __m512d parts_in_turn(__m512d a, __m512d b, bool upper) {
+  const __m512i low = _mm512_setr_epi64(0, 1, 8, 9, 2, 3, 10, 11);
+  return _mm512_permutex2var_pd(a, upper ? _mm512_add_epi64(low, _mm512_set1_epi64(4)) : low, b);
+}
+inline __m512d as_pairs(__m512 v) { return _mm512_castps_pd(v); }
+inline __m512d as_pairs(__m512d v) { return v; }
+// Half of a vector, by itself: an extraction to memory under a mask would touch the lanes that are left out.
+inline __m256d half_of(__m512d v, int half) {
+  return in_register(half ? _mm512_extractf64x4_pd(v, 1) : _mm512_castpd512_pd256(v));
+}
+inline void store_few(float* p, unsigned lanes, __m512d v, int half) {
+  _mm256_mask_storeu_ps(p, static_cast<__mmask8>(lanes), _mm256_castpd_ps(half_of(v, half)));
+}
+inline void store_few(double* p, unsigned lanes, __m512d v, int half) {
+  _mm256_mask_storeu_pd(p, static_cast<__mmask8>(lanes), half_of(v, half));
+}
+
+// The columns of `kPart` that lie side by side: in part p of vector c, those of row kPart * p + c.
+inline void first_steps(__m512* r) {
+  const __m512d a = _mm512_castps_pd(_mm512_unpacklo_ps(r[0], r[1]));
+  const __m512d b = _mm512_castps_pd(_mm512_unpackhi_ps(r[0], r[1]));
+  const __m512d c = _mm512_castps_pd(_mm512_unpacklo_ps(r[2], r[3]));
+  const __m512d d = _mm512_castps_pd(_mm512_unpackhi_ps(r[2], r[3]));
+  r[0] = _mm512_castpd_ps(_mm512_unpacklo_pd(a, c));
+  r[1] = _mm512_castpd_ps(_mm512_unpackhi_pd(a, c));
+  r[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(b, d));
+  r[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(b, d));
+}
+inline void first_steps(__m512d* r) {
+  const __m512d a = r[0];
+  r[0] = _mm512_unpacklo_pd(a, r[1]);
+  r[1] = _mm512_unpackhi_pd(a, r[1]);
+}
+
+template <class T>
+void transpose_few(const windrow::Transpose<T>& t) {
+  using B = Block<T>;
+  constexpr int kPart = 16 / sizeof(T);
+  const unsigned lanes = (1u << t.columns) - 1;
+  for (std::ptrdiff_t i0 = 0; i0 < t.rows; i0 += B::kSize) {
+    const int rows = static_cast<int>(t.rows - i0 < B::kSize ? t.rows - i0 : B::kSize);
+    const unsigned row_lanes = (1u << rows) - 1;
+    typename B::V r[2 * kPart];
+    for (int j = 0; j < 2 * kPart; ++j)
+      r[j] = B::load(t.source + (j < t.columns ? j * t.source_row + i0 : 0), j < t.columns ? row_lanes : 0);
+    first_steps(r);
+    first_steps(r + kPart);
+    T* target = t.target + i0 * t.target_row;
+    for (int p = 0; p < 4; ++p) {
+      for (int c = 0; c < kPart; ++c) {
+        if (kPart * p + c >= rows) return;
+        store_few(target + (kPart * p + c) * t.target_row, lanes,
+                  parts_in_turn(as_pairs(r[c]), as_pairs(r[kPart + c]), p >= 2), p % 2);
+      }
+    }
+  }
+}
+
 template <class T>
 void transpose(const windrow::Transpose<T>& t) {
-  transpose_masked(t);
+  t.columns <= static_cast<std::ptrdiff_t>(32 / sizeof(T)) ? transpose_few(t) : transpose_masked(t);
 }
 
 #elif defined(__AVX2__) && !defined(WINDROW_GENERIC)

@@ -11,15 +11,30 @@ Index floor_div(Index a, Index b) { return a >= 0 ? a / b : -((-a + b - 1) / b);
 
 }  // namespace
 
-Strips::Strips(const PixelGrid& grid, const StripBlocks& blocks)
-    : last_(grid.axes.back()), blocks_(blocks), fill_(grid.fill) {
-  const std::size_t rank = grid.axes.size();
-  if (rank > 1) {
-    row_axis_ = grid.axes[rank - 2];
-    axes_.assign(grid.axes.begin(), grid.axes.end() - 2);
-  } else {
-    row_axis_.tap = {0};
+Strips::Phases::Phases(const Extents& taps, Index pace) {
+  Index last = 0;
+  for (const Index tap : taps) {
+    const Index shift = floor_div(tap, pace), at = tap - shift * pace;
+    first = tap_shift.empty() ? shift : std::min(first, shift);
+    last = tap_shift.empty() ? shift : std::max(last, shift);
+    const auto* found = std::find(phase.begin(), phase.end(), at);
+    tap_phase.push_back(found - phase.begin());
+    if (found == phase.end()) phase.push_back(at);
+    tap_shift.push_back(shift);
   }
+  for (Index& shift : tap_shift) shift -= first;
+  span = last - first + 1;
+}
+
+Strips::Strips(const PixelGrid& grid, const StripBlocks& blocks)
+    : row_axis_(grid.axes.size() > 1 ? grid.axes[grid.axes.size() - 2] : PixelAxis{.tap = {0}}),
+      last_(grid.axes.back()),
+      blocks_(blocks),
+      fill_(grid.fill),
+      row_pace_(blocks.rows_apart ? row_axis_.step : 1),
+      rows_(row_axis_.tap, row_pace_),
+      columns_(last_.tap, last_.step) {
+  if (grid.axes.size() > 1) axes_.assign(grid.axes.begin(), grid.axes.end() - 2);
   for (const PixelAxis& axis : axes_) {
     outer_ *= axis.count;
     slices_ *= static_cast<Index>(axis.tap.size());
@@ -27,27 +42,9 @@ Strips::Strips(const PixelGrid& grid, const StripBlocks& blocks)
   row_blocks_ = ceil_div(row_axis_.count, blocks.rows);
   column_blocks_ = ceil_div(last_.count, blocks.columns);
 
-  Index last_shift = 0;
-  for (std::size_t t = 0; t < last_.tap.size(); ++t) {
-    const Index shift = floor_div(last_.tap[t], last_.step);
-    const Index phase = last_.tap[t] - shift * last_.step;
-    const auto* found = std::find(phases_.begin(), phases_.end(), phase);
-    tap_phase_.push_back(found - phases_.begin());
-    if (found == phases_.end()) phases_.push_back(phase);
-    tap_shift_.push_back(shift);
-    first_shift_ = t == 0 ? shift : std::min(first_shift_, shift);
-    last_shift = t == 0 ? shift : std::max(last_shift, shift);
-  }
-  for (Index& shift : tap_shift_) shift -= first_shift_;
-  width_ = blocks.columns + last_shift - first_shift_;
-
-  if (!row_axis_.tap.empty()) {
-    const auto [low, high] = std::minmax_element(row_axis_.tap.begin(), row_axis_.tap.end());
-    first_row_ = *low;
-    row_span_ = *high - *low + 1;
-  }
-  part_ = width_ * ((blocks.rows - 1) * row_axis_.step + row_span_);
-  slice_ = part_ * static_cast<Index>(phases_.size());
+  width_ = blocks.columns + columns_.span - 1;
+  part_ = width_ * rows_of(blocks.rows);
+  slice_ = part_ * static_cast<Index>(rows_.phase.size() * columns_.phase.size());
   plane_ = slice_ * slices_;
   if (blocks_per_image() > 0) first_ = place_of(0);
 }
@@ -73,18 +70,31 @@ StripPlace Strips::place_of(Index block) const {
 Index Strips::tap_offset(Index tap) const {
   const auto column = static_cast<std::size_t>(tap % kernel_columns());
   tap /= kernel_columns();
-  const Index row = row_axis_.tap[static_cast<std::size_t>(tap % kernel_rows())] - first_row_;
-  return tap / kernel_rows() * slice_ + tap_phase_[column] * part_ + row * width_ + tap_shift_[column];
+  const auto row = static_cast<std::size_t>(tap % kernel_rows());
+  const Index phase =
+      rows_.tap_phase[row] * static_cast<Index>(columns_.phase.size()) + columns_.tap_phase[column];
+  return tap / kernel_rows() * slice_ + phase * part_ + rows_.tap_shift[row] * width_ +
+         columns_.tap_shift[column];
 }
 
 bool Strips::is_plain_window() const {
-  return slices_ == 1 && kernel_columns() > 0 && kernel_rows() == row_span_ &&
-         row_axis_.tap.front() == first_row_;
+  return slices_ == 1 && kernel_columns() > 0 && row_pace_ == 1 && kernel_rows() == rows_.span &&
+         rows_.tap_shift.front() == 0;
+}
+
+// Rows spill over their ends into what is written later, so that channels of several parts go one by one.
+template <class T>
+void Strips::fill(const KernelTable<T>& kernels, const StripPlace& place, const T* source, Index channels,
+                  Index source_channel, Index ahead, T* strip) const {
+  const Index together = plane_ == part_ ? channels : 1;
+  for (Index c = 0; c < channels; c += together)
+    fill_channels(kernels, place, source + c * source_channel, together, source_channel, ahead,
+                  strip + c * plane_);
 }
 
 template <class T>
-void Strips::fill(const KernelTable<T>& kernels, const StripPlace& place, const T* source, Index ahead,
-                  T* strip) const {
+void Strips::fill_channels(const KernelTable<T>& kernels, const StripPlace& place, const T* source,
+                           Index channels, Index source_channel, Index ahead, T* strip) const {
   Extents tap(axes_.size(), 0);
   for (Index slice = 0; slice < slices_; ++slice) {
     const T* from = source;
@@ -95,25 +105,31 @@ void Strips::fill(const KernelTable<T>& kernels, const StripPlace& place, const 
       is_constant = is_constant || position < 0;
       from += position * axes_[i].source_stride;
     }
-    const Index rows = (place.rows - 1) * row_axis_.step + row_span_;
-    for (const Index phase : phases_) {
+    const Index rows = rows_of(place.rows), phases = static_cast<Index>(columns_.phase.size());
+    for (Index part = 0; part < phases * static_cast<Index>(rows_.phase.size()); ++part) {
+      const Index row_phase = rows_.phase[static_cast<std::size_t>(part / phases)];
+      const Index phase = columns_.phase[static_cast<std::size_t>(part % phases)];
       if (is_constant) {
-        std::fill_n(strip, rows * width_, static_cast<T>(fill_));
+        for (Index c = 0; c < channels; ++c)
+          std::fill_n(strip + c * plane_, rows * width_, static_cast<T>(fill_));
       } else {
         copy_rows(kernels, {.target = strip,
                             .target_row = width_,
                             .plane = from,
                             .down = row_axis_,
                             .across = last_,
-                            .row = place.row * row_axis_.step + first_row_,
-                            .row_step = 1,
+                            .row = place.row * row_axis_.step + rows_.first * row_pace_ + row_phase,
+                            .row_step = row_pace_,
                             .rows = rows,
-                            .column = (place.column + first_shift_) * last_.step + phase,
+                            .column = (place.column + columns_.first) * last_.step + phase,
                             .column_step = last_.step,
                             .columns = width_,
                             .width = width_,
                             .fill = static_cast<T>(fill_),
-                            .ahead = ahead});
+                            .ahead = ahead,
+                            .channels = channels,
+                            .source_channel = source_channel,
+                            .target_channel = plane_});
       }
       strip += part_;
     }
@@ -124,8 +140,9 @@ void Strips::fill(const KernelTable<T>& kernels, const StripPlace& place, const 
   }
 }
 
-template void Strips::fill(const KernelTable<float>&, const StripPlace&, const float*, Index, float*) const;
-template void Strips::fill(const KernelTable<double>&, const StripPlace&, const double*, Index,
+template void Strips::fill(const KernelTable<float>&, const StripPlace&, const float*, Index, Index, Index,
+                           float*) const;
+template void Strips::fill(const KernelTable<double>&, const StripPlace&, const double*, Index, Index, Index,
                            double*) const;
 
 }  // namespace windrow

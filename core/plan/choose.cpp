@@ -87,7 +87,8 @@ std::optional<StripBlocks> choose_strips(const PixelGrid& grid, const ProductSiz
                      .units = 1,
                      .channels = by_chunks ? std::min(channels, Index{kChunk}) : channels,
                      .by_chunks = by_chunks,
-                     .in_place = size.rows > 1 && !by_chunks && sees_itself(grid)};
+                     .in_place = size.rows > 1 && !by_chunks && sees_itself(grid),
+                     .rows_apart = size.rows > 1};
   if (blocks.in_place && blocks.columns < last.count) {
     const Index columns = kProductStripBytes / (std::max<Index>(1, channels) * tile.bytes);
     blocks.columns =
@@ -150,7 +151,12 @@ Counts count_strips(const PixelGrid& grid, const ProductSize& size, Index channe
     const Work work = factors <= kFirstLevelFactors ? Work::kStripTile
                       : size.rows_follow            ? Work::kFarTile
                                                     : Work::kLongTile;
-    count[work] = pixel_rows * terms * panel_vectors(size.rows, blocks.columns, tile);
+    const Strips strips(grid, blocks);
+    count[work] =
+        runs_on(strips, blocks.rows, blocks.columns, size.rows, tile)
+            ? units * terms *
+                  panel_vectors(size.rows, (blocks.rows - 1) * strips.width() + blocks.columns, tile)
+            : pixel_rows * terms * panel_vectors(size.rows, blocks.columns, tile);
     count_factors(size, size.rows_follow ? Work::kFactorApart : Work::kFactor,
                   units * static_cast<double>(size.rows) * terms / static_cast<double>(tile.lanes), tile,
                   count);
@@ -182,7 +188,7 @@ Counts count_panels(const PixelGrid& grid, const ProductSize& size, const Produc
   const double runs = parts(size.pixels, tile.lanes) + parts(size.pixels, std::max<Index>(1, last.count));
   const double packings = parts(size.rows, blocks.rows) * runs;
   Counts count;
-  count[Work::kTile] = terms * panel_vectors(size.rows, size.pixels, tile);
+  count[Work::kTile] = terms * even_vectors(size.rows, size.pixels, tile);
   count[Work::kCall] = panels * parts(size.rows, tile.rows) * chunks;
   const Work gather = last.source_stride != 1 ? Work::kGatherApart
                       : last.step != 1        ? Work::kGatherStep

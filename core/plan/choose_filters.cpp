@@ -59,24 +59,22 @@ std::optional<FilterBlocks> choose_filters(const PixelGrid& unjoined, const Prod
 Counts count_filters(const PixelGrid& unjoined, const ProductSize& size, Index channels,
                      const FilterStrides& strides, const FilterBlocks& blocks, const Tile& tile) {
   const PixelGrid grid = joined_pixels(unjoined);
-  const PixelAxis& last = grid.axes.back();
   const auto pixels = static_cast<double>(size.pixels), terms = static_cast<double>(size.terms);
   const double chunks = parts(size.terms, kChunk), filter_blocks = parts(size.rows, blocks.filters);
   const double pieces = static_cast<double>(filter_pieces(grid, size.rows, blocks));
-  // Rows of pixels are cut into tiles of nearly equal size.
-  const double lines = pixels / static_cast<double>(last.count) * parts(last.count, blocks.columns);
-  const Index columns = ceil_div(last.count, ceil_div(last.count, blocks.columns));
-  const double tiles = parts(columns, tile.rows);
-  const Index some = ceil_div(columns, ceil_div(columns, tile.rows));
-  const double term =
-      static_cast<double>(size.rows / tile.columns()) * tile_vectors(some, tile.vectors, tile) +
-      tile_vectors(some, ceil_div(size.rows % tile.columns(), tile.lanes), tile);
+  // The pixels of a block, or of all images of a piece, are cut into tiles of nearly equal size.
+  const Index block = blocks.rows * blocks.columns;
+  const Index together = std::min(size.pixels, block == grid.per_image() ? block * blocks.units : block);
+  const Index tiles = ceil_div(together, tile.rows), some = together / tiles, larger = together % tiles;
+  const double piece = static_cast<double>(larger) * even_vectors(some + 1, size.rows, tile) +
+                       static_cast<double>(tiles - larger) * even_vectors(some, size.rows, tile);
+  const double many = pixels / static_cast<double>(together);
   const double vector_rows = parts(size.rows, tile.lanes);
   Counts count;
   const Index strip = filter_strip_elements(grid, channels, blocks, tile);
   const bool apart = strip == 0 && size.source_channel != 1;
-  count[apart ? Work::kApartTile : Work::kTile] = lines * tiles * terms * term;
-  const double calls = lines * tiles * parts(size.rows, tile.columns());
+  count[apart ? Work::kApartTile : Work::kTile] = many * terms * piece;
+  const double calls = many * static_cast<double>(tiles) * parts(size.rows, tile.columns());
   count[Work::kCall] = calls * chunks;
   if (apart && size.source_channel * tile.bytes >= kPageBytes)
     count[Work::kTilePage] = calls * static_cast<double>(channels);

@@ -19,8 +19,11 @@ const Nanoseconds& costs_of(const Tile& tile) {
   }
 }
 
-// Multiply-adds that one core has under way at once: a tile of fewer vectors waits for its sums.
+// Multiply-adds that one core has under way at once: a tile of fewer vectors waits for its sums. As many
+// loads as multiply-adds are done in a cycle, and a term has two for its step: a tile of a single vector
+// waits for them.
 constexpr double kInFlight = 8;
+constexpr Index kStepLoads = 2;
 
 }  // namespace
 
@@ -40,15 +43,24 @@ double predicted(const Counts& counts, const Tile& tile) {
 
 double tile_vectors(Index rows, Index vectors, const Tile& tile) {
   const auto term = [&](Index some) {
-    return some == 0 || vectors == 0 ? 0.0 : std::max(kInFlight, static_cast<double>(some * vectors));
+    const Index busy = std::max(some * vectors, some + vectors + kStepLoads);
+    return some == 0 || vectors == 0 ? 0.0 : std::max(kInFlight, static_cast<double>(busy));
   };
   return static_cast<double>(rows / tile.rows) * term(tile.rows) + term(rows % tile.rows);
 }
 
-double panel_vectors(Index rows, Index pixels, const Tile& tile) {
-  const Index rest = ceil_div(pixels % tile.columns(), tile.lanes);
-  const double whole = static_cast<double>(pixels / tile.columns()) * tile_vectors(rows, tile.vectors, tile);
+double panel_vectors(Index rows, Index columns, const Tile& tile) {
+  const Index rest = ceil_div(columns % tile.columns(), tile.lanes);
+  const double whole = static_cast<double>(columns / tile.columns()) * tile_vectors(rows, tile.vectors, tile);
   return rest == 0 ? whole : whole + tile_vectors(rows, rest, tile);
+}
+
+double even_vectors(Index rows, Index columns, const Tile& tile) {
+  const Index vectors = ceil_div(columns, tile.lanes), panels = ceil_div(vectors, tile.vectors);
+  if (panels == 0) return 0;
+  const Index some = vectors / panels, larger = vectors % panels;
+  return static_cast<double>(larger) * tile_vectors(rows, some + 1, tile) +
+         static_cast<double>(panels - larger) * tile_vectors(rows, some, tile);
 }
 
 }  // namespace windrow

@@ -77,7 +77,8 @@ double predicted(const Counts& counts, const Tile& tile);
 // by waiting for its sums is counted as vectors too.
 double tile_vectors(Index rows, Index vectors, const Tile& tile);
 
-// The same for rows by pixels, in panels of NR pixels.
-double panel_vectors(Index rows, Index pixels, const Tile& tile);
+// The same for rows by columns, in panels of NR columns but the last one, or of nearly equal width.
+double panel_vectors(Index rows, Index columns, const Tile& tile);
+double even_vectors(Index rows, Index columns, const Tile& tile);
 
 }  // namespace windrow

@@ -135,37 +135,62 @@ template <class T>
 void strided(Draw& draw, const Target& target) {
   const KernelTable<T>& kernels = target.kernels<T>();
   const Index count = draw.number(0, 3 * kernels.lanes + 2), step = draw.of({1, 1, 2, 2, 3, 10});
-  const Index far = count > 0 ? (count - 1) * step + 1 : 0;
-  Guarded<T> apart(far, draw.chance(50)), together(count, draw.chance(50));
-  for (T& value : apart) value = small<T>(draw);
-  for (T& value : together) value = untouchable<T>();
-  kernels.collect({.target = together.data(), .source = apart.data(), .step = step, .count = count});
-  for (Index i = 0; i < count; ++i) expect(together[i] == apart[i * step], "another element collected");
-  for (T& value : together) value = small<T>(draw);
-  const std::vector<T> before = apart.copy();
-  kernels.spread({.target = apart.data(), .source = together.data(), .step = step, .count = count});
-  for (Index i = 0; i < far; ++i)
-    expect(apart[i] == (i % step == 0 ? together[i / step] : before[static_cast<std::size_t>(i)]),
-           "another element spread");
+  const Index rows = draw.chance(50) ? 1 : draw.number(0, 9);
+  Rows<T> apart(draw, rows, count > 0 ? (count - 1) * step + 1 : 0, true);
+  Rows<T> together(draw, rows, count, false), source(draw, rows, count, true);
+  const std::vector<T> empty = together.memory.copy(), before = apart.memory.copy();
+  kernels.collect({.target = together.memory.data(),
+                   .source = apart.memory.data(),
+                   .step = step,
+                   .count = count,
+                   .rows = rows,
+                   .target_row = together.row,
+                   .source_row = apart.row});
+  for (Index r = 0; r < rows; ++r)
+    for (Index i = 0; i < count; ++i)
+      expect(together.at(r, i) == apart.at(r, i * step), "another element collected");
+  expect_gaps(empty, together);
+  kernels.spread({.target = apart.memory.data(),
+                  .source = source.memory.data(),
+                  .step = step,
+                  .count = count,
+                  .rows = rows,
+                  .target_row = apart.row,
+                  .source_row = source.row});
+  for (Index r = 0; r < rows; ++r) {
+    for (Index i = 0; i < apart.width; ++i)
+      expect(apart.at(r, i) == (i % step == 0 ? source.at(r, i / step)
+                                              : before[static_cast<std::size_t>(r * apart.row + i)]),
+             "another element spread");
+  }
+  expect_gaps(before, apart);
 }
 
 template <class T>
 void interleave(Draw& draw, const Target& target) {
   const KernelTable<T>& kernels = target.kernels<T>();
   const Index evens = draw.number(1, 3 * kernels.lanes + 2), odds = evens - draw.number(0, 1);
-  Guarded<T> even(round_up(evens, kernels.lanes), true), odd(round_up(evens, kernels.lanes), true);
-  for (T& value : even) value = small<T>(draw);
-  for (T& value : odd) value = small<T>(draw);
-  Guarded<T> to(evens + odds, draw.chance(50));
-  kernels.interleave(
-      {.target = to.data(), .even = even.data(), .odd = odd.data(), .evens = evens, .odds = odds});
-  for (Index i = 0; i < evens + odds; ++i)
-    expect(to[i] == (i % 2 == 0 ? even : odd)[i / 2], "another element interleaved");
+  const Index rows = draw.number(1, 5);
+  Rows<T> even(draw, rows, round_up(evens, kernels.lanes), true, 0), odd(draw, rows, even.width, true, 0);
+  Rows<T> to(draw, rows, evens + odds, false);
+  const std::vector<T> before = to.memory.copy();
+  kernels.interleave({.target = to.memory.data(),
+                      .even = even.memory.data(),
+                      .odd = odd.memory.data(),
+                      .evens = evens,
+                      .odds = odds,
+                      .rows = rows,
+                      .target_row = to.row,
+                      .source_row = even.row});
+  for (Index r = 0; r < rows; ++r)
+    for (Index i = 0; i < to.width; ++i)
+      expect(to.at(r, i) == (i % 2 == 0 ? even : odd).at(r, i / 2), "another element interleaved");
+  expect_gaps(before, to);
 }
 
 template <class T>
 void transpose(Draw& draw, const Target& target) {
-  const Index rows = draw.number(0, 40), columns = draw.number(0, 40);
+  const Index rows = draw.number(0, 40), columns = draw.chance(50) ? draw.number(0, 8) : draw.number(0, 40);
   Rows<T> source(draw, columns, rows, true), to(draw, rows, columns, false);
   const std::vector<T> before = to.memory.copy();
   target.kernels<T>().transpose({.target = to.memory.data(),
