@@ -27,7 +27,7 @@ MUTATIONS = [
     # Kernels
     *_in(
         "core/kernels/product.hpp",
-        ("c[m] = p.c + m * p.c_row;", "c[m] = p.c + m * (p.c_row + 1);"),
+        ("p.c_at[m] : m * p.c_row", "p.c_at[m] : m * (p.c_row + 1)"),
         ("bool add_to_c = p.accumulate;", "bool add_to_c = false;"),
         ("    add_to_c = true;\n", ""),
         ("p.bias && k == p.k", "p.bias && k != p.k"),
@@ -177,10 +177,10 @@ MUTATIONS = [
     ),
     *_in(
         "core/pack/strips.cpp",
-        ("width_ = blocks.columns + last_shift - first_shift_;", "width_ = blocks.columns + last_shift;"),
-        ("row_span_ = *high - *low + 1;", "row_span_ = *high - *low;"),
+        ("width_ = blocks.columns + columns_.span - 1;", "width_ = blocks.columns;"),
+        ("span = last - first + 1;", "span = last - first;"),
         ("place.rows = std::min(blocks_.rows, row_axis_.count - place.row);", "place.rows = blocks_.rows;"),
-        ("+ tap_phase_[column] * part_ +", "+"),
+        ("+ columns_.tap_phase[column];", ";"),
         ("is_zero = is_zero || position < 0;", ""),
         ("std::fill_n(strip, rows * width_, T{0});", ""),
     ),
@@ -252,8 +252,8 @@ MUTATIONS = [
     *_in(
         "core/drivers/weight_gradient.cpp",
         (
-            "if (rows || unit == unit0 || box.extent != before.extent || box.images != before.images) {",
-            "if (rows || pixels == 0) {",
+            "if (rows || unit == unit0 || box.extent != before.extent || box.images != before.images ||",
+            "if (rows || pixels == 0 ||",
         ),
         ("in_order_ = in_order_ && p_.dw_channel == all_taps_;", ""),
         tests=("tests/test_convolution.py",),
