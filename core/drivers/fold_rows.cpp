@@ -4,14 +4,14 @@
 
 #include "base/workspace.hpp"
 #include "drivers/fold_numbers.hpp"
+#include "drivers/plane_pieces.hpp"
 
 namespace windrow {
 namespace {
 
 constexpr auto at(int i) { return static_cast<std::size_t>(i); }
 
-constexpr Index kMostImage = Index{16} << 20;         // bytes: larger ones are written past the caches
-constexpr Index kColumnsPerPiece = Index{256} << 10;  // about 20 us
+constexpr Index kMostImage = Index{16} << 20;  // bytes: larger ones are written past the caches
 constexpr Index kPlanesAhead = 4;
 constexpr Index kMostPlaces = 16384;  // in the list of rows
 
@@ -93,19 +93,12 @@ bool fold_rows(const Fold& p, const Target& target, const RunContext& context) {
                .taps = taps.data(),
                .tap_first = tap_first.data(),
                .ahead = kPlanesAhead * p.cols_strides[1]};
-  // Images whose planes lie one after another are one of many planes.
-  const bool together =
-      p.cols_strides[0] == shape.c * p.cols_strides[1] && p.x_strides[0] == shape.c * p.x_strides[1];
-  const Index images = together ? 1 : shape.n, planes = together ? shape.n * shape.c : shape.c;
   const Index columns = first.kernel * last.kernel * first.out * last.out * item;
-  const Index some = std::clamp<Index>(kColumnsPerPiece / columns, 1, planes),
-              pieces = ceil_div(planes, some);
-  parallel_for(context, images * pieces, [&](Index piece) {
-    const Index n = piece / pieces, from = piece % pieces * some;
+  for_planes(context, shape, columns, p.x_strides, p.cols_strides, [&](const Planes& planes) {
     FoldRows part = all;
-    part.planes = std::min(some, planes - from);
-    part.target += n * p.x_strides[0] + from * p.x_strides[1];
-    part.source += n * p.cols_strides[0] + from * p.cols_strides[1];
+    part.planes = planes.count;
+    part.target += planes.image * p.x_strides[0] + planes.first * p.x_strides[1];
+    part.source += planes.image * p.cols_strides[0] + planes.first * p.cols_strides[1];
     kernels.fold_rows[p.number](part);
   });
   return true;

@@ -241,15 +241,7 @@ class Driver {
         }
       };
       if (product.accumulate) {
-        each_run([&](T* result, T* sums, Index count) {
-          kernels_.collect({.target = sums,
-                            .source = result,
-                            .step = step,
-                            .count = count,
-                            .rows = rows,
-                            .target_row = nr_,
-                            .source_row = p_.target_row});
-        });
+        each_run([&](const T* result, T* sums, Index count) { take_sums(result, sums, count, rows); });
       }
       each_run([&](const T* result, const T*, Index) {
         for (Index m = 0; m < rows; ++m) __builtin_prefetch(result + m * p_.target_row, 1);
@@ -257,16 +249,28 @@ class Driver {
       product.b = seen.b + lane;
       kernels_.product(product, rows, static_cast<int>(ceil_div(lanes, kernels_.lanes)));
       limit(kernels_, p_.limits, buffer, nr_, rows, lanes);
-      each_run([&](T* result, T* sums, Index count) {
-        kernels_.spread({.target = result,
-                         .source = sums,
-                         .step = step,
-                         .count = count,
-                         .rows = rows,
-                         .target_row = p_.target_row,
-                         .source_row = nr_});
-      });
+      each_run([&](T* result, const T* sums, Index count) { store_sums(result, sums, count, rows); });
     }
+  }
+
+  // Pixels of some rows of results into rows of sums in the buffer, and back.
+  void take_sums(const T* result, T* sums, Index count, Index rows) const {
+    kernels_.collect({.target = sums,
+                      .source = result,
+                      .step = strips_.last().target_stride,
+                      .count = count,
+                      .rows = rows,
+                      .target_row = nr_,
+                      .source_row = p_.target_row});
+  }
+  void store_sums(T* result, const T* sums, Index count, Index rows) const {
+    kernels_.spread({.target = result,
+                     .source = sums,
+                     .step = strips_.last().target_stride,
+                     .count = count,
+                     .rows = rows,
+                     .target_row = p_.target_row,
+                     .source_row = nr_});
   }
 
   // A tile of `columns` pixels, through the buffer where they are no whole vectors or do not lie side by
@@ -283,23 +287,10 @@ class Driver {
     }
     product.c = buffer;
     product.c_row = nr_;
-    if (product.accumulate)
-      kernels_.collect({.target = buffer,
-                        .source = target,
-                        .step = step,
-                        .count = columns,
-                        .rows = rows,
-                        .target_row = nr_,
-                        .source_row = p_.target_row});
+    if (product.accumulate) take_sums(target, buffer, columns, rows);
     kernels_.product(product, rows, vectors);
     limit(kernels_, p_.limits, buffer, nr_, rows, columns);
-    kernels_.spread({.target = target,
-                     .source = buffer,
-                     .step = step,
-                     .count = columns,
-                     .rows = rows,
-                     .target_row = p_.target_row,
-                     .source_row = nr_});
+    store_sums(target, buffer, columns, rows);
   }
 
   // A result of one row per group, as in depthwise convolution: no tiles.

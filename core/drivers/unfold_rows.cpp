@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/workspace.hpp"
+#include "drivers/plane_pieces.hpp"
 
 namespace windrow {
 namespace {
@@ -10,8 +11,7 @@ namespace {
 constexpr auto at(int i) { return static_cast<std::size_t>(i); }
 
 constexpr Index kMostTaps = 4096;
-constexpr Index kMostColumns = Index{16} << 20;       // bytes: larger ones are written past the caches
-constexpr Index kColumnsPerPiece = Index{256} << 10;  // about 20 us
+constexpr Index kMostColumns = Index{16} << 20;  // bytes: larger ones are written past the caches
 
 // The positions of an axis at which a tap falls on a pixel.
 struct Inside {
@@ -81,18 +81,12 @@ bool unfold_rows(const Unfold& p, const Target& target, const RunContext& contex
               .length = last.out,
               .step = last.stride,
               .item = p.item};
-  // Images whose planes lie one after another are one of many planes.
-  const bool together =
-      p.cols_strides[0] == shape.c * p.cols_strides[1] && p.x_strides[0] == shape.c * p.x_strides[1];
-  const Index images = together ? 1 : shape.n, planes = together ? shape.n * shape.c : shape.c;
-  const Index some = std::clamp<Index>(kColumnsPerPiece / (count * first.out * last.out * p.item), 1, planes);
-  const Index pieces = ceil_div(planes, some);
-  parallel_for(context, images * pieces, [&](Index piece) {
-    const Index n = piece / pieces, from = piece % pieces * some;
+  const Index columns = count * first.out * last.out * p.item;
+  for_planes(context, shape, columns, p.x_strides, p.cols_strides, [&](const Planes& planes) {
     TapRows part = all;
-    part.planes = std::min(some, planes - from);
-    part.target += n * p.cols_strides[0] + from * p.cols_strides[1];
-    part.source += n * p.x_strides[0] + from * p.x_strides[1];
+    part.planes = planes.count;
+    part.target += planes.image * p.cols_strides[0] + planes.first * p.cols_strides[1];
+    part.source += planes.image * p.x_strides[0] + planes.first * p.x_strides[1];
     kernels.tap_rows(part);
   });
   return true;
