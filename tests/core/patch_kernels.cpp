@@ -386,7 +386,8 @@ void folded_rows(Draw& draw, const Target& target) {
   if (!target.patches->fold_rows[kNumber]) return;
   constexpr Index kSize = sizeof(T);
   const Index phases = draw.number(1, 2);
-  const Index length = draw.number(1, draw.chance(70) ? 40 : phases * kFoldRowBytes / kSize);
+  const Index most = phases * kFoldRowBytes / kSize;
+  const Index length = draw.number(1, draw.chance(70) ? std::min<Index>(40, most) : most);
   const Index planes = draw.number(1, 10), rows = draw.number(1, 4), taps = draw.number(0, 4);
   std::vector<std::ptrdiff_t> sources, row_first{0}, tap_first{0};
   std::vector<FoldTap> list;
