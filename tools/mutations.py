@@ -97,8 +97,8 @@ MUTATIONS = [
         "core/kernels/sum_rows.hpp",
         ("if (x < source.first || x >= source.end) continue;", "if (x < source.first) continue;"),
         (
-            "sum_singly<T, In, Op>(s, r, end, s.length);",
-            "sum_singly<T, In, Op>(s, r, end, s.length - 1);",
+            "sum_singly<T, In, Op>(s, row, from, to);",
+            "sum_singly<T, In, Op>(s, row, from, to - 1);",
         ),
         ("(s, row, end - kBlock, last);", "(s, row, first, last);"),
         ("x + kBlock < end; x += kBlock", "x + 2 * kBlock < end; x += kBlock"),
@@ -163,13 +163,13 @@ MUTATIONS = [
         (".image_offset = rest * grid.source_image,", ".image_offset = 0,"),
         ("std::min(count - lane, last.count - position[rank - 1])", "count - lane"),
         ("lane_step_ = last.step * last.source_stride;", "lane_step_ = last.source_stride;"),
-        ("is_zero = is_zero || position < 0;", ""),
+        ("is_constant = is_constant || position < 0;", ""),
         ("repeat(lanes.high, run.lane + run.count);", ""),
         ("line + run.image_offset + position", "line + position"),
         ("(first.mask == 0 ? first : more_[more_count_++])", "first"),
         ("return run_count_ == 1 && (", "return (run_count_ == 1 || run_count_ == 2) && ("),
         ("first_more_[t - tap0 + 1] = more_count_;", "first_more_[t - tap0 + 1] = 0;"),
-        ("if (is_zero) continue;", ""),
+        ("if (is_constant) continue;", ""),
         (
             "Index{lanes_});\n    const std::uint32_t mask",
             "Index{lanes_} - 1);\n    const std::uint32_t mask",
@@ -181,8 +181,8 @@ MUTATIONS = [
         ("span = last - first + 1;", "span = last - first;"),
         ("place.rows = std::min(blocks_.rows, row_axis_.count - place.row);", "place.rows = blocks_.rows;"),
         ("+ columns_.tap_phase[column];", ";"),
-        ("is_zero = is_zero || position < 0;", ""),
-        ("std::fill_n(strip, rows * width_, T{0});", ""),
+        ("is_constant = is_constant || position < 0;", ""),
+        ("std::fill_n(strip + c * plane_, rows * width_, static_cast<T>(fill_));", ""),
     ),
     *_in(
         "core/pack/rows.cpp",
@@ -280,8 +280,8 @@ MUTATIONS = [
         "core/drivers/pool.cpp",
         ("lane.count >= current_target().kernels<T>().pool_lanes && ", ""),
         (
-            "const Index tap0 = std::lower_bound(begin, axis.tap.end(), low - at) - begin;",
-            "const Index tap0 = 0 * at;",
+            "const Index tap0 = first_from(low), tap1 =",
+            "const Index tap0 = 0, tap1 =",
         ),
     ),
     *_in(
@@ -292,7 +292,7 @@ MUTATIONS = [
     ),
     *_in(
         "core/drivers/pool_lines.hpp",
-        ("if (best != best || v <= best) continue;", "if (v <= best) continue;"),
+        ("const L stays = (best[k] != best[k]) | (v <= best[k]);", "const L stays = v <= best[k];"),
         ("bits |= is_nan[k];", ""),
     ),
     *_in(
@@ -306,7 +306,6 @@ MUTATIONS = [
         (" || a.size % a.stride != 0", ""),
         ("k * step);", "(k - 1) * step);"),
         ("p.target += first[i] * dx.strides[2 + i];", ""),
-        ("axis.tap.push_back(t * a.dilation - a.before);", "axis.tap.push_back(t - a.before);"),
     ),
     *_in(
         "core/drivers/box.cpp",
@@ -424,7 +423,6 @@ MUTATIONS = [
             "add = bool(accumulate) and sums is dw",
         ),
         ("        target += value", "        target[...] = value"),
-        ("indices[part] = origins[places]", "indices[part] = places"),
         (
             "wide = np.dtype(np.float32) if dtype == np.float16 else dtype  # which fold itself sums in",
             "wide = dtype",
