@@ -7,7 +7,6 @@ namespace windrow {
 namespace {
 
 constexpr Index kPlanesAhead = 2;
-constexpr double kStreamed = 16 << 20;  // bytes: images from this size on do not fit the caches anyway
 
 }  // namespace
 
@@ -30,7 +29,7 @@ FoldBoxes::FoldBoxes(const Fold& problem, const Target& target)
   }
   double bytes = static_cast<double>(item_);
   for (int a = 0; a < shape_.image_axes(); ++a) bytes *= static_cast<double>(size_[at(a)]);
-  streamed_ = bytes >= kStreamed;
+  streamed_ = bytes >= kPastCaches;
 }
 
 Index FoldBoxes::column_count(int e) const {

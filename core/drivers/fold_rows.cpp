@@ -11,7 +11,6 @@ namespace {
 
 constexpr auto at(int i) { return static_cast<std::size_t>(i); }
 
-constexpr Index kMostImage = Index{16} << 20;  // bytes: larger ones are written past the caches
 constexpr Index kPlanesAhead = 4;
 constexpr Index kMostPlaces = 16384;  // in the list of rows
 
@@ -27,7 +26,7 @@ bool serves(const Fold& p, const PatchKernels& kernels) {
   if (rank == 2 && shape.axes[0].size * shape.axes[0].kernel > kMostPlaces) return false;
   return axis.stride <= 2 && axis.kernel <= kMostFoldTaps && axis.out * item >= kLeastTapRow &&
          ceil_div(axis.size, axis.stride) * item <= kFoldRowBytes &&
-         p.cols_strides[shape.position(last)] == item && p.x_strides[2 + last] == item && image < kMostImage;
+         p.cols_strides[shape.position(last)] == item && p.x_strides[2 + last] == item && image < kPastCaches;
 }
 
 // For each row of the image the rows of columns that meet it, of the first positions first: where they lie.
@@ -67,15 +66,13 @@ bool fold_rows(const Fold& p, const Target& target, const RunContext& context) {
   if (!serves(p, kernels)) return false;
   const PatchShape& shape = p.shape;
   const WindowAxis& last = shape.axes.back();
-  const WindowAxis none;
-  const bool two = shape.rank() == 2;
-  const WindowAxis& first = two ? shape.axes.front() : none;
+  const RowAxis row(shape, p.x_strides, p.cols_strides);
+  const WindowAxis& first = row.axis;
   const Index item = number_bytes(p.number);
   Scratch scratch;
   auto* sources = scratch.take<Index>(first.size * first.kernel);
   auto* row_first = scratch.take<Index>(first.size + 1);
-  list_rows(first, two ? p.cols_strides[shape.tap(0)] : 0, two ? p.cols_strides[shape.position(0)] : 0,
-            sources, row_first);
+  list_rows(first, row.tap, row.position, sources, row_first);
   std::array<FoldTap, kMostFoldTaps> taps;
   std::array<Index, 3> tap_first;
   list_taps(last, p.cols_strides[shape.tap(shape.rank() - 1)], item, taps.data(), tap_first.data());
@@ -84,7 +81,7 @@ bool fold_rows(const Fold& p, const Target& target, const RunContext& context) {
                .target_plane = p.x_strides[1],
                .source_plane = p.cols_strides[1],
                .planes = 0,
-               .target_row = two ? p.x_strides[2] : 0,
+               .target_row = row.image,
                .rows = first.size,
                .length = last.size,
                .phases = last.stride,

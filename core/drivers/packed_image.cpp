@@ -12,11 +12,6 @@ constexpr double kThreaded = 8 << 20;     // bytes of columns or image, under a 
 
 constexpr auto at(int i) { return static_cast<std::size_t>(i); }
 
-struct Range {
-  Index low, high;
-  Index size() const { return high - low; }
-};
-
 // Coordinates along an axis of a box, and where they lie in the image: the first one at `image`, in bytes.
 struct Span {
   Range range;
@@ -207,9 +202,8 @@ Index PackedImage::offset(int axis, Index u) const {
 
 void fill_border(const PatchKernels& kernels, const PackedImage& box, const ImageVector& size,
                  const char* value, char* scratch) {
-  const auto inside = [&](int a) -> Range {
-    const Index low = std::clamp<Index>(-box.start[at(a)], 0, box.count[at(a)]);
-    return {low, std::clamp(size[at(a)] - box.start[at(a)], low, box.count[at(a)])};
+  const auto inside = [&](int a) {
+    return positions_inside(box.start[at(a)], 1, size[at(a)], box.count[at(a)]);
   };
   // Borders at both ends of short runs are as many lines as there are.
   if (inside(box.inner).size() < box.count[at(box.inner)])
@@ -268,17 +262,14 @@ bool pack_rows(const PatchKernels& kernels, const PackedImage& box, const ImageV
       box.shift != 0 || image_strides[inner] != box.item || (box.item != 4 && box.item != 8) ||
       length * box.item < kLeastTapRow || length * box.item > kTapRowBytes)
     return false;
-  const auto inside = [&](int a, Index first, Index step, Index count) -> Range {
-    const Index low = first < 0 ? std::min(count, ceil_div(-first, step)) : 0;
-    return {low, std::max(low, std::min(count, ceil_div(size[at(a)] - first, step)))};
-  };
   const int other = box.axes == 4 ? 5 - inner : -1;  // the other spatial axis
   const Index rows = other < 0 ? 1 : box.count[at(other)];
-  const Range high = other < 0 ? Range{0, 1} : inside(other, box.start[at(other)], 1, rows);
+  const Range high =
+      other < 0 ? Range{0, 1} : positions_inside(box.start[at(other)], 1, size[at(other)], rows);
   std::array<TapRow, 2> phases;
   for (Index i = 0; i < box.phases; ++i) {
     const Index first = box.start[at(inner)] + i;
-    const Range wide = inside(inner, first, box.phases, length);
+    const Range wide = positions_inside(first, box.phases, size[at(inner)], length);
     phases[at(static_cast<int>(i))] = {
         .target = i * box.phase_stride,
         .source = first * box.item + (other < 0 ? 0 : box.start[at(other)] * image_strides[other]),

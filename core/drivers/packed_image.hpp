@@ -2,6 +2,7 @@
 // a transpose next to the columns' side. Each pixel is moved once for all the taps that use it.
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <utility>
 #include <vector>
@@ -33,6 +34,19 @@ struct PatchShape {
 
 // The context for a problem with elements of so many bytes: one thread if waking another would take as long.
 RunContext sized_context(const PatchShape& shape, Index item, const RunContext& context);
+
+// Columns, or images, of so many bytes do not fit the caches anyway: they are written past them.
+inline constexpr Index kPastCaches = Index{16} << 20;
+
+struct Range {
+  Index low, high;
+  Index size() const { return high - low; }
+};
+// Which of `count` positions, `step` pixels apart from the pixel `first` on, fall on one of `size` pixels.
+inline Range positions_inside(Index first, Index step, Index size, Index count) {
+  const Index low = first < 0 ? std::min(count, ceil_div(-first, step)) : 0;
+  return {low, std::max(low, std::min(count, ceil_div(size - first, step)))};
+}
 
 using ImageVector = std::array<Index, 2 + kMaxSpatial>;
 using ColumnVector = std::array<Index, kMaxAxes>;

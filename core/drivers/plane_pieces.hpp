@@ -1,4 +1,4 @@
-// The planes of all images, one for each channel, as pieces of work.
+// The planes of all images, one for each channel, as pieces of work, and their rows.
 #pragma once
 
 #include <algorithm>
@@ -7,6 +7,21 @@
 #include "drivers/packed_image.hpp"
 
 namespace windrow {
+
+// The axis before the last one: where a shape has none, a single position of a single tap.
+struct RowAxis {
+  WindowAxis axis;
+  Index image = 0;              // bytes from pixel to pixel ...
+  Index tap = 0, position = 0;  // ... and from one to the next in the columns
+
+  RowAxis(const PatchShape& shape, const Index* x_strides, const Index* cols_strides) {
+    if (shape.rank() < 2) return;
+    axis = shape.axes.front();
+    image = x_strides[2];
+    tap = cols_strides[shape.tap(0)];
+    position = cols_strides[shape.position(0)];
+  }
+};
 
 // Some of an image's planes.
 struct Planes {

@@ -38,7 +38,7 @@ class Driver {
         units_(problem.grid.images * problem.groups * strips_.blocks_per_image()),
         sums_row_(sums_row(strips_, blocks, nr_)),
         buffer_elements_(buffer_elements(strips_, problem.rows, blocks, nr_)),
-        strip_elements_(windrow::strip_elements(problem.grid, blocks, tile_of<T>(target))) {
+        strip_elements_(windrow::strip_elements(problem.grid, blocks, tile_)) {
     // What is copied next: the next rows of the same plane, or else the next plane.
     ahead_ = strips_.row_blocks() > 1
                  ? blocks.rows * strips_.row_axis().step * strips_.row_axis().source_stride

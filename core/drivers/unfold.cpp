@@ -24,7 +24,6 @@ constexpr Index kColumnsPerBox = Index{4} << 20;      // about 0.2 ms
 constexpr Index kColumnsPerPiece = Index{256} << 10;  // about 20 us: small boxes share a piece
 constexpr Index kMostRuns = 512;                      // of one table
 constexpr Index kStreamedStretch = 1024;
-constexpr Index kStreamed = Index{16} << 20;  // columns from this size on do not fit the caches anyway
 
 // A column axis as the writing of a box walks it: element i lies at i * target in the columns, and in the
 // packed pixels at i * source or, where that is not one stride, at table[i].
@@ -55,7 +54,7 @@ class Unfolder {
     Index boxes = 1;
     for (int a = 0; a < shape_.image_axes(); ++a) boxes *= ceil_div(whole_[at(a)], block_[at(a)]);
     const Index together = std::max<Index>(1, kColumnsPerPiece / columns_bytes());
-    const bool streamed = static_cast<double>(boxes) * static_cast<double>(columns_bytes()) >= kStreamed;
+    const bool streamed = static_cast<double>(boxes) * static_cast<double>(columns_bytes()) >= kPastCaches;
     parallel_for(context, ceil_div(boxes, together), [&](Index piece) {
       Scratch scratch;
       Streamed stream(kernels_, streamed ? scratch.take<char>(Streamed::kRoom) : nullptr);

@@ -11,18 +11,6 @@ namespace {
 constexpr auto at(int i) { return static_cast<std::size_t>(i); }
 
 constexpr Index kMostTaps = 4096;
-constexpr Index kMostColumns = Index{16} << 20;  // bytes: larger ones are written past the caches
-
-// The positions of an axis at which a tap falls on a pixel.
-struct Inside {
-  Index first, end;
-};
-Inside inside(const WindowAxis& axis, Index tap) {
-  const Index origin = tap * axis.dilation - axis.before;  // position 0's pixel
-  const Index first = std::min(axis.out, origin < 0 ? ceil_div(-origin, axis.stride) : 0);
-  const Index end = origin < axis.size ? std::min(axis.out, ceil_div(axis.size - origin, axis.stride)) : 0;
-  return {first, std::max(first, end)};
-}
 
 bool serves(const Unfold& p, const PatchKernels& kernels) {
   const PatchShape& shape = p.shape;
@@ -37,7 +25,7 @@ bool serves(const Unfold& p, const PatchKernels& kernels) {
   }
   return axis.stride <= 2 && axis.out * p.item >= kLeastTapRow && axis.out * p.item <= kTapRowBytes &&
          p.cols_strides[shape.position(last)] == p.item && p.x_strides[2 + last] == p.item &&
-         columns < kMostColumns && taps <= kMostTaps;
+         columns < kPastCaches && taps <= kMostTaps;
 }
 
 }  // namespace
@@ -47,24 +35,23 @@ bool unfold_rows(const Unfold& p, const Target& target, const RunContext& contex
   if (!serves(p, kernels)) return false;
   const PatchShape& shape = p.shape;
   const WindowAxis& last = shape.axes.back();
-  const WindowAxis none;
-  const bool two = shape.rank() == 2;
-  const WindowAxis& first = two ? shape.axes.front() : none;
+  const RowAxis row(shape, p.x_strides, p.cols_strides);
+  const WindowAxis& first = row.axis;
   Scratch scratch;
   const Index count = first.kernel * last.kernel;
   TapRow* taps = scratch.take<TapRow>(count);
-  const Index row_tap = two ? p.cols_strides[shape.tap(0)] : 0, row = two ? p.x_strides[2] : 0;
   const Index tap = p.cols_strides[shape.tap(shape.rank() - 1)];
   for (Index i = 0; i < first.kernel; ++i) {
     for (Index j = 0; j < last.kernel; ++j) {
-      const Inside rows = inside(first, i), columns = inside(last, j);
-      taps[i * last.kernel + j] = {
-          .target = i * row_tap + j * tap,
-          .source = (i * first.dilation - first.before) * row + (j * last.dilation - last.before) * p.item,
-          .first_row = rows.first,
-          .end_row = rows.end,
-          .first = columns.first,
-          .end = columns.end};
+      const Index pixel_row = i * first.dilation - first.before, pixel = j * last.dilation - last.before;
+      const Range rows = positions_inside(pixel_row, first.stride, first.size, first.out);
+      const Range columns = positions_inside(pixel, last.stride, last.size, last.out);
+      taps[i * last.kernel + j] = {.target = i * row.tap + j * tap,
+                                   .source = pixel_row * row.image + pixel * p.item,
+                                   .first_row = rows.low,
+                                   .end_row = rows.high,
+                                   .first = columns.low,
+                                   .end = columns.high};
     }
   }
   TapRows all{.target = p.cols,
@@ -75,8 +62,8 @@ bool unfold_rows(const Unfold& p, const Target& target, const RunContext& contex
               .planes = 0,
               .taps = taps,
               .count = count,
-              .target_row = two ? p.cols_strides[shape.position(0)] : 0,
-              .source_row = first.stride * row,
+              .target_row = row.position,
+              .source_row = first.stride * row.image,
               .rows = first.out,
               .length = last.out,
               .step = last.stride,

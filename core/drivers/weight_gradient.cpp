@@ -6,6 +6,7 @@
 #include "base/workspace.hpp"
 #include "drivers/tiles.hpp"
 #include "drivers/weight_boxes.hpp"
+#include "drivers/weight_lanes.hpp"
 
 namespace windrow {
 namespace {
@@ -22,6 +23,7 @@ class Driver {
         cut_(cut_to_fit(problem, target)),
         rank_(problem.axes.size()),
         boxes_(problem, cut_, kernels_),
+        lanes_(problem, cut_, kernels_),
         units_(units_of(problem, cut_)),
         tap_boxes_(product_of(cut_.tap_boxes)),
         all_taps_(1) {
@@ -30,11 +32,6 @@ class Driver {
       all_taps_ *= p_.axes[i].kernel;
     }
     in_order_ = in_order_ && p_.dw_channel == all_taps_;
-    const double apart = straight_cycles(false), together = straight_cycles(true);
-    rows_of_taps_ = cut_.rows_of_taps && (p_.most_scratch != 0 || together < apart);
-    dy_is_dense_ = is_dense();
-    turned_ = p_.most_scratch == 0 && may_turn() && turned_cycles() < (rows_of_taps_ ? together : apart);
-    x_in_place_ = may_see_x() && (turned_ || x_fills_vectors());
   }
 
   void run(const RunContext& context) const {
@@ -61,13 +58,13 @@ class Driver {
     const Index box_pixels = product_of(cut_.pixels) * cut_.images;
     const Index chunks = ceil_div(units_, cut_.slots) * ceil_div(box_pixels, kChunk);
     const Index usual = cut_.strip_positions * cut_.images * cut_.channels + nr();
-    const Index strips = (x_in_place_ ? 0 : boxes_.strip_elements()) - usual;
-    return {.scratch_bytes =
-                scratch_bytes<T>(cut_, target) + strips * Index{sizeof(T)} + turned_bytes() + runs_bytes(),
-            .partial_bytes = partial * Index{sizeof(T)},
-            .pieces = p_.groups * tap_boxes_ * cut_.channel_blocks * cut_.row_blocks * cut_.slots,
-            .slots = cut_.slots,
-            .roundings = std::min(box_pixels, Index{kChunk}) + chunks + cut_.slots - 1};
+    const Index strips = (lanes_.x_in_place() ? 0 : boxes_.strip_elements()) - usual;
+    return {
+        .scratch_bytes = scratch_bytes<T>(cut_, target) + strips * Index{sizeof(T)} + lanes_.scratch_bytes(),
+        .partial_bytes = partial * Index{sizeof(T)},
+        .pieces = p_.groups * tap_boxes_ * cut_.channel_blocks * cut_.row_blocks * cut_.slots,
+        .slots = cut_.slots,
+        .roundings = std::min(box_pixels, Index{kChunk}) + chunks + cut_.slots - 1};
   }
 
  private:
@@ -92,109 +89,11 @@ class Driver {
       tap_box /= cut_.tap_boxes[i];
       part.taps[i] = std::min(cut_.taps[i], p_.axes[i].kernel - part.tap[i]);
     }
-    part.run_taps = rows_of_taps() ? product_of(part.taps) : run_taps(p_.axes, part.taps);
+    part.run_taps = lanes_.rows_of_taps() ? product_of(part.taps) : run_taps(p_.axes, part.taps);
     part.lane_run = part.run_taps * part.channels;
     part.lane_runs = product_of(part.taps) / part.run_taps;
-    part.lane_width = turned_ ? part.lane_run : round_up(part.lane_run, kernels_.lanes);
+    part.lane_width = lanes_.turned() ? part.lane_run : round_up(part.lane_run, kernels_.lanes);
     return part;
-  }
-
-  bool rows_of_taps() const { return rows_of_taps_ && !turned_; }
-
-  // Cycles for one pixel: of `rows` by `vectors` in tiles, where a few sums wait for their latency and what
-  // is multiplied, and the step to it, for being loaded.
-  double tile_cycles(Index rows, Index vectors) const {
-    const Index row_tiles = ceil_div(rows, kernels_.rows), vector_tiles = ceil_div(vectors, kernels_.vectors);
-    constexpr double kPerCycle = 2, kStepLoads = 2;
-    const auto tiles = static_cast<double>(row_tiles * vector_tiles);
-    const double sums = static_cast<double>(rows * vectors) / tiles;
-    const double loads = static_cast<double>(rows) / static_cast<double>(row_tiles) +
-                         static_cast<double>(vectors) / static_cast<double>(vector_tiles) + kStepLoads;
-    return tiles * std::max({sums, loads, static_cast<double>(kSumsInFlight)}) / kPerCycle;
-  }
-
-  // Cycles for a vector.
-  static constexpr double kTurn = 6, kCopyRun = 5, kCopy = 2;
-
-  Index entries() const { return product_of(cut_.taps) * cut_.channels; }
-  Index run() const { return run_taps(p_.axes, cut_.taps) * cut_.channels; }
-
-  // Cycles for one pixel where lanes are taps and channels, those of a pixel run by run of neighbouring taps
-  // or copied side by side.
-  double straight_cycles(bool together) const {
-    if (entries() == 0) return 0;
-    const Index runs = entries() / run(), run_vectors = ceil_div(run(), kernels_.lanes);
-    double cycles = static_cast<double>(runs) * tile_cycles(cut_.rows, run_vectors);
-    if (together)
-      cycles = tile_cycles(cut_.rows, ceil_div(entries(), kernels_.lanes)) +
-               kCopyRun * static_cast<double>(runs * run_vectors);
-    if (may_see_x() && !x_fills_vectors()) cycles += kTurn * static_cast<double>(run_vectors);
-    return cycles;
-  }
-
-  // The same where lanes are filters, and rows of tiles the taps and channels, which then are read wherever
-  // they lie. The sums are the same.
-  bool may_turn() const {
-    return entries() <= kMostRowLanes && p_.rows > 0 && (p_.dy_channel == 1 || p_.dy_stride.back() == 1);
-  }
-  double turned_cycles() const {
-    const Index filters = ceil_div(cut_.rows, kernels_.lanes);
-    const Index pixels = ceil_div(units_, cut_.slots) * product_of(cut_.pixels) * cut_.images;  // of a piece
-    double cycles = tile_cycles(entries(), filters) + kTurn * static_cast<double>(entries() * filters) /
-                                                          static_cast<double>(std::max<Index>(1, pixels));
-    if (!dy_fills_vectors() && !dy_is_dense_)
-      cycles += (p_.dy_channel == 1 ? kCopy : kTurn) * static_cast<double>(filters);
-    return cycles;
-  }
-
-  // Whether the filters of a pixel fill whole vectors where they are, ...
-  bool dy_fills_vectors() const {
-    return p_.dy_channel == 1 && p_.rows % kernels_.lanes == 0 && cut_.rows % kernels_.lanes == 0;
-  }
-  // ... or are followed by other pixels', which the last vector may hold besides: in a channels-last array
-  // without gaps all but those of the last pixels.
-  bool is_dense() const {
-    Index size = p_.groups * p_.rows;
-    bool dense = p_.dy_channel == 1 && cut_.row_blocks == 1;
-    for (std::size_t i = rank_; i-- > 0;) {
-      dense = dense && p_.dy_stride[i] == size;
-      size *= p_.axes[i].out;
-    }
-    return dense && (p_.images == 1 || p_.dy_image == size);
-  }
-  bool dy_in_place(const WeightPart& part, const PixelBox& box) const {
-    if (dy_fills_vectors() || !dy_is_dense_) return dy_fills_vectors();
-    Index last = (box.image + box.images - 1) * p_.dy_image, size = p_.groups * p_.rows * p_.images;
-    for (std::size_t i = 0; i < rank_; ++i) {
-      last += (box.first[i] + box.extent[i] - 1) * p_.dy_stride[i];
-      size *= p_.axes[i].out;
-    }
-    return last + part.group * p_.rows + round_up(part.rows, kernels_.lanes) <= size;
-  }
-
-  // Whether windows of one tap stay in the image. Of many channels side by side each block is better copied:
-  // positions are too far apart for the caches.
-  bool may_see_x() const {
-    constexpr Index kFarPosition = 1024;  // bytes
-    return all_taps_ == 1 && (p_.x_channel != 1 || p_.channels * Index{sizeof(T)} <= kFarPosition) &&
-           std::all_of(p_.axes.begin(), p_.axes.end(), [](const WindowAxis& a) {
-             return a.before <= 0 && (a.out - 1) * a.stride - a.before < a.size;
-           });
-  }
-  // Whether the channels of a position fill whole vectors where they are.
-  bool x_fills_vectors() const { return p_.x_channel == 1 && p_.channels % kernels_.lanes == 0; }
-
-  Index turned_bytes() const {
-    if (!turned_) return 0;
-    const Index pixels = product_of(cut_.pixels) * cut_.images, width = round_up(cut_.rows, kernels_.lanes);
-    return ((pixels + entries()) * width + nr()) * Index{sizeof(T)} + entries() * Index{sizeof(Index)};
-  }
-
-  // What sums take more where taps that were to be copied side by side are not.
-  Index runs_bytes() const {
-    if (cut_.rows_of_taps == rows_of_taps_) return 0;
-    const Index width = entries() / run() * round_up(run(), kernels_.lanes);
-    return cut_.rows * std::max<Index>(0, width - cut_.row_sums) * Index{sizeof(T)};
   }
 
   // Where the sums of a piece are held: [row][run of lanes][lane].
@@ -219,23 +118,23 @@ class Driver {
   void run_piece(Index piece, Index slot, T* partial) const {
     const WeightPart part = this->part(piece);
     Scratch scratch;
-    T* strips = x_in_place_ ? nullptr : scratch.take<T>(boxes_.strip_elements());
+    T* strips = lanes_.x_in_place() ? nullptr : scratch.take<T>(boxes_.strip_elements());
     T* strip = strips;
     const Index width = part.lane_runs * part.lane_width;
     const bool in_place = sums_in_place(part, partial);
     const Sums sums = in_place ? place(part, partial) : Sums{scratch.take<T>(part.rows * width), width};
     const Index most_pixels = product_of(cut_.pixels) * cut_.images;
     auto* steps = scratch.take<Step>(most_pixels);
-    T* rows = rows_of_taps() ? scratch.take<T>(most_pixels * part.lane_run + nr()) : nullptr;
+    T* rows = lanes_.rows_of_taps() ? scratch.take<T>(most_pixels * part.lane_run + nr()) : nullptr;
     const Index filters = round_up(part.rows, kernels_.lanes);
-    T* turned_dy = turned_ ? scratch.take<T>(most_pixels * filters + nr()) : nullptr;
-    if (turned_ && filters != part.rows) std::fill_n(turned_dy, most_pixels * filters, T{0});
-    const Sums turned_sums{turned_ ? scratch.take<T>(width * filters) : nullptr, filters};
+    T* turned_dy = lanes_.turned() ? scratch.take<T>(most_pixels * filters + nr()) : nullptr;
+    if (lanes_.turned() && filters != part.rows) std::fill_n(turned_dy, most_pixels * filters, T{0});
+    const Sums turned_sums{lanes_.turned() ? scratch.take<T>(width * filters) : nullptr, filters};
 
-    Index* places = turned_ ? scratch.take<Index>(width) : nullptr;
+    Index* places = lanes_.turned() ? scratch.take<Index>(width) : nullptr;
     const Index calls =
-        turned_ ? ceil_div(width, kernels_.rows) * ceil_div(filters, nr())
-                : part.lane_runs * ceil_div(part.rows, kernels_.rows) * ceil_div(part.lane_run, nr());
+        lanes_.turned() ? ceil_div(width, kernels_.rows) * ceil_div(filters, nr())
+                        : part.lane_runs * ceil_div(part.rows, kernels_.rows) * ceil_div(part.lane_run, nr());
     const Index unit0 = units_ * slot / cut_.slots;
     const Index unit1 = units_ * (slot + 1) / cut_.slots;
     PixelBox box, before;
@@ -244,14 +143,14 @@ class Driver {
     if (unit0 < unit1) box = boxes_.box_of(part, unit0);
     for (Index unit = unit0; unit < unit1; ++unit) {
       checkpoint();
-      if (!x_in_place_)
+      if (!lanes_.x_in_place())
         strip = boxes_.fill_strips(part, box, unit > unit0 ? &before : nullptr, strip, strips);
       // Most boxes differ from the one before them only in where they begin. `fill_rows` changes the steps.
-      const bool dy_in_place = turned_ && this->dy_in_place(part, box);
+      const bool dy_in_place = lanes_.turned() && lanes_.dy_in_place(part, box);
       if (rows || unit == unit0 || box.extent != before.extent || box.images != before.images ||
           dy_in_place != dy_was_in_place) {
-        pixels = boxes_.pixel_steps(part, box, x_in_place_, steps);
-        if (turned_) {
+        pixels = boxes_.pixel_steps(part, box, lanes_.x_in_place(), steps);
+        if (lanes_.turned()) {
           turn_steps(steps, pixels, dy_in_place ? 0 : filters);
           place_rows(part, box.seen, places);
         }
@@ -265,8 +164,8 @@ class Driver {
         if (calls >= kCallsAhead) ahead = boxes_.lines_of(part, next, calls);
       }
       const T* dy = boxes_.first_dy(part, box);
-      const T* x = x_in_place_ ? boxes_.first_x(part, box) : rows ? rows : strip;
-      if (turned_) {
+      const T* x = lanes_.x_in_place() ? boxes_.first_x(part, box) : rows ? rows : strip;
+      if (lanes_.turned()) {
         if (!dy_in_place) turn_dy(part, dy, box, filters, turned_dy);
         add_turned(part, dy_in_place ? dy : turned_dy, pixels, steps, x, places, unit > unit0, turned_sums,
                    ahead);
@@ -278,7 +177,7 @@ class Driver {
     if (unit0 == unit1) {
       for (Index m = 0; m < part.rows; ++m)
         std::fill_n(sums.data + m * sums.row, in_place ? part.channels : width, T{0});
-    } else if (turned_) {
+    } else if (lanes_.turned()) {
       kernels_.transpose({.target = sums.data,
                           .target_row = sums.row,
                           .source = turned_sums.data,
@@ -334,7 +233,8 @@ class Driver {
   void place_rows(const WeightPart& part, const Extents& strip_extent, Index* places) const {
     for (Index run = 0; run < part.lane_runs; ++run) {
       const Index first = boxes_.tap_position(part, run * part.run_taps, strip_extent) * part.channels;
-      for (Index i = 0; i < part.lane_run; ++i) *places++ = first + i * (x_in_place_ ? p_.x_channel : 1);
+      for (Index i = 0; i < part.lane_run; ++i)
+        *places++ = first + i * (lanes_.x_in_place() ? p_.x_channel : 1);
     }
   }
 
@@ -510,13 +410,10 @@ class Driver {
   const WeightCut cut_;
   const std::size_t rank_;
   const WeightBoxes<T> boxes_;
+  const WeightLanes<T> lanes_;
   const Index units_, tap_boxes_;
   Index all_taps_;
   bool in_order_ = true;  // a row of dw lies as a C-ordered one does
-  bool turned_ = false;   // lanes are filters
-  bool rows_of_taps_ = false;
-  bool dy_is_dense_ = false;
-  bool x_in_place_ = false;
 };
 
 }  // namespace

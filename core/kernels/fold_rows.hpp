@@ -20,8 +20,7 @@ struct TapLanes {
     constexpr auto kLanes = static_cast<std::ptrdiff_t>(Simd<T>::kLanes);
     for (std::ptrdiff_t b = 0; b < blocks; ++b)
       for (std::ptrdiff_t t = 0; t < w.tap_first[w.phases]; ++t)
-        lanes[b][t] = static_cast<Masked::Of<T>>(first_lanes<T>(w.taps[t].end - b * kLanes) &
-                                                 ~first_lanes<T>(w.taps[t].first - b * kLanes));
+        lanes[b][t] = lanes_between<T>(w.taps[t].first - b * kLanes, w.taps[t].end - b * kLanes);
   }
 };
 

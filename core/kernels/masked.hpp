@@ -173,6 +173,12 @@ inline Masked::Of<T> first_lanes(std::ptrdiff_t count) {
   return static_cast<Masked::Of<T>>(count <= 0 ? 0 : (1u << (count < kLanes ? count : kLanes)) - 1);
 }
 
+// Of the lanes [first, end), as far as there are such.
+template <class T>
+inline Masked::Of<T> lanes_between(std::ptrdiff_t first, std::ptrdiff_t end) {
+  return static_cast<Masked::Of<T>>(first_lanes<T>(end) & ~first_lanes<T>(first));
+}
+
 }  // namespace
 
 #endif

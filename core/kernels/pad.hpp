@@ -26,9 +26,7 @@ void pad_masked(const windrow::Pad<T> p) {
   using S = Simd<T>;
   using Mask = typename Masked::Of<T>;
   constexpr std::ptrdiff_t kLanes = S::kLanes, kStep = kEven ? 2 : 1;
-  const auto inside = [&](std::ptrdiff_t j) {
-    return static_cast<Mask>(first_lanes<T>(p.high - j) & ~first_lanes<T>(p.low - j));
-  };
+  const auto inside = [&](std::ptrdiff_t j) { return lanes_between<T>(p.low - j, p.high - j); };
   const auto load = [](Mask mask, const T* source) {
     return kEven ? Masked::load_even(mask, source) : Masked::load(mask, source);
   };
@@ -62,9 +60,7 @@ bool pad_short(const windrow::Pad<T> p) {
   constexpr std::ptrdiff_t kFarthest = 1 << 24;  // elements: places within a row have 32 bits
   if (p.width > 2 * S::kLanes || p.step <= 0 || p.step > kFarthest) return false;
   const int step = static_cast<int>(p.step);
-  const auto inside = [&](std::ptrdiff_t j) {
-    return static_cast<typename Masked::Of<T>>(first_lanes<T>(p.high - j) & ~first_lanes<T>(p.low - j));
-  };
+  const auto inside = [&](std::ptrdiff_t j) { return lanes_between<T>(p.low - j, p.high - j); };
   const auto first = inside(0), second = inside(S::kLanes);
   for (std::ptrdiff_t r = 0; r < p.rows; ++r) {
     T* target = p.target + r * p.target_row;

@@ -261,7 +261,7 @@ inline void sum_singly(const windrow::SumRows& s, std::ptrdiff_t row, std::ptrdi
 // Lanes of a vector at element x that a source has.
 template <class T>
 inline Masked::Of<T> source_lanes(const windrow::SumSource& source, std::ptrdiff_t x) {
-  return static_cast<Masked::Of<T>>(first_lanes<T>(source.end - x) & ~first_lanes<T>(source.first - x));
+  return lanes_between<T>(source.first - x, source.end - x);
 }
 
 // A vector of a source, of which only some lanes are its own.

@@ -38,8 +38,7 @@ void take_rows(const windrow::TapRows& all) {
       const windrow::TapRow& tap = w.taps[t];
       Mask lanes[kBlocks > 0 ? kBlocks : kMost];
       for (std::ptrdiff_t b = 0; b < blocks; ++b)
-        lanes[b] = static_cast<Mask>(first_lanes<T>(tap.end - first_of(b)) &
-                                     ~first_lanes<T>(tap.first - first_of(b)));
+        lanes[b] = lanes_between<T>(tap.first - first_of(b), tap.end - first_of(b));
       char* target = w.target + p * w.target_plane + tap.target;
       const char* source = w.source + p * w.source_plane + tap.source + tap.first_row * w.source_row;
       const std::ptrdiff_t first_row = tap.first_row, end_row = tap.end_row;
