@@ -15,6 +15,7 @@
 #include "drivers/filter_product.hpp"
 #include "drivers/strip_product.hpp"
 #include "drivers/window_product.hpp"
+#include "drivers/winograd_gradient.hpp"
 
 namespace windrow {
 namespace {
@@ -204,6 +205,8 @@ void conv_grad_weight(const ConvShape& shape, ArrayView<const T> dy, ArrayView<c
   WeightGradient<T> problem = weight_gradient(shape, dy, x, dw, options.accumulate);
   RunContext few = worth(context, flops_of(shape));
   few.threads = fit_weight_gradient(problem, options, target, few.threads);
+  if (std::getenv("WG") && !why_no_winograd_gradient(problem) && run_winograd_gradient(problem, target, few))
+    return;
   if (is_depthwise(problem, target)) {
     run_depthwise_gradient(problem, target, few);
   } else {

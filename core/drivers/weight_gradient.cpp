@@ -7,6 +7,7 @@
 #include "drivers/tiles.hpp"
 #include "drivers/weight_boxes.hpp"
 #include "drivers/weight_lanes.hpp"
+#include "drivers/weight_result.hpp"
 
 namespace windrow {
 namespace {
@@ -26,13 +27,7 @@ class Driver {
         lanes_(problem, cut_, kernels_),
         units_(units_of(problem, cut_)),
         tap_boxes_(product_of(cut_.tap_boxes)),
-        all_taps_(1) {
-    for (std::size_t i = rank_; i-- > 0;) {
-      in_order_ = in_order_ && p_.dw_stride[i] == all_taps_;
-      all_taps_ *= p_.axes[i].kernel;
-    }
-    in_order_ = in_order_ && p_.dw_channel == all_taps_;
-  }
+        result_(problem, kernels_) {}
 
   void run(const RunContext& context) const {
     const Index pieces = p_.groups * tap_boxes_ * cut_.channel_blocks * cut_.row_blocks;
@@ -41,18 +36,15 @@ class Driver {
       return;
     }
     Scratch scratch;
-    const Index count = p_.groups * p_.rows * p_.channels * all_taps_;
-    T* partial = scratch.take<T>(count * cut_.slots);
+    T* partial = scratch.take<T>(result_.elements() * cut_.slots);
     parallel_for(context, pieces * cut_.slots, [&](Index i) {
-      run_piece(i / cut_.slots, i % cut_.slots, partial + i % cut_.slots * count);
+      run_piece(i / cut_.slots, i % cut_.slots, partial + i % cut_.slots * result_.elements());
     });
-    const Index sums = p_.rows * p_.channels * all_taps_;
-    parallel_for(context, p_.groups * p_.rows,
-                 [&](Index row) { add_slots(row, partial, sums / std::max<Index>(1, p_.rows), count); });
+    result_.add_slots(partial, cut_.slots, context);
   }
 
   WeightGradientCost cost(const Target& target) const {
-    const Index partial = cut_.slots == 1 ? 0 : p_.groups * p_.rows * p_.channels * all_taps_ * cut_.slots;
+    const Index partial = cut_.slots == 1 ? 0 : result_.elements() * cut_.slots;
     // Those of a chunk, then one for each chunk of the slot (the boxes begin new ones), then one for each
     // slot.
     const Index box_pixels = product_of(cut_.pixels) * cut_.images;
@@ -105,7 +97,7 @@ class Driver {
   // One tap whose channels fill their vectors and lie side by side is summed where it belongs: in dw, or in
   // the partial sums, laid out as a C-ordered dw.
   bool sums_in_place(const WeightPart& part, const T* partial) const {
-    return all_taps_ == 1 && part.channels % kernels_.lanes == 0 &&
+    return result_.taps() == 1 && part.channels % kernels_.lanes == 0 &&
            (partial || (p_.dw_channel == 1 && !p_.accumulate));
   }
   Sums place(const WeightPart& part, T* partial) const {
@@ -326,82 +318,22 @@ class Driver {
 
   // sums [row][run][tap][channel] -> [row][channel][tap], in dw or in a slot's partial sums
   void write(const WeightPart& part, const T* sums, T* partial) const {
-    T* result = partial ? partial : p_.dw;
-    const Index result_row = partial ? p_.channels * all_taps_ : p_.dw_row;
-    const Index result_channel = partial ? all_taps_ : p_.dw_channel;
-    const bool add = p_.accumulate && !partial;
-    const Extents offset = tap_offsets(part, partial != nullptr);
+    const Extents offset = result_.tap_offsets(part.tap, part.taps, partial != nullptr);
     // Runs without gaps between them are one.
     const Index run_taps = part.lane_width == part.lane_run ? product_of(part.taps) : part.run_taps;
     const Index runs = product_of(part.taps) / run_taps;
-    bool neighbours = true;  // whether the taps of a run are neighbours in the result
-    for (std::size_t tap = 0; tap < offset.size(); ++tap)
-      neighbours =
-          neighbours && (static_cast<Index>(tap) % run_taps == 0 || offset[tap] == offset[tap - 1] + 1);
     for (Index m = 0; m < part.rows; ++m) {
-      T* row = result + (part.group * p_.rows + part.row + m) * result_row + part.channel * result_channel;
       for (Index run = 0; run < runs; ++run) {
-        const T* from =
-            sums + m * part.lane_runs * part.lane_width + run * run_taps / part.run_taps * part.lane_width;
-        const Index* to = offset.data() + run * run_taps;
-        if (!add && run_taps == 1 && result_channel == 1) {
-          std::copy_n(from, part.channels, row + to[0]);
-          continue;
-        }
-        if (!add && neighbours) {
-          kernels_.transpose({.target = row + to[0],
-                              .target_row = result_channel,
-                              .source = from,
-                              .source_row = part.channels,
-                              .rows = part.channels,
-                              .columns = run_taps,
-                              .ahead = 0});
-          continue;
-        }
-        for (Index tap = 0; tap < run_taps; ++tap)
-          for (Index c = 0; c < part.channels; ++c) {
-            T& sum = row[to[tap] + c * result_channel];
-            sum = add ? sum + from[tap * part.channels + c] : from[tap * part.channels + c];
-          }
+        result_.write({.row = part.group * p_.rows + part.row + m,
+                       .channel = part.channel,
+                       .channels = part.channels,
+                       .to = offset.data() + run * run_taps,
+                       .taps = run_taps,
+                       .from = sums + m * part.lane_runs * part.lane_width +
+                               run * run_taps / part.run_taps * part.lane_width,
+                       .tap_stride = part.channels},
+                      partial);
       }
-    }
-  }
-
-  // Where each tap of the box goes in dw, or in partial sums laid out as a C-ordered dw.
-  Extents tap_offsets(const WeightPart& part, bool c_ordered) const {
-    Extents offsets, at(rank_, 0);
-    do {
-      Index flat = 0, strided = 0;
-      for (std::size_t i = 0; i < rank_; ++i) {
-        flat = flat * p_.axes[i].kernel + part.tap[i] + at[i];
-        strided += (part.tap[i] + at[i]) * p_.dw_stride[i];
-      }
-      offsets.push_back(c_ordered ? flat : strided);
-    } while (advance(at, part.taps));
-    return offsets;
-  }
-
-  // Adds the slots of one row of dw, in order.
-  void add_slots(Index row, T* partial, Index row_sums, Index slot_stride) const {
-    partial += row * row_sums;
-    for (Index slot = 1; slot < cut_.slots; ++slot) {
-      const T* more = partial + slot * slot_stride;
-      for (Index i = 0; i < row_sums; ++i) partial[i] += more[i];
-    }
-    T* dw = p_.dw + row * p_.dw_row;
-    if (in_order_) {
-      for (Index i = 0; i < row_sums; ++i) dw[i] = p_.accumulate ? dw[i] + partial[i] : partial[i];
-      return;
-    }
-    Extents extent, at(rank_, 0);
-    for (const WindowAxis& axis : p_.axes) extent.push_back(axis.kernel);
-    for (Index c = 0; c < p_.channels; ++c) {
-      do {
-        T* to = dw + c * p_.dw_channel;
-        for (std::size_t i = 0; i < rank_; ++i) to += at[i] * p_.dw_stride[i];
-        *to = p_.accumulate ? *to + *partial : *partial;
-        ++partial;
-      } while (advance(at, extent));
     }
   }
 
@@ -412,8 +344,7 @@ class Driver {
   const WeightBoxes<T> boxes_;
   const WeightLanes<T> lanes_;
   const Index units_, tap_boxes_;
-  Index all_taps_;
-  bool in_order_ = true;  // a row of dw lies as a C-ordered one does
+  const WeightResult<T> result_;
 };
 
 }  // namespace

@@ -290,6 +290,33 @@ struct WinogradWeights {
   std::ptrdiff_t count;
 };
 
+// For the weight gradient, with tiles of 4 x 4 results and thus 6 x 6 points; lanes are channels, read and
+// written in whole vectors. Both say whether every value that they wrote was finite, those past the last
+// channel included.
+//
+//   winograd_pixels:  the 6 x 6 pixels source[i * source_tile + r * source_row + c * source_column + l] of tile
+//     i < tiles and channel l < count to target[(r * 6 + c) * target_point + i * target_tile + l]
+//   winograd_results: the same of 4 x 4 results
+template <class T>
+struct WinogradChannels {
+  const T* source;
+  std::ptrdiff_t source_row, source_column, source_tile;
+  T* target;
+  std::ptrdiff_t target_point, target_tile;
+  std::ptrdiff_t tiles, count;
+};
+
+// The sums source[(r * 6 + c) * source_point + l] of channel l < count to the taps
+// target[(r * 3 + c) * target_tap + l], r, c < 3. Only what belongs to a channel counts as not finite.
+template <class T>
+struct WinogradTaps {
+  const T* source;
+  std::ptrdiff_t source_point;
+  T* target;
+  std::ptrdiff_t target_tap;
+  std::ptrdiff_t count;
+};
+
 // Windows side by side: for r < rows, i < count, over the taps t in order,
 //   pool_max:  target[r * target_row + i] = the maximum of source[r * source_row + i * step + offset[t]]
 //   pool_sum:  ... their sum, in chunks of `chunk` taps, divided by `divisor`
@@ -368,6 +395,9 @@ struct KernelTable {
   bool (*winograd_input)(const WinogradInput<T>&);
   bool (*winograd_output)(const WinogradOutput<T>&);
   bool (*winograd_weights)(const WinogradWeights<T>&);
+  bool (*winograd_pixels)(const WinogradChannels<T>&);
+  bool (*winograd_results)(const WinogradChannels<T>&);
+  bool (*winograd_taps)(const WinogradTaps<T>&);
   double (*fma_rounds)(
       std::ptrdiff_t rounds);  // for measuring the peak: returns the FLOPs done, in registers only
 };

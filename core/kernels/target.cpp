@@ -18,6 +18,7 @@
 #include "kernels/transpose.hpp"
 #include "kernels/window.hpp"
 #include "kernels/winograd.hpp"
+#include "kernels/winograd_gradient.hpp"
 
 namespace {
 
@@ -50,6 +51,9 @@ constexpr windrow::KernelTable<T> kTable = {
     .winograd_input = winograd_input<T>,
     .winograd_output = winograd_output<T>,
     .winograd_weights = winograd_weights<T>,
+    .winograd_pixels = winograd_pixels<T>,
+    .winograd_results = winograd_results<T>,
+    .winograd_taps = winograd_taps<T>,
     .fma_rounds = fma_rounds<T>,
 };
 

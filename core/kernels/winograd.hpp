@@ -120,6 +120,27 @@ struct Winograd<T, 4> {
     u[4] = even_b - odd_b;
     u[5] = w[2];
   }
+  // The adjoints of `output` and of `weights`: to the points of a tile of results, and to the taps.
+  static void results(const V (&y)[4], V (&v)[6]) {
+    const V two = S::all(static_cast<T>(2)), half = S::all(static_cast<T>(0.5));
+    const V even_a = S::fma(half, y[2], y[0]), odd_a = S::all(kA) * S::fma(half, y[3], y[1]);
+    const V even_b = S::fma(two, y[2], y[0]), odd_b = S::all(kB) * S::fma(two, y[3], y[1]);
+    v[0] = y[0];
+    v[1] = even_a + odd_a;
+    v[2] = even_a - odd_a;
+    v[3] = even_b + odd_b;
+    v[4] = even_b - odd_b;
+    v[5] = y[3];
+  }
+  static void taps(const V (&m)[6], V (&w)[3]) {
+    const V scale_a = S::all(static_cast<T>(-2.0 / 3)), scale_b = S::all(static_cast<T>(1.0 / 6)),
+            third = S::all(static_cast<T>(1.0 / 3));
+    const V sum_a = m[1] + m[2], sum_b = m[3] + m[4];
+    const V gap_a = S::all(kA) * (m[1] - m[2]), gap_b = S::all(kB) * (m[3] - m[4]);
+    w[0] = S::fma(scale_a, sum_a, S::fma(scale_b, sum_b, m[0]));
+    w[1] = S::fma(scale_a, gap_a, scale_b * gap_b);
+    w[2] = S::fma(third, sum_b - sum_a, m[5]);
+  }
   static void split(const V (&in)[5], V (&column)[6]) {
     V even[2], odd[2];
     even_and_odd(in[0], in[1], even[0], odd[0], Lanes<T>{});

@@ -1,0 +1,439 @@
+#include "drivers/winograd_gradient.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <span>
+
+#include "base/workspace.hpp"
+#include "drivers/tile_axis.hpp"
+#include "drivers/tiles.hpp"
+#include "drivers/weight_result.hpp"
+#include "pack/pixel_strips.hpp"
+
+namespace windrow {
+namespace {
+
+constexpr Index kTile = 4, kSide = 6, kPoints = kSide * kSide;
+constexpr Index kPad = 48;  // elements between points, so that they do not share sets of the cache
+
+// These cut the sum over tiles, so they belong to the numerics plan.
+constexpr Index kUnitTiles = 32;  // of a partial sum, at most
+constexpr Index kSlotPieces = 8;  // pieces of work that are wanted, with slots if need be
+constexpr Index kSlotTiles = 48;  // of a slot at least: adding the slots then costs little
+constexpr Index kSlotBlock = 64;  // rows and channels of a piece, for this count
+constexpr Index kSlotBytes = Index{32} << 20;
+
+// These do not.
+constexpr Index kBlockBytes = 640 << 10;  // of sums, or of transformed pixels
+constexpr Index kBlock = 64;              // rows or channels of a block whose sums are read again and again
+constexpr Index kMostChannels = 256;      // of a block else
+constexpr Index kPieceRows = 64;          // at least, where threads share them
+
+// Tiles that are summed over together, of all images and planes: some rows of tiles, or a part of one.
+class TileUnits {
+ public:
+  TileUnits(Index lines, Index across)
+      : lines_(lines),
+        across_(across),
+        parts_(ceil_div(across, kUnitTiles)),
+        rows_(parts_ > 1 ? 1 : kUnitTiles / std::max<Index>(1, across)) {}
+
+  Index count() const { return parts_ > 1 ? lines_ * parts_ : ceil_div(lines_, rows_); }
+  Index parts() const { return parts_; }
+  Index most_tiles() const {
+    return parts_ > 1 ? ceil_div(across_, parts_) : std::min(rows_, lines_) * across_;
+  }
+
+  // body(line, first tile across, end) for the lines of a unit.
+  template <class Body>
+  void each_line(Index unit, Body&& body) const {
+    if (parts_ > 1) {
+      const Index part = unit % parts_;
+      return body(unit / parts_, across_ * part / parts_, across_ * (part + 1) / parts_);
+    }
+    for (Index line = unit * rows_; line < std::min(lines_, (unit + 1) * rows_); ++line)
+      body(line, Index{0}, across_);
+  }
+
+ private:
+  const Index lines_, across_, parts_, rows_;
+};
+
+struct Slice {
+  Index unit0, unit1;
+};
+
+PixelAxis whole_axis(const WindowAxis& axis, Index stride) {
+  return {.count = axis.out,
+          .step = 1,
+          .size = axis.out,
+          .source_stride = stride,
+          .target_stride = 0,
+          .tap = {0}};
+}
+
+// Of an axis whose taps are `dilation` apart, the positions of one phase, from its own first one on.
+struct PhaseLines {
+  PixelAxis axis;
+  Index offset;  // of that position in the source
+};
+PhaseLines phase_of(const PixelAxis& axis, Index dilation, Index phase) {
+  const Index first = phase + axis.tap[0];
+  const Index rest = (first % dilation + dilation) % dilation;
+  PhaseLines lines{.axis = axis, .offset = rest * axis.source_stride};
+  lines.axis.count = ceil_div(axis.count - phase, dilation);
+  lines.axis.size = rest < axis.size ? ceil_div(axis.size - rest, dilation) : 0;
+  lines.axis.source_stride = axis.source_stride * dilation;
+  for (std::size_t t = 0; t < axis.tap.size(); ++t)
+    lines.axis.tap[t] = (first - rest) / dilation + static_cast<Index>(t);
+  return lines;
+}
+
+// How the work is cut. Only the slots change bits.
+struct Cut {
+  Index taps;                      // of the axes before the last two
+  Index channels, channel_blocks;  // of a piece
+  Index rows, row_blocks;
+  Index held;  // rows whose sums are held at a time
+  Index slots;
+};
+
+template <class T>
+class Driver {
+ public:
+  Driver(const WeightGradient<T>& problem, const Target& target)
+      : p_(problem),
+        kernels_(target.kernels<T>()),
+        rank_(problem.axes.size()),
+        down_(axis_of(rank_ - 2), kTile),
+        across_(axis_of(rank_ - 1), kTile),
+        units_(lines_of(problem, down_), across_.tiles()),
+        result_(problem, kernels_),
+        cut_(cut()) {}
+
+  Index pieces() const { return p_.groups * cut_.taps * cut_.channel_blocks * cut_.row_blocks * cut_.slots; }
+
+  WeightGradientCost cost() const {
+    const Index slot_units = ceil_div(units_.count(), cut_.slots);
+    // Two transforms each of pixels, results and sums.
+    constexpr Index kPixels = 5, kResults = 5, kTaps = 6;
+    return {
+        .scratch_bytes = scratch_elements() * Index{sizeof(T)} + units_.most_tiles() * Index{sizeof(Step)},
+        .partial_bytes =
+            cut_.slots == 1 && !p_.accumulate ? 0 : result_.elements() * cut_.slots * Index{sizeof(T)},
+        .pieces = pieces(),
+        .slots = cut_.slots,
+        .roundings = 2 * (kPixels + kResults + kTaps) + units_.most_tiles() + slot_units + cut_.slots};
+  }
+
+  bool run(const RunContext& context) const {
+    const bool in_place = cut_.slots == 1 && !p_.accumulate;
+    Scratch scratch;
+    T* slots = in_place ? nullptr : scratch.take<T>(result_.elements() * cut_.slots);
+    std::atomic<bool> finite{true};
+    parallel_for(context, pieces(), [&](Index piece) {
+      if (!finite.load(std::memory_order_relaxed)) return;
+      const Index slot = piece % cut_.slots;
+      if (!run_piece(piece / cut_.slots, slot, in_place ? nullptr : slots + slot * result_.elements()))
+        finite.store(false, std::memory_order_relaxed);
+    });
+    if (!finite.load(std::memory_order_relaxed)) return false;
+    if (!in_place) result_.add_slots(slots, cut_.slots, context);
+    return true;
+  }
+
+ private:
+  PixelAxis axis_of(std::size_t i) const { return window_pixels(p_.axes[i], p_.x_stride[i], 0); }
+
+  // Rows of tiles in all planes of all images.
+  static Index lines_of(const WeightGradient<T>& p, const TileAxis& down) {
+    Index lines = p.images * down.tiles();
+    for (std::size_t i = 0; i + 2 < p.axes.size(); ++i) lines *= p.axes[i].out;
+    return lines;
+  }
+
+  Cut cut() const {
+    Cut c{};
+    c.taps = 1;
+    for (std::size_t i = 0; i + 2 < rank_; ++i) c.taps *= p_.axes[i].kernel;
+    const Index wanted =
+        p_.groups * c.taps * ceil_div(p_.rows, kSlotBlock) * ceil_div(p_.channels, kSlotBlock);
+    c.slots = std::max<Index>(
+        1, std::min({ceil_div(kSlotPieces, wanted), kSlotBytes / (result_.elements() * Index{sizeof(T)}),
+                     units_.count() * units_.most_tiles() / kSlotTiles, units_.count()}));
+    const bool once = ceil_div(units_.count(), c.slots) == 1;  // sums are written once
+    const Index lanes = kernels_.lanes, bytes = kPoints * Index{sizeof(T)};
+    const Index most =
+        once ? std::clamp(kBlockBytes / (bytes * units_.most_tiles()), kBlock, kMostChannels) : kBlock;
+    c.channel_blocks = ceil_div(p_.channels, most);
+    c.channels = round_up(ceil_div(p_.channels, c.channel_blocks), lanes);
+    c.channel_blocks = ceil_div(p_.channels, c.channels);
+    c.held = std::clamp(kBlockBytes / (bytes * c.channels) / kernels_.rows * kernels_.rows,
+                        Index{kernels_.rows}, std::max<Index>(kernels_.rows, p_.rows));
+    const Index pieces = p_.groups * c.taps * c.channel_blocks * c.slots;
+    c.row_blocks = once ? 1 : ceil_div(p_.rows, c.held);
+    if (p_.threads > 1)
+      c.row_blocks =
+          std::clamp(4 * p_.threads / pieces, c.row_blocks, std::max(c.row_blocks, p_.rows / kPieceRows));
+    c.rows = ceil_div(p_.rows, c.row_blocks);
+    c.row_blocks = ceil_div(p_.rows, c.rows);
+    c.held = std::min(c.held, c.rows);
+    return c;
+  }
+
+  // Layouts, in elements.
+  Index pixels_point() const { return units_.most_tiles() * cut_.channels + kPad; }
+  Index held_row() const { return round_up(cut_.held, kernels_.lanes); }
+  Index results_point() const { return units_.most_tiles() * held_row() + kPad; }
+  Index sums_row() const { return cut_.channels; }
+  Index sums_point() const { return cut_.held * sums_row() + kPad; }
+  Index slack() const { return Index{kernels_.lanes} * kernels_.vectors; }  // read past the last lanes
+
+  Index scratch_elements() const {
+    const Part part{.group = 0,
+                    .tap = 0,
+                    .channel = 0,
+                    .channels = std::min(cut_.channels, p_.channels),
+                    .row = 0,
+                    .rows = 0};
+    return kPoints * (pixels_point() + results_point() + sums_point()) + 9 * cut_.channels + 4 * slack() +
+           x_lines(part, 0).strips.elements() + dy_lines(cut_.held, 0).strips.elements();
+  }
+
+  struct Part {
+    Index group, tap, channel, channels, row, rows;
+  };
+  Part part(Index piece) const {
+    Part part{};
+    const Index row_block = piece % cut_.row_blocks;
+    piece /= cut_.row_blocks;
+    const Index channel_block = piece % cut_.channel_blocks;
+    piece /= cut_.channel_blocks;
+    part.tap = piece % cut_.taps;
+    part.group = piece / cut_.taps;
+    part.channel = channel_block * cut_.channels;
+    part.channels = std::min(cut_.channels, p_.channels - part.channel);
+    part.row = row_block * cut_.rows;
+    part.rows = std::min(cut_.rows, p_.rows - part.row);
+    return part;
+  }
+
+  // What rows of tiles of one phase of a dilation see.
+  struct Lines {
+    PixelStrips strips;
+    Index offset;
+  };
+  // Pixels of a row that a strip has: all, or as many as a part of a row of tiles.
+  Index strip_columns() const {
+    const Index step = kTile * across_.step();
+    const Index whole = ceil_div(p_.axes.back().out, step) * step;
+    return across_.step() == 1 ? std::min(whole, units_.parts() > 1 ? units_.most_tiles() * kTile : whole)
+                               : whole;
+  }
+  Index line_elements() const { return static_cast<Index>(kAlignment / sizeof(T)); }
+
+  Lines x_lines(const Part& part, Index phase) const {
+    PixelGrid grid{.axes = {},
+                   .images = p_.images,
+                   .source_image = p_.x_image,
+                   .target_image = 0,
+                   .fill = static_cast<double>(p_.fill)};
+    for (std::size_t i = 0; i < rank_; ++i) grid.axes.push_back(axis_of(i));
+    Index tap = part.tap;
+    for (std::size_t i = rank_ - 2; i-- > 0;) {
+      Extents& taps = grid.axes[i].tap;
+      taps = {taps[static_cast<std::size_t>(tap % p_.axes[i].kernel)]};
+      tap /= p_.axes[i].kernel;
+    }
+    const PhaseLines rows = phase_of(grid.axes[rank_ - 2], down_.step(), phase);
+    grid.axes[rank_ - 2] = rows.axis;
+    return {PixelStrips(grid, kTile, strip_columns(), part.channels, line_elements()), rows.offset};
+  }
+
+  Lines dy_lines(Index rows, Index phase) const {
+    PixelGrid grid{
+        .axes = {}, .images = p_.images, .source_image = p_.dy_image, .target_image = 0, .fill = 0};
+    for (std::size_t i = 0; i < rank_; ++i) grid.axes.push_back(whole_axis(p_.axes[i], p_.dy_stride[i]));
+    const PhaseLines lines = phase_of(grid.axes[rank_ - 2], down_.step(), phase);
+    grid.axes[rank_ - 2] = lines.axis;
+    return {PixelStrips(grid, kTile, strip_columns(), rows, line_elements()), lines.offset};
+  }
+
+  struct Memory {
+    T *pixels, *results, *sums, *taps, *strip;
+    Step* steps;
+  };
+
+  // Sums the slot's share of the units and writes it. False where something is not finite.
+  bool run_piece(Index piece, Index slot, T* partial) const {
+    const Part part = this->part(piece);
+    Scratch scratch;
+    std::vector<Lines> x, dy;
+    for (Index phase = 0; phase < down_.phases(); ++phase) x.push_back(x_lines(part, phase));
+    const Index unit0 = units_.count() * slot / cut_.slots, unit1 = units_.count() * (slot + 1) / cut_.slots;
+    const Index strip = std::max(x[0].strips.elements(), dy_lines(cut_.held, 0).strips.elements()) + slack();
+    Memory memory{.pixels = scratch.take<T>(kPoints * pixels_point() + slack()),
+                  .results = scratch.take<T>(kPoints * results_point() + slack()),
+                  .sums = scratch.take<T>(kPoints * sums_point() + slack()),
+                  .taps = scratch.take<T>(9 * cut_.channels),
+                  .strip = scratch.take<T>(strip),
+                  .steps = scratch.take<Step>(units_.most_tiles())};
+    for (Index tile = 0; tile < units_.most_tiles(); ++tile)
+      memory.steps[tile] = {.a = tile * held_row(), .b = tile * cut_.channels};
+    const T* source = p_.x + (part.group * p_.channels + part.channel) * p_.x_channel;
+    for (Index row = part.row; row < part.row + part.rows; row += cut_.held) {
+      const Index rows = std::min(cut_.held, part.row + part.rows - row);
+      dy.clear();
+      for (Index phase = 0; phase < down_.phases(); ++phase) dy.push_back(dy_lines(rows, phase));
+      const T* results = p_.dy + (part.group * p_.rows + row) * p_.dy_channel;
+      for (Index unit = unit0; unit < unit1; ++unit) {
+        checkpoint();
+        Index tiles = units_.most_tiles();
+        bool finite = true;
+        if (row == part.row || unit1 - unit0 > 1)
+          finite = transform(unit, x, source, p_.x_channel, kernels_.winograd_pixels, memory.strip,
+                             memory.pixels, pixels_point(), cut_.channels, part.channels, tiles);
+        finite = finite && transform(unit, dy, results, p_.dy_channel, kernels_.winograd_results,
+                                     memory.strip, memory.results, results_point(), held_row(), rows, tiles);
+        if (!finite) return false;
+        multiply(rows, part.channels, tiles, unit > unit0, memory);
+      }
+      if (!write(part, row, rows, memory, partial)) return false;
+    }
+    return true;
+  }
+
+  // The points of a unit's tiles, and how many those are.
+  template <class Kernel>
+  bool transform(Index unit, const std::vector<Lines>& phases, const T* source, Index channel, Kernel kernel,
+                 T* strip, T* points, Index point, Index tile_row, Index count, Index& tiles) const {
+    bool finite = true;
+    Index done = 0;
+    units_.each_line(unit, [&](Index line, Index first, Index end) {
+      const TileAxis::Place place = down_.place(line % down_.tiles());
+      const Lines& lines = phases[static_cast<std::size_t>(place.pixel % down_.step())];
+      PixelBlock block{.outer = Extents(rank_ - 2),
+                       .image = line / down_.tiles(),
+                       .row = place.pixel / down_.step(),
+                       .rows = kTile,
+                       .column = units_.parts() > 1 && across_.step() == 1 ? first * kTile : 0,
+                       .columns = 0};
+      for (std::size_t i = rank_ - 2; i-- > 0;) {
+        block.outer[i] = block.image % p_.axes[i].out;
+        block.image /= p_.axes[i].out;
+      }
+      const PixelStrips& strips = lines.strips;
+      std::fill_n(strip + strips.elements(), slack(), T{0});
+      strips.fill(kernels_, block, source + lines.offset, channel, strip);
+      const Index column = strips.pixel_step();
+      for (Index tile = first; tile < end;) {
+        const TileAxis::Place across = across_.place(tile);
+        const Index some = std::min(ceil_div(across.pixels, kTile), end - tile);
+        finite &= kernel({.source = strip + (across.pixel - block.column) * column,
+                          .source_row = strips.row_step(),
+                          .source_column = across_.step() * column,
+                          .source_tile = kTile * across_.step() * column,
+                          .target = points + done * tile_row,
+                          .target_point = point,
+                          .target_tile = tile_row,
+                          .tiles = some,
+                          .count = count});
+        done += some;
+        tile += some;
+      }
+    });
+    tiles = done;
+    return finite;
+  }
+
+  void multiply(Index rows, Index channels, Index tiles, bool accumulate, const Memory& memory) const {
+    const Index width = even_width(kernels_, channels);
+    for (Index point = 0; point < kPoints; ++point) {
+      for (Index lane = 0; lane < channels; lane += width) {
+        const auto vectors = static_cast<int>(ceil_div(std::min(width, channels - lane), kernels_.lanes));
+        run_tiles<T>(kernels_,
+                     {.a = memory.results + point * results_point(),
+                      .a_row = 1,
+                      .b = memory.pixels + point * pixels_point() + lane,
+                      .step = memory.steps,
+                      .c = memory.sums + point * sums_point() + lane,
+                      .c_row = sums_row(),
+                      .k = tiles,
+                      .accumulate = accumulate,
+                      .bias = nullptr},
+                     rows, vectors, nullptr, 0);
+      }
+    }
+  }
+
+  bool write(const Part& part, Index row, Index rows, const Memory& memory, T* partial) const {
+    Extents first(rank_, 0), extent(rank_, 1);
+    Index tap = part.tap;
+    for (std::size_t i = rank_ - 2; i-- > 0;) {
+      first[i] = tap % p_.axes[i].kernel;
+      tap /= p_.axes[i].kernel;
+    }
+    extent[rank_ - 2] = extent[rank_ - 1] = 3;
+    const Extents to = result_.tap_offsets(first, extent, partial != nullptr);
+    for (Index m = 0; m < rows; ++m) {
+      const bool finite = kernels_.winograd_taps({.source = memory.sums + m * sums_row(),
+                                                  .source_point = sums_point(),
+                                                  .target = memory.taps,
+                                                  .target_tap = cut_.channels,
+                                                  .count = part.channels});
+      if (!finite) return false;
+      result_.write({.row = part.group * p_.rows + row + m,
+                     .channel = part.channel,
+                     .channels = part.channels,
+                     .to = to.data(),
+                     .taps = 9,
+                     .from = memory.taps,
+                     .tap_stride = cut_.channels},
+                    partial);
+    }
+    return true;
+  }
+
+  const WeightGradient<T>& p_;
+  const KernelTable<T>& kernels_;
+  const std::size_t rank_;
+  const TileAxis down_, across_;
+  const TileUnits units_;
+  const WeightResult<T> result_;
+  const Cut cut_;
+};
+
+}  // namespace
+
+template <class T>
+const char* why_no_winograd_gradient(const WeightGradient<T>& p) {
+  const std::size_t rank = p.axes.size();
+  if (rank < 2) return "windows of two axes or more";
+  for (const WindowAxis& axis : std::span(p.axes).last(2)) {
+    if (axis.stride != 1) return "stride 1 along the last two axes";
+    if (axis.kernel != 3) return "3 taps along the last two axes";
+  }
+  const WindowAxis& down = p.axes[rank - 2];
+  if (down.dilation > 1 && down.border != Border::kConstant) return "a constant border under a dilation";
+  return nullptr;
+}
+
+template <class T>
+WeightGradientCost winograd_gradient_cost(const WeightGradient<T>& problem, const Target& target) {
+  return Driver<T>(problem, target).cost();
+}
+
+template <class T>
+bool run_winograd_gradient(const WeightGradient<T>& problem, const Target& target,
+                           const RunContext& context) {
+  return Driver<T>(problem, target).run(context);
+}
+
+template const char* why_no_winograd_gradient(const WeightGradient<float>&);
+template const char* why_no_winograd_gradient(const WeightGradient<double>&);
+template WeightGradientCost winograd_gradient_cost(const WeightGradient<float>&, const Target&);
+template WeightGradientCost winograd_gradient_cost(const WeightGradient<double>&, const Target&);
+template bool run_winograd_gradient(const WeightGradient<float>&, const Target&, const RunContext&);
+template bool run_winograd_gradient(const WeightGradient<double>&, const Target&, const RunContext&);
+
+}  // namespace windrow
