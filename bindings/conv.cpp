@@ -182,8 +182,8 @@ class Conv {
     return input_side("y", x, w, b, std::move(out), false, nb::none(), max_workspace, algorithm);
   }
 
-  nb::object grad_weight(nb::handle dy, nb::handle x, nb::object out, bool accumulate,
-                         Index max_workspace) const {
+  nb::object grad_weight(nb::handle dy, nb::handle x, nb::object out, bool accumulate, Index max_workspace,
+                         int algorithm) const {
     return with_type_of(dy, [&]<class T>(T) -> nb::object {
       const Operand<T> dy_in(dy, y_shape_), x_in(x, x_shape_);
       if (!dy_in || !x_in) return nb::none();
@@ -191,13 +191,14 @@ class Conv {
       const Operand<T> dw(out, w_shape_);
       if (!dw) return nb::none();
       const ArrayView<T> dw_out = dw.output();
-      if (max_workspace == 0 && !accumulate &&
+      const Algorithm chosen = algorithm_of(algorithm);
+      if (max_workspace == 0 && !accumulate && chosen <= Algorithm::kDirect &&
           small_.conv_grad_weight<T>(dy_in.input(), x_in.input(), dw_out, current_target()))
         return std::move(out);
       run_released(max_workspace, [&](const RunContext& context) {
         conv_grad_weight<T>(shape_, dy_in.input(), x_in.input(), dw_out,
-                            {.max_workspace = max_workspace, .accumulate = accumulate}, current_target(),
-                            context);
+                            {.max_workspace = max_workspace, .accumulate = accumulate, .algorithm = chosen},
+                            current_target(), context);
       });
       return std::move(out);
     });
@@ -350,7 +351,7 @@ nb::object known_grad_weight(nb::handle dy, nb::handle x, nb::handle w_shape, nb
                       key, stride, padding, dilation, groups);
   const bool add = accumulate.ptr() == Py_True;
   if ((add && out.is_none()) || !problem.accepts(out, {dy, x})) return nb::none();
-  return problem->grad_weight(dy, x, std::move(out), add, 0);
+  return problem->grad_weight(dy, x, std::move(out), add, 0, 0);
 }
 
 void remember(nb::object problem, nb::handle padding_mode, nb::handle x_shape, nb::handle w_shape,
@@ -431,7 +432,7 @@ void bind_conv(nb::module_& m) {
       .def("transposed", &Conv::transposed, nb::arg("x").none(), nb::arg("w").none(), nb::arg("b").none(),
            nb::arg("out").none(), nb::arg("max_workspace"), nb::arg("algorithm"))
       .def("grad_weight", &Conv::grad_weight, nb::arg("dy").none(), nb::arg("x").none(),
-           nb::arg("out").none(), nb::arg("accumulate"), nb::arg("max_workspace"))
+           nb::arg("out").none(), nb::arg("accumulate"), nb::arg("max_workspace"), nb::arg("algorithm"))
       .def("plan", &Conv::plan, nb::arg("operation"), nb::arg("is_double"), nb::arg("channels_last"),
            nb::arg("threads"), nb::arg("max_workspace"), nb::arg("algorithm"), nb::arg("is_prepared"));
   m.def("candidates", &candidates);

@@ -204,10 +204,19 @@ void conv_grad_weight(const ConvShape& shape, ArrayView<const T> dy, ArrayView<c
   assert(shape.holds());
   WeightGradient<T> problem = weight_gradient(shape, dy, x, dw, options.accumulate);
   RunContext few = worth(context, flops_of(shape));
-  few.threads = fit_weight_gradient(problem, options, target, few.threads);
-  if (std::getenv("WG") && !why_no_winograd_gradient(problem) && run_winograd_gradient(problem, target, few))
-    return;
-  if (is_depthwise(problem, target)) {
+  problem.threads = few.threads;
+  // Its room is asked for in any case: it takes the place of tiles that are not finite.
+  const WeightPlan direct = plan_weight_gradient(problem, options, target, few.threads);
+  if (const auto threads = plan_winograd_gradient(problem, options, target, few.threads)) {
+    RunContext fitting = few;
+    fitting.threads = *threads;
+    const bool finite = run_winograd_gradient(problem, target, fitting);
+    few.asked = fitting.asked;
+    if (finite) return;
+  }
+  problem.most_scratch = direct.most_scratch;
+  few.threads = direct.threads;
+  if (direct.depthwise) {
     run_depthwise_gradient(problem, target, few);
   } else {
     run_weight_gradient(problem, target, few);

@@ -83,18 +83,27 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
     WeightGradient<T> problem = weight_gradient<T>(
         s, {nullptr, y_strides.data()}, {nullptr, x_strides.data()}, {nullptr, w_strides.data()}, false);
     const std::optional<SmallGradientLayout> small = small_gradient_layout(problem, tile);
-    if (options.max_workspace == 0 && small && is_small<T>(s, pass, target)) {
+    if (options.max_workspace == 0 && options.algorithm <= Algorithm::kDirect && small &&
+        is_small<T>(s, pass, target)) {
       plan.kernel = "small_gradient";
       plan.pieces = plan.threads = 1;
       plan.scratch_bytes = small->scratch;
       plan.roundings = weight_gradient_cost(problem, target).roundings;
       return plan;
     }
-    plan.threads = fit_weight_gradient(problem, options, target, threads);
-    const bool depthwise = is_depthwise(problem, target);
-    const auto cost =
-        depthwise ? depthwise_gradient_cost(problem, target) : weight_gradient_cost(problem, target);
-    plan.kernel = depthwise ? "depthwise_gradient" : "weight_gradient";
+    problem.threads = threads;
+    const WeightPlan direct = plan_weight_gradient(problem, options, target, threads);
+    const std::optional<int> tiles = plan_winograd_gradient(problem, options, target, threads);
+    problem.most_scratch = tiles ? 0 : direct.most_scratch;
+    const auto cost = tiles              ? winograd_gradient_cost(problem, target)
+                      : direct.depthwise ? depthwise_gradient_cost(problem, target)
+                                         : weight_gradient_cost(problem, target);
+    if (tiles) plan.algorithm = "winograd";
+    if (!direct.depthwise && has_winograd_gradient(problem))
+      plan.candidates = {{"weight_gradient", count_direct_gradient(problem, target)},
+                         {"winograd_gradient", count_winograd_gradient(problem, target)}};
+    plan.kernel = tiles ? "winograd_gradient" : direct.depthwise ? "depthwise_gradient" : "weight_gradient";
+    plan.threads = tiles.value_or(direct.threads);
     plan.pieces = cost.pieces;
     plan.scratch_bytes = cost.scratch_bytes;
     plan.shared_bytes = cost.partial_bytes;

@@ -15,7 +15,9 @@
 #include "drivers/depthwise_gradient.hpp"
 #include "drivers/weight_gradient.hpp"
 #include "drivers/winograd.hpp"
+#include "drivers/winograd_gradient.hpp"
 #include "plan/choose.hpp"
+#include "plan/choose_gradient.hpp"
 #include "plan/choose_winograd.hpp"
 
 namespace windrow {
@@ -229,15 +231,40 @@ bool is_depthwise(const WeightGradient<T>& p, const Target& target) {
   return depthwise_gradient_cost(p, target).scratch_bytes <= most;
 }
 
-// Sets the scratch that one thread may take, and returns how many threads may run. How sums are cut decides
-// bits of dw, so that it must not see the number of threads: the cut is made for a fixed share of the limit.
+// How a weight gradient will run as a direct sum.
+struct WeightPlan {
+  bool depthwise = false;
+  Index most_scratch = 0;  // of one thread: WeightGradient has it
+  int threads = 1;
+};
+
+// How sums are cut decides bits of dw, so that it must not see the number of threads: under a limit the cut
+// is made for a fixed share of it.
 template <class T>
-int fit_weight_gradient(WeightGradient<T>& p, const CallOptions& options, const Target& target, int threads) {
+WeightPlan plan_weight_gradient(WeightGradient<T> p, const CallOptions& options, const Target& target,
+                                int threads) {
   constexpr Index kShares = 8;
-  p.threads = threads;
+  if (options.max_workspace != 0) {
+    p.most_scratch = std::max<Index>(1, options.max_workspace / kShares);
+    threads = threads_with_room(weight_gradient_cost(p, target).scratch_bytes, options, threads);
+  }
+  return {.depthwise = is_depthwise(p, target), .most_scratch = p.most_scratch, .threads = threads};
+}
+
+// The threads that sum it by Winograd's tiles, or nothing where the direct sum takes it.
+template <class T>
+std::optional<int> plan_winograd_gradient(const WeightGradient<T>& p, const CallOptions& options,
+                                          const Target& target, int threads) {
+  const bool forced = options.algorithm == Algorithm::kWinograd;
+  if (!(forced || options.algorithm == Algorithm::kAuto) || !has_winograd_gradient(p)) return std::nullopt;
+  if (!forced && !takes_winograd_gradient(p, target)) return std::nullopt;
   if (options.max_workspace == 0) return threads;
-  p.most_scratch = std::max<Index>(1, options.max_workspace / kShares);
-  return threads_with_room(weight_gradient_cost(p, target).scratch_bytes, options, threads);
+  const WeightGradientCost cost = winograd_gradient_cost(p, target);
+  const Index room = options.max_workspace - cost.partial_bytes;
+  if (room >= cost.scratch_bytes)
+    return static_cast<int>(std::min<Index>(threads, room / cost.scratch_bytes));
+  if (forced) throw WorkspaceTooSmall{cost.partial_bytes + cost.scratch_bytes};
+  return std::nullopt;
 }
 
 }  // namespace windrow

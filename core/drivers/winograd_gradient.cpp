@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <atomic>
-#include <span>
 
 #include "base/workspace.hpp"
 #include "drivers/tile_axis.hpp"
@@ -17,10 +16,11 @@ constexpr Index kTile = 4, kSide = 6, kPoints = kSide * kSide;
 constexpr Index kPad = 48;  // elements between points, so that they do not share sets of the cache
 
 // These cut the sum over tiles, so they belong to the numerics plan.
-constexpr Index kUnitTiles = 32;  // of a partial sum, at most
-constexpr Index kSlotPieces = 8;  // pieces of work that are wanted, with slots if need be
-constexpr Index kSlotTiles = 48;  // of a slot at least: adding the slots then costs little
-constexpr Index kSlotBlock = 64;  // rows and channels of a piece, for this count
+constexpr Index kUnitTiles = 32;   // of a partial sum, at most ...
+constexpr Index kWholeTiles = 64;  // ... but where all of them are no more than this, they are one sum
+constexpr Index kSlotPieces = 8;   // pieces of work that are wanted, with slots if need be
+constexpr Index kSlotTiles = 96;   // of a slot at least: adding the slots then costs little
+constexpr Index kSlotBlock = 64;   // rows and channels of a piece, for this count
 constexpr Index kSlotBytes = Index{32} << 20;
 
 // These do not.
@@ -35,8 +35,8 @@ class TileUnits {
   TileUnits(Index lines, Index across)
       : lines_(lines),
         across_(across),
-        parts_(ceil_div(across, kUnitTiles)),
-        rows_(parts_ > 1 ? 1 : kUnitTiles / std::max<Index>(1, across)) {}
+        parts_(lines * across <= kWholeTiles ? 1 : ceil_div(across, kUnitTiles)),
+        rows_(lines * across <= kWholeTiles ? lines : std::max<Index>(1, kUnitTiles / across)) {}
 
   Index count() const { return parts_ > 1 ? lines_ * parts_ : ceil_div(lines_, rows_); }
   Index parts() const { return parts_; }
@@ -57,10 +57,6 @@ class TileUnits {
 
  private:
   const Index lines_, across_, parts_, rows_;
-};
-
-struct Slice {
-  Index unit0, unit1;
 };
 
 PixelAxis whole_axis(const WindowAxis& axis, Index stride) {
@@ -89,15 +85,6 @@ PhaseLines phase_of(const PixelAxis& axis, Index dilation, Index phase) {
   return lines;
 }
 
-// How the work is cut. Only the slots change bits.
-struct Cut {
-  Index taps;                      // of the axes before the last two
-  Index channels, channel_blocks;  // of a piece
-  Index rows, row_blocks;
-  Index held;  // rows whose sums are held at a time
-  Index slots;
-};
-
 template <class T>
 class Driver {
  public:
@@ -110,6 +97,8 @@ class Driver {
         units_(lines_of(problem, down_), across_.tiles()),
         result_(problem, kernels_),
         cut_(cut()) {}
+
+  const WinogradGradientCut& how() const { return cut_; }
 
   Index pieces() const { return p_.groups * cut_.taps * cut_.channel_blocks * cut_.row_blocks * cut_.slots; }
 
@@ -152,8 +141,11 @@ class Driver {
     return lines;
   }
 
-  Cut cut() const {
-    Cut c{};
+  WinogradGradientCut cut() const {
+    WinogradGradientCut c{};
+    c.lines = lines_of(p_, down_);
+    c.across = across_.tiles();
+    c.units = units_.count();
     c.taps = 1;
     for (std::size_t i = 0; i + 2 < rank_; ++i) c.taps *= p_.axes[i].kernel;
     const Index wanted =
@@ -190,14 +182,8 @@ class Driver {
   Index slack() const { return Index{kernels_.lanes} * kernels_.vectors; }  // read past the last lanes
 
   Index scratch_elements() const {
-    const Part part{.group = 0,
-                    .tap = 0,
-                    .channel = 0,
-                    .channels = std::min(cut_.channels, p_.channels),
-                    .row = 0,
-                    .rows = 0};
     return kPoints * (pixels_point() + results_point() + sums_point()) + 9 * cut_.channels + 4 * slack() +
-           x_lines(part, 0).strips.elements() + dy_lines(cut_.held, 0).strips.elements();
+           strip_elements();
   }
 
   struct Part {
@@ -218,9 +204,9 @@ class Driver {
     return part;
   }
 
-  // What rows of tiles of one phase of a dilation see.
+  // What rows of tiles of one phase of a dilation see, of a cache line of channels or of those that are left.
   struct Lines {
-    PixelStrips strips;
+    PixelStrips full, rest;
     Index offset;
   };
   // Pixels of a row that a strip has: all, or as many as a part of a row of tiles.
@@ -230,7 +216,18 @@ class Driver {
     return across_.step() == 1 ? std::min(whole, units_.parts() > 1 ? units_.most_tiles() * kTile : whole)
                                : whole;
   }
+  // Of a line of channels.
+  Index strip_elements() const {
+    const Index columns = strip_columns() + 2 * across_.step();
+    return (kTile + 2) * columns * line_elements() + slack();
+  }
   Index line_elements() const { return static_cast<Index>(kAlignment / sizeof(T)); }
+
+  Lines lines_of(const PixelGrid& grid, Index channels, Index offset) const {
+    const Index line = line_elements(), full = std::min(channels, line);
+    return {PixelStrips(grid, kTile, strip_columns(), full, line),
+            PixelStrips(grid, kTile, strip_columns(), std::max<Index>(1, channels % line), line), offset};
+  }
 
   Lines x_lines(const Part& part, Index phase) const {
     PixelGrid grid{.axes = {},
@@ -247,7 +244,7 @@ class Driver {
     }
     const PhaseLines rows = phase_of(grid.axes[rank_ - 2], down_.step(), phase);
     grid.axes[rank_ - 2] = rows.axis;
-    return {PixelStrips(grid, kTile, strip_columns(), part.channels, line_elements()), rows.offset};
+    return lines_of(grid, part.channels, rows.offset);
   }
 
   Lines dy_lines(Index rows, Index phase) const {
@@ -256,7 +253,7 @@ class Driver {
     for (std::size_t i = 0; i < rank_; ++i) grid.axes.push_back(whole_axis(p_.axes[i], p_.dy_stride[i]));
     const PhaseLines lines = phase_of(grid.axes[rank_ - 2], down_.step(), phase);
     grid.axes[rank_ - 2] = lines.axis;
-    return {PixelStrips(grid, kTile, strip_columns(), rows, line_elements()), lines.offset};
+    return lines_of(grid, rows, lines.offset);
   }
 
   struct Memory {
@@ -271,12 +268,11 @@ class Driver {
     std::vector<Lines> x, dy;
     for (Index phase = 0; phase < down_.phases(); ++phase) x.push_back(x_lines(part, phase));
     const Index unit0 = units_.count() * slot / cut_.slots, unit1 = units_.count() * (slot + 1) / cut_.slots;
-    const Index strip = std::max(x[0].strips.elements(), dy_lines(cut_.held, 0).strips.elements()) + slack();
     Memory memory{.pixels = scratch.take<T>(kPoints * pixels_point() + slack()),
                   .results = scratch.take<T>(kPoints * results_point() + slack()),
                   .sums = scratch.take<T>(kPoints * sums_point() + slack()),
                   .taps = scratch.take<T>(9 * cut_.channels),
-                  .strip = scratch.take<T>(strip),
+                  .strip = scratch.take<T>(strip_elements()),
                   .steps = scratch.take<Step>(units_.most_tiles())};
     for (Index tile = 0; tile < units_.most_tiles(); ++tile)
       memory.steps[tile] = {.a = tile * held_row(), .b = tile * cut_.channels};
@@ -322,35 +318,40 @@ class Driver {
         block.outer[i] = block.image % p_.axes[i].out;
         block.image /= p_.axes[i].out;
       }
-      const PixelStrips& strips = lines.strips;
-      std::fill_n(strip + strips.elements(), slack(), T{0});
-      strips.fill(kernels_, block, source + lines.offset, channel, strip);
-      const Index column = strips.pixel_step();
-      for (Index tile = first; tile < end;) {
-        const TileAxis::Place across = across_.place(tile);
-        const Index some = std::min(ceil_div(across.pixels, kTile), end - tile);
-        finite &= kernel({.source = strip + (across.pixel - block.column) * column,
-                          .source_row = strips.row_step(),
-                          .source_column = across_.step() * column,
-                          .source_tile = kTile * across_.step() * column,
-                          .target = points + done * tile_row,
-                          .target_point = point,
-                          .target_tile = tile_row,
-                          .tiles = some,
-                          .count = count});
-        done += some;
-        tile += some;
+      const Index group = line_elements();
+      for (Index c = 0; c < count; c += group) {
+        const PixelStrips& strips = count - c < group ? lines.rest : lines.full;
+        std::fill_n(strip + strips.elements(), slack(), T{0});
+        strips.fill(kernels_, block, source + lines.offset + c * channel, channel, strip);
+        const Index column = strips.pixel_step();
+        Index lane = done;
+        for (Index tile = first; tile < end;) {
+          const TileAxis::Place across = across_.place(tile);
+          const Index some = std::min(ceil_div(across.pixels, kTile), end - tile);
+          finite &= kernel({.source = strip + (across.pixel - block.column) * column,
+                            .source_row = strips.row_step(),
+                            .source_column = across_.step() * column,
+                            .source_tile = kTile * across_.step() * column,
+                            .target = points + lane * tile_row + c,
+                            .target_point = point,
+                            .target_tile = tile_row,
+                            .tiles = some,
+                            .count = std::min(group, count - c)});
+          lane += some;
+          tile += some;
+        }
       }
+      done += end - first;
     });
     tiles = done;
     return finite;
   }
 
   void multiply(Index rows, Index channels, Index tiles, bool accumulate, const Memory& memory) const {
-    const Index width = even_width(kernels_, channels);
+    const Index vectors = ceil_div(channels, kernels_.lanes), panels = ceil_div(vectors, kernels_.vectors);
     for (Index point = 0; point < kPoints; ++point) {
-      for (Index lane = 0; lane < channels; lane += width) {
-        const auto vectors = static_cast<int>(ceil_div(std::min(width, channels - lane), kernels_.lanes));
+      for (Index panel = 0; panel < panels; ++panel) {
+        const Index first = vectors * panel / panels, lane = first * kernels_.lanes;
         run_tiles<T>(kernels_,
                      {.a = memory.results + point * results_point(),
                       .a_row = 1,
@@ -361,7 +362,7 @@ class Driver {
                       .k = tiles,
                       .accumulate = accumulate,
                       .bias = nullptr},
-                     rows, vectors, nullptr, 0);
+                     rows, static_cast<int>(vectors * (panel + 1) / panels - first), nullptr, 0);
       }
     }
   }
@@ -400,22 +401,32 @@ class Driver {
   const TileAxis down_, across_;
   const TileUnits units_;
   const WeightResult<T> result_;
-  const Cut cut_;
+  const WinogradGradientCut cut_;
 };
 
 }  // namespace
 
 template <class T>
-const char* why_no_winograd_gradient(const WeightGradient<T>& p) {
+bool has_winograd_gradient(const WeightGradient<T>& p) {
+  constexpr Index kMostDilatedRow = 2048;
   const std::size_t rank = p.axes.size();
-  if (rank < 2) return "windows of two axes or more";
-  for (const WindowAxis& axis : std::span(p.axes).last(2)) {
-    if (axis.stride != 1) return "stride 1 along the last two axes";
-    if (axis.kernel != 3) return "3 taps along the last two axes";
+  if (rank < 2 || p.rows == 0 || p.channels == 0 || p.images == 0) return false;
+  double sums = static_cast<double>(p.groups * p.rows * p.channels);
+  for (const WindowAxis& axis : p.axes) {
+    if (axis.out == 0) return false;
+    sums *= static_cast<double>(axis.kernel);
   }
-  const WindowAxis& down = p.axes[rank - 2];
-  if (down.dilation > 1 && down.border != Border::kConstant) return "a constant border under a dilation";
-  return nullptr;
+  if (sums * sizeof(T) > static_cast<double>(kSlotBytes)) return false;
+  const WindowAxis &down = p.axes[rank - 2], &across = p.axes[rank - 1];
+  for (const WindowAxis& axis : {down, across})
+    if (axis.stride != 1 || axis.kernel != 3) return false;
+  if (down.dilation > 1 && down.border != Border::kConstant) return false;
+  return across.dilation == 1 || across.out <= kMostDilatedRow;
+}
+
+template <class T>
+WinogradGradientCut winograd_gradient_cut(const WeightGradient<T>& problem, const Target& target) {
+  return Driver<T>(problem, target).how();
 }
 
 template <class T>
@@ -429,11 +440,13 @@ bool run_winograd_gradient(const WeightGradient<T>& problem, const Target& targe
   return Driver<T>(problem, target).run(context);
 }
 
-template const char* why_no_winograd_gradient(const WeightGradient<float>&);
-template const char* why_no_winograd_gradient(const WeightGradient<double>&);
-template WeightGradientCost winograd_gradient_cost(const WeightGradient<float>&, const Target&);
-template WeightGradientCost winograd_gradient_cost(const WeightGradient<double>&, const Target&);
-template bool run_winograd_gradient(const WeightGradient<float>&, const Target&, const RunContext&);
-template bool run_winograd_gradient(const WeightGradient<double>&, const Target&, const RunContext&);
+#define WINDROW_INSTANTIATE(T)                                                                 \
+  template bool has_winograd_gradient(const WeightGradient<T>&);                               \
+  template WinogradGradientCut winograd_gradient_cut(const WeightGradient<T>&, const Target&); \
+  template WeightGradientCost winograd_gradient_cost(const WeightGradient<T>&, const Target&); \
+  template bool run_winograd_gradient(const WeightGradient<T>&, const Target&, const RunContext&);
+WINDROW_INSTANTIATE(float)
+WINDROW_INSTANTIATE(double)
+#undef WINDROW_INSTANTIATE
 
 }  // namespace windrow

@@ -13,19 +13,27 @@
 
 namespace windrow {
 
-// Why there are no such tiles, or null if there are.
+// Whether there are such tiles: not where dw is beyond the 32 MiB of partial sums, nor under a dilation where
+// rows are longer than a thread's memory has room for or the border repeats pixels.
 template <class T>
-const char* why_no_winograd_gradient(const WeightGradient<T>& problem);
+bool has_winograd_gradient(const WeightGradient<T>& problem);
 
-// What one call takes by tiles, by kinds of work: the choice needs no more.
-struct WinogradGradientWork {
-  double products;    // multiply-adds of whole tiles and vectors
-  double transforms;  // of pixels or results, in vectors of tiles' points
-  double sums;        // vectors of sums that are read and written again, of all points
-  double taps;        // transforms back
+// How one call is cut, which says what it takes.
+struct WinogradGradientCut {
+  Index taps;                      // of the axes before the last two, each a problem by itself
+  Index lines, across;             // rows of tiles, of all planes and images, and tiles of a row
+  Index units;                     // of tiles that are summed over together
+  Index slots;                     // in which units are summed apart: these two alone change bits
+  Index channels, channel_blocks;  // of a piece of work
+  Index rows, row_blocks;
+  Index held;  // rows whose sums are held at a time
+
+  // How often the points of all tiles are made, of x and of dy.
+  Index pixels_made() const { return row_blocks * (units > slots ? ceil_div(rows, held) : 1); }
+  Index results_made() const { return channel_blocks; }
 };
 template <class T>
-WinogradGradientWork winograd_gradient_work(const WeightGradient<T>& problem, const Target& target);
+WinogradGradientCut winograd_gradient_cut(const WeightGradient<T>& problem, const Target& target);
 
 template <class T>
 WeightGradientCost winograd_gradient_cost(const WeightGradient<T>& problem, const Target& target);

@@ -294,7 +294,8 @@ struct WinogradWeights {
 // written in whole vectors. Both say whether every value that they wrote was finite, those past the last
 // channel included.
 //
-//   winograd_pixels:  the 6 x 6 pixels source[i * source_tile + r * source_row + c * source_column + l] of tile
+//   winograd_pixels:  the 6 x 6 pixels source[i * source_tile + r * source_row + c * source_column + l] of
+//   tile
 //     i < tiles and channel l < count to target[(r * 6 + c) * target_point + i * target_tile + l]
 //   winograd_results: the same of 4 x 4 results
 template <class T>

@@ -159,6 +159,16 @@ struct Winograd<T, 4> {
   }
 };
 
+// Zero times each value that is added, so that what is not finite shows: in a few sums, whose additions need
+// not wait for one another.
+template <class T>
+struct ZeroTimes {
+  using V = typename Simd<T>::V;
+  V sum[3] = {Simd<T>::zero(), Simd<T>::zero(), Simd<T>::zero()};
+  void add(int i, V v) { sum[i % 3] = Simd<T>::fma(v, Simd<T>::zero(), sum[i % 3]); }
+  V total() const { return sum[0] + (sum[1] + sum[2]); }
+};
+
 // Whether every value that was added to the first lanes of `zeros` as 0 * value was finite.
 template <class T>
 inline bool all_zero(typename Simd<T>::V zeros, std::ptrdiff_t lanes) {
@@ -187,7 +197,7 @@ bool winograd_input_tiles(const windrow::WinogradInput<T>& p) {
   using S = Simd<T>;
   using V = typename S::V;
   constexpr int kSide = W::kSide;
-  V zeros = S::zero();
+  ZeroTimes<T> zeros;
   for (std::ptrdiff_t tile = 0; tile < p.tiles; tile += S::kLanes) {
     V rows[kSide][kTile + 1];
     WINDROW_UNROLL
@@ -219,11 +229,11 @@ bool winograd_input_tiles(const windrow::WinogradInput<T>& p) {
       for (int c = 0; c < kSide; ++c) {
         S::store(target, v[c]);
         target += p.target_point;
-        zeros = S::fma(v[c], S::zero(), zeros);
+        zeros.add(c, v[c]);
       }
     }
   }
-  return all_zero<T>(zeros, S::kLanes);
+  return all_zero<T>(zeros.total(), S::kLanes);
 }
 
 template <class T, int kTile>
@@ -249,7 +259,8 @@ bool winograd_output_tiles(const windrow::WinogradOutput<T>& p) {
       WINDROW_UNROLL
       for (int c = 0; c < kTile; ++c) rows[c][r] = y[c];
     }
-    V result[kTile][kTile], here = S::zero();
+    V result[kTile][kTile];
+    ZeroTimes<T> here;
     WINDROW_UNROLL
     for (int c = 0; c < kTile; ++c) {
       V y[kTile];
@@ -257,10 +268,10 @@ bool winograd_output_tiles(const windrow::WinogradOutput<T>& p) {
       WINDROW_UNROLL
       for (int r = 0; r < kTile; ++r) {
         result[r][c] = p.bias ? y[r] + bias : y[r];
-        here = S::fma(result[r][c], S::zero(), here);
+        here.add(r, result[r][c]);
       }
     }
-    (tile + S::kLanes <= p.tiles ? zeros : last) += here;
+    (tile + S::kLanes <= p.tiles ? zeros : last) += here.total();
     WINDROW_UNROLL
     for (int r = 0; r < kTile; ++r) {
       V joined[kTile];
@@ -279,7 +290,7 @@ bool winograd_weights_tiles(const windrow::WinogradWeights<T>& p) {
   using S = Simd<T>;
   using V = typename S::V;
   constexpr int kSide = W::kSide;
-  V zeros = S::zero();
+  ZeroTimes<T> zeros;
   for (std::ptrdiff_t i = 0; i < p.count; i += S::kLanes) {
     V rows[kSide][3];
     WINDROW_UNROLL
@@ -300,11 +311,11 @@ bool winograd_weights_tiles(const windrow::WinogradWeights<T>& p) {
       for (int c = 0; c < kSide; ++c) {
         S::store(target, u[c]);
         target += p.target_point;
-        zeros = S::fma(u[c], S::zero(), zeros);
+        zeros.add(c, u[c]);
       }
     }
   }
-  return all_zero<T>(zeros, S::kLanes);
+  return all_zero<T>(zeros.total(), S::kLanes);
 }
 
 template <class T>

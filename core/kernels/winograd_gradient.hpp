@@ -35,7 +35,7 @@ bool winograd_channels(const windrow::WinogradChannels<T>& p, const Transform& t
   using S = Simd<T>;
   using V = typename S::V;
   constexpr int kSide = Winograd<T, 4>::kSide;
-  V zeros = S::zero();
+  ZeroTimes<T> zeros;
   for (std::ptrdiff_t tile = 0; tile < p.tiles; ++tile) {
     for (std::ptrdiff_t i = 0; i < p.count; i += S::kLanes) {
       const T* source = p.source + tile * p.source_tile + i;
@@ -44,11 +44,11 @@ bool winograd_channels(const windrow::WinogradChannels<T>& p, const Transform& t
           [&](int r, int c) { return S::load(source + r * p.source_row + c * p.source_column); }, transform,
           [&](int r, int c, V v) {
             S::store(target + (r * kSide + c) * p.target_point, v);
-            zeros = S::fma(v, S::zero(), zeros);
+            zeros.add(c, v);
           });
     }
   }
-  return all_zero<T>(zeros, S::kLanes);
+  return all_zero<T>(zeros.total(), S::kLanes);
 }
 
 template <class T>
@@ -68,15 +68,15 @@ bool winograd_taps(const windrow::WinogradTaps<T>& p) {
   constexpr int kSide = Winograd<T, 4>::kSide;
   V zeros = S::zero(), last = S::zero();  // last: of a vector that is not all channels
   for (std::ptrdiff_t i = 0; i < p.count; i += S::kLanes) {
-    V here = S::zero();
+    ZeroTimes<T> here;
     transform_both_ways<T, kSide, 3>(
         [&](int r, int c) { return S::load(p.source + (r * kSide + c) * p.source_point + i); },
         [](const V(&m)[kSide], V(&w)[3]) { Winograd<T, 4>::taps(m, w); },
         [&](int r, int c, V v) {
           S::store(p.target + (r * 3 + c) * p.target_tap + i, v);
-          here = S::fma(v, S::zero(), here);
+          here.add(c, v);
         });
-    (i + S::kLanes <= p.count ? zeros : last) += here;
+    (i + S::kLanes <= p.count ? zeros : last) += here.total();
   }
   return all_zero<T>(zeros, S::kLanes) && all_zero<T>(last, p.count % S::kLanes);
 }

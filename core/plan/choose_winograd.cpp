@@ -11,8 +11,6 @@ namespace windrow {
 namespace {
 
 constexpr Index kMostScratch = Index{8} << 20;  // bytes of one thread: a promise
-constexpr Index kFewestChannels = 16;           // below, the direct sum is exact on integers: a promise
-constexpr double kFewestFlops = 4e6;            // of one image: less is over before it is worth a transform
 
 constexpr Index kWantedTilesBytes = 256 << 10;  // transformed tiles stay in a second-level cache
 constexpr Index kFarTilesBytes = 1 << 20;       // beyond this they fall out of it before they are read

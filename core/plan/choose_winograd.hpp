@@ -9,6 +9,9 @@
 
 namespace windrow {
 
+inline constexpr Index kFewestChannels = 16;  // below, the direct sum is exact on integers: a promise
+inline constexpr double kFewestFlops = 4e6;   // less is over before it is worth a transform
+
 // What one image takes by tiles of `tile` x `tile`, weights' transform included unless it is kept.
 Counts count_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels, Index tile,
                       const Tile& kernel, bool kept);

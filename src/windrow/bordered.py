@@ -210,9 +210,9 @@ def conv_grad_weight(
     target = convolution._checked_accumulator(out, accumulate, w_shape, dtype, {"dy": dy, "x": x})
     core = problem.in_core(dtype, options, mode.fill)
     if core is not None:
-        limit = problem.max_workspace
+        *_, number, limit = problem
         dy, x = native(dy), native(x)
-        return convolution._into(out, target, lambda to: core.grad_weight(dy, x, to, accumulate, limit))
+        return convolution._into(out, target, lambda to: core.grad_weight(dy, x, to, accumulate, limit, number))
     # The sum over the blocks of images, in order.
     dw = empty("dw", w_shape, dtype) if target is None else target
     sums = dw if wide == dtype else empty("dw", w_shape, wide)

@@ -236,7 +236,7 @@ def conv_backward(
     dy, x, w = native(dy), native(x), native(w)
     return ConvGradients(
         problem.grad_input(dy, w, None, False, channels_last, limit, number) if "x" in wanted else None,
-        problem.grad_weight(dy, x, None, False, limit) if "w" in wanted else None,
+        problem.grad_weight(dy, x, None, False, limit, number) if "w" in wanted else None,
         grad_bias(dy, None, False) if "b" in wanted else None,
     )
 
@@ -349,7 +349,8 @@ def conv_grad_weight(
     w_shape : sequence of int
         Shape of the weights: stride leaves it open.
     stride, padding, dilation, groups, padding_mode, fill, algorithm, max_workspace
-        As `conv` took them; this gradient is the direct sum under every algorithm.
+        As `conv` took them. Tiles serve dw of up to 32 MiB; it is a direct sum under every algorithm where a
+        dilated axis has another border than constants, or rows of more than 2048 results.
     out : array of shape w_shape, optional
         Written (or, with ``accumulate=True``, added to) and returned. A new result is C-ordered.
     accumulate : bool
@@ -392,12 +393,12 @@ def conv_grad_weight(
     w_shape = shape_argument("w_shape", w_shape)
     geometry = conv_geometry(x.shape, w_shape, stride, padding, dilation, groups, w_name="w_shape")
     check_shape("dy", dy.shape, geometry.y_shape)
-    _, limit = _checked_options(algorithm, max_workspace, geometry)
+    number, limit = _checked_options(algorithm, max_workspace, geometry)
     target = _checked_accumulator(out, accumulate, geometry.w_shape, dtype, {"dy": dy, "x": x})
     problem = prepared(geometry)
     remember(problem, "constant", x.shape, w_shape, stride, padding, dilation, groups)
     dy, x = native(dy), native(x)
-    return _into(out, target, lambda to: problem.grad_weight(dy, x, to, accumulate, limit))
+    return _into(out, target, lambda to: problem.grad_weight(dy, x, to, accumulate, limit, number))
 
 
 def conv_grad_bias(dy: Any, *, out: Array | None = None, accumulate: bool = False) -> Array:

@@ -204,7 +204,7 @@ def conv_transpose_backward(
         dx = empty_images("dx", geometry.y_shape, dtype, channels_last=channels_last)
         problem.forward(dy, w, None, dx, limit, number)
     if "w" in wanted:
-        dw = problem.grad_weight(x, dy, None, False, limit)
+        dw = problem.grad_weight(x, dy, None, False, limit, number)
     if "b" in wanted:
         db = _core.grad_bias(dy, None, False)
     return ConvGradients(dx, dw, db)
