@@ -140,7 +140,7 @@ def test_predictions_are_for_one_image():
 @pytest.mark.parametrize(
     ("operation", "w_shape", "options"),
     [
-        ("conv_grad_weight", (96, 64, 3, 3), {}),
+        ("conv_grad_weight", (96, 64, 5, 5), {}),
         ("conv_grad_input", (96, 64, 3, 3), {"stride": 2}),  # a product for each phase
         ("conv", (64, 1, 3, 3), {"groups": 64, "memory_format": "channels_last"}),
     ],

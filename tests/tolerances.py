@@ -205,6 +205,70 @@ def _sums_of_tiles(x: Any, w: Any, tile: int, groups: int) -> Any:
     return y.reshape(n, w.shape[0], tiles[0] * tile, tiles[1] * tile)[:, :, : size[0] - 2, : size[1] - 2]
 
 
+def winograd_grad_weight_error_bound(
+    dy: Any,
+    x: Any,
+    w_shape: Any,
+    before: Any,
+    *,
+    roundings: int,
+    dtype: Any,
+    groups: int = 1,
+    stride: Any = (1, 1),
+    dilation: Any = (1, 1),
+) -> Any:
+    """Per entry of dw: ``roundings * eps`` of the sum that tiles of 4 x 4 results make of the magnitudes."""
+    outer, dw = x.ndim - 4, np.zeros(w_shape)
+    for tap in np.ndindex(*w_shape[2 : 2 + outer]):
+        planes = np.zeros((*dy.shape[2 : 2 + outer], *x.shape[:2], *x.shape[2 + outer :]))
+        for place in np.ndindex(*dy.shape[2 : 2 + outer]):
+            at = [place[a] * stride[a] + tap[a] * dilation[a] - before[a] for a in range(outer)]
+            if all(0 <= p < s for p, s in zip(at, x.shape[2:], strict=False)):
+                planes[place] = np.abs(x[:, :, *at])
+        results = np.abs(np.moveaxis(dy, range(2, 2 + outer), range(outer)))
+        dw[:, :, *tap] = _taps_of_tiles(
+            results.reshape(-1, *dy.shape[1:2], *dy.shape[2 + outer :]),
+            planes.reshape(-1, *planes.shape[outer + 1 :]),
+            before[outer:],
+            dilation[outer:],
+            groups,
+        )
+    return roundings * np.finfo(dtype).eps * dw
+
+
+def _taps_of_tiles(dy: Any, x: Any, before: Any, dilation: Any, groups: int) -> Any:
+    """What tiles of magnitudes sum to for the 3 x 3 taps of images of two axes."""
+    output, weights, into = (np.abs(m) for m in winograd_matrices(4))
+    seen = np.zeros((*x.shape[:2], *(o + 2 * d for o, d in zip(dy.shape[2:], dilation, strict=True))))
+    lows = [max(0, -b) for b in before]
+    highs = [
+        max(low, min(s, e - b))
+        for low, s, e, b in zip(lows, x.shape[2:], seen.shape[2:], before, strict=True)
+    ]
+    place = (slice(low + b, high + b) for low, high, b in zip(lows, highs, before, strict=True))
+    seen[:, :, *place] = x[:, :, *(slice(low, high) for low, high in zip(lows, highs, strict=True))]
+    sums: Any = 0
+    for first in np.ndindex(*(min(o, d) for o, d in zip(dy.shape[2:], dilation, strict=True))):
+        phase = (..., *(slice(f, None, d) for f, d in zip(first, dilation, strict=True)))
+        results, pixels = dy[phase], seen[phase]
+        over = [-s % 4 for s in results.shape[2:]]
+        results = np.pad(results, ((0, 0), (0, 0), *((0, o) for o in over)))
+        short = [r + 2 - p for r, p in zip(results.shape[2:], pixels.shape[2:], strict=True)]
+        pixels = np.pad(pixels, ((0, 0), (0, 0), *((0, max(0, s)) for s in short)))
+        tiles = [s // 4 for s in results.shape[2:]]
+        results = results.reshape(*results.shape[:2], tiles[0], 4, tiles[1], 4).swapaxes(3, 4)
+        windows = np.lib.stride_tricks.sliding_window_view(pixels, (6, 6), (2, 3))
+        d = into @ windows[:, :, ::4, ::4][:, :, : tiles[0], : tiles[1]] @ into.T
+        r = output.T @ results @ output
+        sums = sums + np.concatenate(
+            [
+                np.einsum("nktuij,nctuij->kcij", rk, dk)
+                for rk, dk in zip(np.split(r, groups, 1), np.split(d, groups, 1), strict=True)
+            ]
+        )
+    return weights.T @ sums @ weights
+
+
 def reserved(told: int) -> int:
     """What an arena reserves for so many bytes: 256 KiB at least; whole huge pages above half of one."""
     return max(1 << 18, told if told <= 1 << 20 else -(-told // (1 << 21)) * (1 << 21))

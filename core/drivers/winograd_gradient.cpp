@@ -112,7 +112,7 @@ class Driver {
             cut_.slots == 1 && !p_.accumulate ? 0 : result_.elements() * cut_.slots * Index{sizeof(T)},
         .pieces = pieces(),
         .slots = cut_.slots,
-        .roundings = 2 * (kPixels + kResults + kTaps) + units_.most_tiles() + slot_units + cut_.slots};
+        .roundings = 2 * (kPixels + kResults + kTaps) + units_.most_tiles() + slot_units + cut_.slots - 1};
   }
 
   bool run(const RunContext& context) const {
@@ -208,6 +208,8 @@ class Driver {
   struct Lines {
     PixelStrips full, rest;
     Index offset;
+    Index rows, columns;  // that windows see, from the first row of the phase and the first column on
+    bool bordered;        // by anything but zeros
   };
   // Pixels of a row that a strip has: all, or as many as a part of a row of tiles.
   Index strip_columns() const {
@@ -225,8 +227,24 @@ class Driver {
 
   Lines lines_of(const PixelGrid& grid, Index channels, Index offset) const {
     const Index line = line_elements(), full = std::min(channels, line);
-    return {PixelStrips(grid, kTile, strip_columns(), full, line),
-            PixelStrips(grid, kTile, strip_columns(), std::max<Index>(1, channels % line), line), offset};
+    const PixelAxis &down = grid.axes[rank_ - 2], &across = grid.axes[rank_ - 1];
+    return {
+        .full = PixelStrips(grid, kTile, strip_columns(), full, line),
+        .rest = PixelStrips(grid, kTile, strip_columns(), std::max<Index>(1, channels % line), line),
+        .offset = offset,
+        .rows = down.count + down.tap.back() - down.tap[0],
+        .columns = across.count + across.tap.back() - across.tap[0],
+        .bordered = grid.fill != 0 || down.border != Border::kConstant || across.border != Border::kConstant};
+  }
+
+  // What tiles see beyond all windows is zero, whatever the border has there.
+  void clear_beyond(const Lines& lines, const PixelBlock& block, const PixelStrips& strips, T* strip) const {
+    const Index row = strips.row_step(), column = strips.pixel_step();
+    const Index seen = std::clamp<Index>((lines.columns - block.column) * column, 0, row);
+    for (Index r = 0; r * row < strips.elements(); ++r, strip += row) {
+      const Index from = block.row + r < lines.rows ? seen : 0;
+      std::fill_n(strip + from, row - from, T{0});
+    }
   }
 
   Lines x_lines(const Part& part, Index phase) const {
@@ -323,6 +341,7 @@ class Driver {
         const PixelStrips& strips = count - c < group ? lines.rest : lines.full;
         std::fill_n(strip + strips.elements(), slack(), T{0});
         strips.fill(kernels_, block, source + lines.offset + c * channel, channel, strip);
+        if (lines.bordered) clear_beyond(lines, block, strips, strip);
         const Index column = strips.pixel_step();
         Index lane = done;
         for (Index tile = first; tile < end;) {

@@ -392,6 +392,71 @@ void winograd(Draw& draw, const Target& target) {
   expect(!kernels.winograd_input(input), "called finite");
 }
 
+// The transforms of the weight gradient together: of pixels, of results, and back the sums over tiles of what
+// they make of each other, which must be the direct sums.
+template <class T>
+void winograd_gradient(Draw& draw, const Target& target) {
+  const KernelTable<T>& kernels = target.kernels<T>();
+  constexpr Index kSide = 6, kPoints = kSide * kSide;
+  const Index tiles = draw.number(1, 4), channels = draw.number(1, 3 * kernels.lanes);
+  const Index width = whole_vectors(channels, kernels.lanes), step = draw.number(1, 2);
+  // A row of tiles whose pixels are `step` positions apart, channels side by side.
+  const Index columns = (4 * (tiles - 1) + kSide - 1) * step + 1;
+  Rows<T> x(draw, kSide * columns, width, true), dy(draw, 4 * columns, width, true);
+  Rows<T> pixels(draw, kPoints * tiles, width, false), results(draw, kPoints * tiles, width, false),
+      sums(draw, kPoints, width, true), taps(draw, 9, width, false);
+  const std::vector<T> pixels_before = pixels.memory.copy(), taps_before = taps.memory.copy();
+  const auto points = [&](Rows<T>& from, Rows<T>& to) {
+    return WinogradChannels<T>{.source = from.memory.data(),
+                               .source_row = columns * from.row,
+                               .source_column = step * from.row,
+                               .source_tile = 4 * step * from.row,
+                               .target = to.memory.data(),
+                               .target_point = tiles * to.row,
+                               .target_tile = to.row,
+                               .tiles = tiles,
+                               .count = channels};
+  };
+  expect(kernels.winograd_pixels(points(x, pixels)), "called pixels not finite");
+  expect(kernels.winograd_results(points(dy, results)), "called results not finite");
+  expect_gaps(pixels_before, pixels);
+  for (Index point = 0; point < kPoints; ++point)
+    for (Index l = 0; l < width; ++l) {
+      sums.at(point, l) = 0;
+      for (Index i = 0; i < tiles; ++i)
+        sums.at(point, l) += pixels.at(point * tiles + i, l) * results.at(point * tiles + i, l);
+    }
+  const WinogradTaps<T> back{.source = sums.memory.data(),
+                             .source_point = sums.row,
+                             .target = taps.memory.data(),
+                             .target_tap = taps.row,
+                             .count = channels};
+  for (Index l = channels; l < width; ++l) sums.at(0, l) = std::numeric_limits<T>::infinity();
+  expect(kernels.winograd_taps(back), "called taps not finite");
+  expect_gaps(taps_before, taps);
+  for (Index tap = 0; tap < 9; ++tap)
+    for (Index l = 0; l < channels; ++l) {
+      T sum = 0;
+      for (Index i = 0; i < tiles; ++i)
+        for (Index r = 0; r < 4; ++r)
+          for (Index c = 0; c < 4; ++c)
+            sum += dy.at(r * columns + (4 * i + c) * step, l) *
+                   x.at((r + tap / 3) * columns + (4 * i + c + tap % 3) * step, l);
+      expect(std::round(taps.at(tap, l)) == sum, "another sum");
+    }
+
+  // One value that is not finite, of a tile and a channel that are wanted, is told.
+  const Index tile = draw.number(0, tiles - 1), channel = draw.number(0, channels - 1);
+  x.at(draw.number(0, 5) * columns + (4 * tile + draw.number(0, 5)) * step, channel) =
+      -std::numeric_limits<T>::infinity();
+  dy.at(draw.number(0, 3) * columns + (4 * tile + draw.number(0, 3)) * step, channel) =
+      std::numeric_limits<T>::quiet_NaN();
+  sums.at(draw.number(0, kPoints - 1), channel) = std::numeric_limits<T>::infinity();
+  expect(!kernels.winograd_pixels(points(x, pixels)), "called pixels finite");
+  expect(!kernels.winograd_results(points(dy, results)), "called results finite");
+  expect(!kernels.winograd_taps(back), "called taps finite");
+}
+
 }  // namespace
 
 #define WINDROW_BOTH(kernel) \
@@ -401,7 +466,7 @@ const std::vector<Case> kKernelCases = {
     WINDROW_BOTH(window),         WINDROW_BOTH(correlate_channels),
     WINDROW_BOTH(channels),       WINDROW_BOTH(correlate),
     WINDROW_BOTH(channel_window), WINDROW_BOTH(add_lanes),
-    WINDROW_BOTH(winograd),
+    WINDROW_BOTH(winograd),       WINDROW_BOTH(winograd_gradient),
 };
 #undef WINDROW_BOTH
 

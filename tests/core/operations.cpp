@@ -77,7 +77,7 @@ void convolution(Draw& draw, const Target& target) {
   run([&](const RunContext& context) {
     conv_grad_weight<T>(shape, input(dy), input(x), output(dw), options, target, context);
   });
-  expect_values(dw, dw_sum);
+  expect_values(dw, dw_sum, kTiles);
 }
 
 template <class T>
