@@ -8,23 +8,20 @@ time of the candidate that the choice takes over that of the fastest.
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from windrow import _core
-from windrow.convolution import prepared
-from windrow.geometry import conv_geometry
 from windrow.plan import MEMORY_FORMATS
 
 from . import machine, timing
+from .forced import CANDIDATES, Pass, core_of
 from .layers import Layer
-from .problem import Problem, channels_last, make
+from .problem import Problem, make
 
-CANDIDATES = _core.candidates()
-OPERATIONS = {"y": "conv", "dx": "conv_grad_input"}
+PASSES = ("y", "dx")
 WIDTHS = {"portable": 16, "neon": 16, "x86_v3": 32, "x86_v4": 64}  # bytes of a target's vectors
 FEWEST_FLOPS, MOST_FLOPS = 1e6, 3e9  # less is over before a choice matters, more tells nothing new
 SAMPLE, SAMPLES = 3e-4, 2  # seconds of one sample, and how many of them in a row
@@ -81,12 +78,8 @@ def key_of(cell: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _layer(layer: Layer, dtype: str, targets: Sequence[str]) -> Iterator[dict[str, Any]]:
-    problem = make(layer, dtype)
-    padding = tuple((p, p) for p in layer.pad)
-    core = prepared(
-        conv_geometry(layer.x_shape, layer.w_shape, layer.stride, padding, layer.dilation, layer.groups)
-    )
-    for target, which, memory in product(targets, OPERATIONS, MEMORY_FORMATS):
+    problem, core = make(layer, dtype), core_of(layer)
+    for target, which, memory in product(targets, PASSES, MEMORY_FORMATS):
         _core.set_target(target)
         for kept in (False, True) if which == "y" else (False,):
             cell = _cell(core, problem, which, memory, kept)
@@ -95,23 +88,13 @@ def _layer(layer: Layer, dtype: str, targets: Sequence[str]) -> Iterator[dict[st
 
 
 def _cell(core: Any, problem: Problem, which: str, memory: str, kept: bool) -> dict[str, Any]:
-    last = memory == "channels_last"
-    plan = core.plan(OPERATIONS[which], problem.dtype == "float64", last, 1, 0, 0, kept)
-    arrange = channels_last if last else np.ascontiguousarray
-    source = arrange(problem.x if which == "y" else problem.dy)
-    out = problem.empty(which, channels_last=last)
+    forced = Pass(core, problem, which, memory)
+    plan = forced.plan(0, kept)
     candidates = {}
     for name in plan["candidates"]:
         if kept and name in IN_PLACE:
             continue  # nothing could be kept
-        number = CANDIDATES[name]
-        if kept:
-            layer = _core.Prepared(problem.w, None, False, 0.0, 0.0, number)
-            call = partial(layer.checked, core, source, out)
-        elif which == "y":
-            call = partial(core.forward, source, problem.w, None, out, 0, number)
-        else:
-            call = partial(core.grad_input, source, problem.w, out, False, None, 0, number)
+        call = forced.call(CANDIDATES[name], kept)
         call()
         _, inner = timing.calibrate(call, SAMPLE)
         candidates[name] = {

@@ -105,6 +105,17 @@ nb::dict candidates() {
   return numbers;
 }
 
+// The same of the weight gradient.
+nb::dict weight_candidates() {
+  nb::dict numbers;
+  for (const auto& [name, algorithm] :
+       {std::pair{"runs", Algorithm::kWeightRuns}, std::pair{"side_by_side", Algorithm::kWeightSideBySide},
+        std::pair{"filters", Algorithm::kWeightFilters}, std::pair{"copied", Algorithm::kWeightCopied},
+        std::pair{"in_place", Algorithm::kWeightInPlace}})
+    numbers[name] = static_cast<int>(algorithm);
+  return numbers;
+}
+
 void set_algorithm(int number) { auto_algorithm = static_cast<Algorithm>(number); }
 
 // One problem, with what its calls need not find out again; `border` is one of Border, `fill` what a constant
@@ -192,7 +203,7 @@ class Conv {
       if (!dw) return nb::none();
       const ArrayView<T> dw_out = dw.output();
       const Algorithm chosen = algorithm_of(algorithm);
-      if (max_workspace == 0 && !accumulate && chosen <= Algorithm::kDirect &&
+      if (max_workspace == 0 && !accumulate && may_be_small_gradient(chosen) &&
           small_.conv_grad_weight<T>(dy_in.input(), x_in.input(), dw_out, current_target()))
         return std::move(out);
       run_released(max_workspace, [&](const RunContext& context) {
@@ -233,6 +244,7 @@ class Conv {
     result["workspace_shared"] = p.shared_bytes;
     result["threads"] = p.threads;
     result["roundings"] = p.roundings;
+    result["in_lanes"] = p.in_lanes;
     // Seconds that were predicted, and the work that they come from.
     nb::dict candidates, work;
     const Tile tile = is_double ? tile_of<double>(target) : tile_of<float>(target);
@@ -436,6 +448,7 @@ void bind_conv(nb::module_& m) {
       .def("plan", &Conv::plan, nb::arg("operation"), nb::arg("is_double"), nb::arg("channels_last"),
            nb::arg("threads"), nb::arg("max_workspace"), nb::arg("algorithm"), nb::arg("is_prepared"));
   m.def("candidates", &candidates);
+  m.def("weight_candidates", &weight_candidates);
   m.def("set_algorithm", &set_algorithm, nb::arg("algorithm"));
   m.def("known_conv", &known_conv, nb::arg("x").none(), nb::arg("w").none(), nb::arg("b").none(),
         nb::arg("stride").none(), nb::arg("padding").none(), nb::arg("dilation").none(),

@@ -1,10 +1,14 @@
 """Weight gradients of few channels or filters: lanes are filters, taps and channels, or the taps of a row."""
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 
 import windrow as wr
-from tests.problems import channels_last, scrambled
+from hypothesis import event, given
+from tests.choice import WEIGHT_CANDIDATES, only
+from tests.examples import per_target
+from tests.problems import channels_last, problems, scrambled
 from windrow import reference
 
 LAYERS = [
@@ -46,3 +50,52 @@ def test_lanes_of_other_pixels_reach_no_sum(target):
     dw = wr.conv_grad_weight(dy, x, (25, 3, 3, 3), padding=1)
     assert np.isnan(dw[3]).all()
     assert np.isfinite(np.delete(dw, 3, axis=0)).all()
+
+
+@per_target(60)
+@given(
+    problem=problems(max_channels=40),
+    dtype=st.sampled_from([np.float32, np.float64]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_whatever_lies_in_the_lanes_the_sums_are_the_same(target, problem, dtype, seed):
+    """Each way that can be asked for, and the one that is chosen."""
+    rng = np.random.default_rng(seed)
+    x, dy = (rng.standard_normal(shape).astype(dtype) for shape in (problem.x_shape, problem.y_shape))
+    change = (lambda a: a, channels_last, lambda a: scrambled(rng, a))[seed % 3]
+    expected = reference.conv_grad_weight(dy, x, problem.w_shape, **problem.options)
+    bound = reference.conv_grad_weight(abs(dy), abs(x), problem.w_shape, **problem.options)
+    results = set()
+    for name in WEIGHT_CANDIDATES:
+        with only(name):
+            plan = wr.explain(
+                "conv_grad_weight", problem.x_shape, problem.w_shape, dtype=dtype, **problem.options
+            )
+            event(f"{name}: {plan['in_lanes']}")
+            dw = wr.conv_grad_weight(change(dy), change(x), problem.w_shape, **problem.options)
+        allowed = plan["roundings"] * np.finfo(dtype).eps * bound
+        assert (np.abs(dw - expected) <= allowed).all()
+        results.add(dw.tobytes())
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "memory_format", "certain", "count"),
+    [
+        ((2, 1, 40, 40), (32, 1, 5, 5), "channels_first", {"runs", "side by side", "filters"}, 3),
+        # Copied and in place are those two that would be chosen.
+        ((1, 64, 28, 28), (128, 64, 1, 1), "channels_last", {"runs, x in place", "filters, x in place"}, 3),
+        ((1, 2048, 7, 7), (64, 2048, 1, 1), "channels_last", {"runs", "filters"}, 3),
+        ((1, 64, 28, 28), (64, 64, 3, 3), "channels_first", {"runs"}, 1),
+        ((1, 32, 28, 28), (32, 1, 5, 5), "channels_first", {"runs", "side by side", "filters"}, 3),
+    ],
+)
+def test_each_way_can_be_asked_for(target, x_shape, w_shape, memory_format, certain, count, dtype):
+    options = {"groups": x_shape[1] // w_shape[1], "dtype": dtype, "memory_format": memory_format}
+    found = set()
+    for name in WEIGHT_CANDIDATES:
+        with only(name):
+            found.add(wr.explain("conv_grad_weight", x_shape, w_shape, **options)["in_lanes"])
+    assert certain <= found
+    assert len(found) == count

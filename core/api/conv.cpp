@@ -214,6 +214,7 @@ void conv_grad_weight(const ConvShape& shape, ArrayView<const T> dy, ArrayView<c
     few.asked = fitting.asked;
     if (finite) return;
   }
+  problem.way = direct.way;
   problem.most_scratch = direct.most_scratch;
   few.threads = direct.threads;
   if (direct.depthwise) {

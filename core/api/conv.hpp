@@ -29,7 +29,24 @@ enum class Algorithm {
   kStripProduct,
   kWinograd2,
   kWinograd4,
+  // The WeightWays of the weight gradient, in their order.
+  kWeightRuns,
+  kWeightSideBySide,
+  kWeightFilters,
+  kWeightCopied,
+  kWeightInPlace,
 };
+// Whether a single driver of the direct sum is asked for, also where another form of it goes first otherwise:
+// lanes along the channels, all phases of an input gradient at once.
+inline bool asks_for_driver(Algorithm algorithm) {
+  return algorithm >= Algorithm::kWindowProduct && algorithm <= Algorithm::kStripProduct;
+}
+
+// Whether a small weight gradient may go its own way: neither tiles nor lanes are asked for.
+inline bool may_be_small_gradient(Algorithm algorithm) {
+  return algorithm < Algorithm::kWeightRuns && algorithm != Algorithm::kWinograd &&
+         algorithm != Algorithm::kWinograd4;
+}
 
 class KeptWeights;
 
@@ -109,6 +126,7 @@ struct PassPlan {
   int threads;          // that the workspace has room for, of those asked for
   Index roundings;      // the result is right within roundings * eps * the same sum of magnitudes
   std::vector<Candidate> candidates;  // for one image, where a pass is a single product
+  const char* in_lanes = "";          // weight gradients: what lies in them, and whether x is read in place
 };
 enum class Pass { kForward, kGradInput, kGradWeight };
 // For arrays in C order, or channels-last ones.

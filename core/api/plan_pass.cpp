@@ -83,7 +83,7 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
     WeightGradient<T> problem = weight_gradient<T>(
         s, {nullptr, y_strides.data()}, {nullptr, x_strides.data()}, {nullptr, w_strides.data()}, false);
     const std::optional<SmallGradientLayout> small = small_gradient_layout(problem, tile);
-    if (options.max_workspace == 0 && options.algorithm <= Algorithm::kDirect && small &&
+    if (options.max_workspace == 0 && small && may_be_small_gradient(options.algorithm) &&
         is_small<T>(s, pass, target)) {
       plan.kernel = "small_gradient";
       plan.pieces = plan.threads = 1;
@@ -94,6 +94,7 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
     problem.threads = threads;
     const WeightPlan direct = plan_weight_gradient(problem, options, target, threads);
     const std::optional<int> tiles = plan_winograd_gradient(problem, options, target, threads);
+    problem.way = direct.way;
     problem.most_scratch = tiles ? 0 : direct.most_scratch;
     const auto cost = tiles              ? winograd_gradient_cost(problem, target)
                       : direct.depthwise ? depthwise_gradient_cost(problem, target)
@@ -108,6 +109,7 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
     plan.scratch_bytes = cost.scratch_bytes;
     plan.shared_bytes = cost.partial_bytes;
     plan.roundings = cost.roundings;
+    plan.in_lanes = cost.in_lanes;
     return plan;
   }
   const Index terms = most_terms(s, pass);

@@ -104,7 +104,7 @@ ProductPlan plan_product(const WindowProduct<T>& p, const CallOptions& options, 
   plan.scratch = product_scratch(plan.blocks, tile);
   // Asked before the strips, so that the least workspace does not depend on what is faster.
   plan.threads = threads_with_room(plan.scratch, options, threads);
-  if (has_channel_lanes(p, tile.lanes)) {
+  if (has_channel_lanes(p, tile.lanes) && !asks_for_driver(options.algorithm)) {
     const Index shared = channel_shared(p.grid, p.groups, tile.bytes), scratch = channel_scratch(p.grid);
     const bool fits = options.max_workspace == 0 || shared + plan.threads * scratch <= options.max_workspace;
     if (fits && shared <= kMostChannelWeights) {
@@ -147,7 +147,8 @@ std::optional<PhasePlan<T>> plan_phases(const ConvShape& s, ArrayView<const T> d
   const Tile tile = tile_of<T>(target);
   const bool depthwise = s.c == s.groups && s.k == s.groups;
   const bool channels_last = dx.strides[1] == 1 && (!depthwise || dy.strides[1] == 1);
-  if (options.accumulate || (channels_last && (depthwise ? s.c : s.c / s.groups) >= tile.lanes))
+  if (options.accumulate || asks_for_driver(options.algorithm) ||
+      (channels_last && (depthwise ? s.c : s.c / s.groups) >= tile.lanes))
     return std::nullopt;
   std::optional<PhaseProduct<T>> product = all_phases(s, dy, w, b, dx);
   if (!product) return std::nullopt;
@@ -225,16 +226,23 @@ inline Index most_terms(const ConvShape& s, Pass pass) {
 // result has no pixels to fill them with either.
 template <class T>
 bool is_depthwise(const WeightGradient<T>& p, const Target& target) {
-  if (p.channels != 1 || p.groups == 1) return false;
+  if (p.channels != 1 || p.groups == 1 || p.way != WeightWay::kChosen) return false;
   const Index most =
       p.most_scratch == 0 ? kMostDepthwiseScratch : std::min(p.most_scratch, kMostDepthwiseScratch);
   return depthwise_gradient_cost(p, target).scratch_bytes <= most;
 }
 
+inline WeightWay way_of(Algorithm algorithm) {
+  constexpr int kBefore = static_cast<int>(Algorithm::kWeightRuns) - static_cast<int>(WeightWay::kRuns);
+  return algorithm < Algorithm::kWeightRuns ? WeightWay::kChosen
+                                            : static_cast<WeightWay>(static_cast<int>(algorithm) - kBefore);
+}
+
 // How a weight gradient will run as a direct sum.
 struct WeightPlan {
   bool depthwise = false;
-  Index most_scratch = 0;  // of one thread: WeightGradient has it
+  WeightWay way = WeightWay::kChosen;
+  Index most_scratch = 0;  // of one thread: WeightGradient has both
   int threads = 1;
 };
 
@@ -244,20 +252,24 @@ template <class T>
 WeightPlan plan_weight_gradient(WeightGradient<T> p, const CallOptions& options, const Target& target,
                                 int threads) {
   constexpr Index kShares = 8;
+  p.way = way_of(options.algorithm);
   if (options.max_workspace != 0) {
     p.most_scratch = std::max<Index>(1, options.max_workspace / kShares);
     threads = threads_with_room(weight_gradient_cost(p, target).scratch_bytes, options, threads);
   }
-  return {.depthwise = is_depthwise(p, target), .most_scratch = p.most_scratch, .threads = threads};
+  return {
+      .depthwise = is_depthwise(p, target), .way = p.way, .most_scratch = p.most_scratch, .threads = threads};
 }
 
 // The threads that sum it by Winograd's tiles, or nothing where the direct sum takes it.
 template <class T>
 std::optional<int> plan_winograd_gradient(const WeightGradient<T>& p, const CallOptions& options,
                                           const Target& target, int threads) {
-  const bool forced = options.algorithm == Algorithm::kWinograd;
-  if (!(forced || options.algorithm == Algorithm::kAuto) || !has_winograd_gradient(p)) return std::nullopt;
-  if (!forced && !takes_winograd_gradient(p, target)) return std::nullopt;
+  const Algorithm algorithm = options.algorithm;
+  const bool forced = algorithm == Algorithm::kWinograd;
+  const bool asked = forced || algorithm == Algorithm::kWinograd4;
+  if (!(asked || algorithm == Algorithm::kAuto) || !has_winograd_gradient(p)) return std::nullopt;
+  if (!asked && !takes_winograd_gradient(p, target)) return std::nullopt;
   if (options.max_workspace == 0) return threads;
   const WeightGradientCost cost = winograd_gradient_cost(p, target);
   const Index room = options.max_workspace - cost.partial_bytes;

@@ -294,7 +294,8 @@ WeightGradientCost depthwise_gradient_cost(const WeightGradient<T>& problem, con
                               .partial_bytes = 0,
                               .pieces = driver.pieces(),
                               .slots = 1,
-                              .roundings = driver.roundings()};
+                              .roundings = driver.roundings(),
+                              .in_lanes = "pixels"};
   });
 }
 

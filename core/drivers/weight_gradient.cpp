@@ -56,7 +56,8 @@ class Driver {
         .partial_bytes = partial * Index{sizeof(T)},
         .pieces = p_.groups * tap_boxes_ * cut_.channel_blocks * cut_.row_blocks * cut_.slots,
         .slots = cut_.slots,
-        .roundings = std::min(box_pixels, Index{kChunk}) + chunks + cut_.slots - 1};
+        .roundings = std::min(box_pixels, Index{kChunk}) + chunks + cut_.slots - 1,
+        .in_lanes = lanes_.name()};
   }
 
  private:

@@ -17,6 +17,17 @@ namespace windrow {
 // Pixels of a unit of the numerics plan, at most: reduction terms of one kernel call, 128 KiB of float64.
 inline constexpr Index kStripPixels = 2 * kChunk;
 
+// What lies in the lanes, and where x is read: chosen by an estimate of cycles, or one of these for
+// measurements and tests; where a problem has none such, it is chosen. The sums are the same.
+enum class WeightWay {
+  kChosen,
+  kRuns,        // taps and channels, run by run of neighbouring taps
+  kSideBySide,  // those of a pixel copied side by side
+  kFilters,
+  kCopied,   // as chosen, x copied into strips
+  kInPlace,  // as chosen, x read where it is
+};
+
 template <class T>
 struct WeightGradient {
   std::vector<WindowAxis> axes;
@@ -34,8 +45,9 @@ struct WeightGradient {
   Index dw_row = 0, dw_channel = 0;
   Extents dw_stride;
   bool accumulate = false;
-  Index most_scratch = 0;  // bytes for each thread, all sums included; 0: no limit
-  int threads = 1;         // that there should be pieces of work for
+  Index most_scratch = 0;              // bytes for each thread, all sums included; 0: no limit
+  int threads = 1;                     // that there should be pieces of work for
+  WeightWay way = WeightWay::kChosen;  // with no limit of scratch
 };
 
 template <class T>
@@ -45,7 +57,8 @@ struct WeightGradientCost {
   Index scratch_bytes;  // of one thread
   Index partial_bytes;  // of partial sums, for the whole call
   Index pieces, slots;
-  Index roundings;  // that a term of an entry goes through at most: docs/numerics.md
+  Index roundings;       // that a term of an entry goes through at most: docs/numerics.md
+  const char* in_lanes;  // what lies there, and whether x is read in place
 };
 template <class T>
 WeightGradientCost weight_gradient_cost(const WeightGradient<T>& problem, const Target& target);

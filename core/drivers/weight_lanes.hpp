@@ -21,9 +21,20 @@ class WeightLanes {
         dy_is_dense_(is_dense()) {
     const bool free = p_.most_scratch == 0;
     const double apart = straight_cycles(false), together = straight_cycles(true);
-    side_by_side_ = cut_.rows_of_taps && (!free || together < apart);
-    turned_ = free && may_turn() && turned_cycles() < (side_by_side_ ? together : apart);
-    x_in_place_ = may_see_x() && (turned_ || x_fills_vectors());
+    const WeightWay way = free ? p_.way : WeightWay::kChosen;
+    const bool asked = way == WeightWay::kSideBySide;
+    side_by_side_ = cut_.rows_of_taps && (asked || (way != WeightWay::kRuns && (!free || together < apart)));
+    const bool straight = way == WeightWay::kRuns || (asked && side_by_side_);
+    turned_ = free && may_turn() && !straight &&
+              (way == WeightWay::kFilters || turned_cycles() < (side_by_side_ ? together : apart));
+    x_in_place_ = (way == WeightWay::kInPlace ? windows_stay() : way != WeightWay::kCopied && may_see_x()) &&
+                  (turned_ || x_fills_vectors());
+  }
+
+  const char* name() const {
+    if (turned_) return x_in_place_ ? "filters, x in place" : "filters";
+    if (side_by_side_) return "side by side";
+    return x_in_place_ ? "runs, x in place" : "runs";
   }
 
   // Lanes are filters, and rows of tiles the taps and channels, which then are read wherever they lie.
@@ -105,14 +116,16 @@ class WeightLanes {
     return dense && (p_.images == 1 || p_.dy_image == size);
   }
 
-  // Whether windows of one tap stay in the image. Of many channels side by side each block is better copied:
-  // positions are too far apart for the caches.
+  // Whether windows of one tap stay in the image.
+  bool windows_stay() const {
+    return std::all_of(p_.axes.begin(), p_.axes.end(), [](const WindowAxis& a) {
+      return a.kernel == 1 && a.before <= 0 && (a.out - 1) * a.stride - a.before < a.size;
+    });
+  }
+  // Of many channels side by side each block is better copied: positions are too far apart for the caches.
   bool may_see_x() const {
     constexpr Index kFarPosition = 1024;  // bytes
-    return (p_.x_channel != 1 || p_.channels * Index{sizeof(T)} <= kFarPosition) &&
-           std::all_of(p_.axes.begin(), p_.axes.end(), [](const WindowAxis& a) {
-             return a.kernel == 1 && a.before <= 0 && (a.out - 1) * a.stride - a.before < a.size;
-           });
+    return (p_.x_channel != 1 || p_.channels * Index{sizeof(T)} <= kFarPosition) && windows_stay();
   }
   // Whether the channels of a position fill whole vectors where they are.
   bool x_fills_vectors() const { return p_.x_channel == 1 && p_.channels % kernels_.lanes == 0; }
