@@ -76,6 +76,11 @@ def parser() -> argparse.ArgumentParser:
     calibrate.add_argument(
         "--write", type=Path, metavar="TABLE", help="replace the rows in it: core/plan/costs_table.hpp"
     )
+    behind = commands.add_parser(
+        "behind", parents=[common], help="cells that races lost: every way of computing them, and what binds"
+    )
+    behind.add_argument("files", type=Path, nargs="+", help="results of conv")
+    behind.add_argument("--limit", type=int, help="only so many cells, most lost first")
     commands.add_parser("limits", parents=[common], help="FMA peak, fill and read rates of this machine")
     report = commands.add_parser("report", help="Markdown and plot from a result file")
     report.add_argument("file", type=Path)

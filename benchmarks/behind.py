@@ -24,8 +24,9 @@ FORMATS = dict(zip(MEMORY_FORMATS, ("C order", "channels-last")))
 REGRET = 0.95
 # Multiply-adds of tiles of 2 x 2 and 4 x 4 results under 3 x 3 windows, of those of the direct sum.
 TILES = {"winograd_2x2": 16 / 36, "winograd_4x4": 36 / 144}
+HALF_SCRATCH = "half the scratch"  # the choice under a limit: smaller blocks, or a way that needs less
 # Shares of the time taken.
-FMA_BINDS, BYTES_BIND, BOTH_BIND = 0.75, 0.6, 0.75
+FMA_BINDS, BYTES_BIND, BOTH_BIND = 0.7, 0.5, 0.75
 
 
 class Cell(NamedTuple):
@@ -84,10 +85,26 @@ class Ways(Peer):
             for way, number in numbers.items():
                 name = (OURS if number == 0 else way) + suffix
                 found.append(Candidate(name, forced.call(number), identity, "existing"))
+            limit = half_scratch(forced, which)
+            if limit is not None:
+                call = forced.call(0, limit=limit)
+                found.append(Candidate(HALF_SCRATCH + suffix, call, identity, "existing"))
             if which == "y":
                 call = forced.call(0, kept=True)
                 found.append(Candidate(f"{summary.PREPARED}{suffix}", call, identity, "existing", True))
         return found
+
+
+def half_scratch(forced: Pass, which: str) -> int | None:
+    """The limit under which a pass has half of the scratch memory that it takes, if it can do with that."""
+    plan = forced.plan(0)
+    half = plan["workspace_per_thread"] // 2
+    # Sums over pixels are cut for a share of the limit: kShares of core/api/plans.hpp.
+    limit = 8 * half if which == "dw" else plan["workspace_shared"] + half
+    try:
+        return limit if half and forced.plan(0, limit=limit) else None
+    except ValueError:
+        return None
 
 
 def _suffix(memory: str) -> str:
@@ -97,7 +114,7 @@ def _suffix(memory: str) -> str:
 def run(
     found: Sequence[Cell], method: timing.Method, measured: limits.Limits | None
 ) -> Iterator[dict[str, Any]]:
-    """Each cell as it ends; where another way is faster than the one taken, measured a second time."""
+    """Each cell as it ends; where another way is faster than the choice, measured a second time, longer."""
     ways = Ways()
     for cell in found:
         problem = make(cell.layer, cell.dtype)
@@ -105,7 +122,7 @@ def run(
         result |= {
             "taken": ways.taken, "ratio": cell.ratio, "peer": cell.peer, "peer_seconds": cell.peer_seconds
         }  # fmt: skip
-        if regret(result) is not None:
+        if regrets(result):
             longer = method._replace(
                 rounds=race.AGAIN_ROUNDS * method.rounds, budget=race.AGAIN_ROUNDS * method.budget
             )
@@ -117,7 +134,8 @@ def run(
 
 def taken(result: dict[str, Any]) -> str:
     """The candidate that counts in a race: by choice, in the better format."""
-    return min(result["taken"], key=lambda name: result["candidates"][name]["median"])
+    timed = [name for name in result["taken"] if name in result["candidates"]]
+    return min(timed, key=lambda name: result["candidates"][name]["median"])
 
 
 def factors(result: dict[str, Any]) -> dict[str, float]:
@@ -127,17 +145,48 @@ def factors(result: dict[str, Any]) -> dict[str, float]:
     return {name: factor for name, factor in paired.items() if factor is not None}
 
 
-def regret(result: dict[str, Any]) -> tuple[str, float] | None:
-    """A way that is clearly faster than the one taken, and its factor; in both runs where there are two."""
-    found = factors(result)
-    others = {n: f for n, f in found.items() if n not in result["taken"] and not _is_prepared(n)}
-    best = min(others, key=others.__getitem__, default=None)
-    if best is None or others[best] >= REGRET:
-        return None
-    if "again" in result:
-        factor = factors(result["again"]).get(best, 1.0)
-        return (best, max(factor, others[best])) if factor < REGRET else None
-    return best, others[best]
+class Way(NamedTuple):
+    """A way in one memory format."""
+
+    name: str
+    factor: float
+    chosen: bool  # by the core, in this format
+
+
+def formats(result: dict[str, Any]) -> dict[str, list[Way]]:
+    """The ways in each memory format, the fastest first; without prepared weights."""
+    found: dict[str, list[Way]] = {text: [] for text in FORMATS.values()}
+    last = _suffix("channels_last")
+    for name, factor in sorted(factors(result).items(), key=lambda item: item[1]):
+        if not _is_prepared(name):
+            chosen = name in result["taken"]
+            way = result["taken"][name] if chosen else name.removesuffix(last)
+            found[FORMATS["channels_last" if name.endswith(last) else "channels_first"]].append(
+                Way(way, factor, chosen)
+            )
+    return found
+
+
+class Regret(NamedTuple):
+    """A way that is clearly faster than the choice in its memory format, and its share of that one's time."""
+
+    memory: str
+    way: str
+    chosen: str
+    share: float
+
+
+def regrets(result: dict[str, Any]) -> list[Regret]:
+    """In both runs, where there are two."""
+    found = []
+    for memory, ways in formats(result).items():
+        chosen = next((way for way in ways if way.chosen), None)
+        if chosen is not None and ways[0].factor < REGRET * chosen.factor:
+            found.append(Regret(memory, ways[0].name, chosen.name, ways[0].factor / chosen.factor))
+    if "again" not in result:
+        return found
+    first = {(r.memory, r.way) for r in found}
+    return [r for r in regrets(result["again"]) if (r.memory, r.way) in first]
 
 
 def _is_prepared(name: str) -> bool:
@@ -187,26 +236,17 @@ class Row(NamedTuple):
     peer: str
     peer_factor: float  # the peer's time in the race over ours here
     seconds: float
-    formats: dict[str, list[tuple[str, float, bool]]]  # of each memory format the ways, fastest first, their
-    # factors, and whether they are the choice there
+    formats: dict[str, list[Way]]
     prepared: float | None
     shares: Shares | None
     binds: str
-    regret: tuple[str, float] | None
+    regrets: list[Regret]
 
 
 def row(result: dict[str, Any]) -> Row:
-    name, found = taken(result), factors(result)
-    seconds = result["candidates"][name]["median"]
-    formats: dict[str, list[tuple[str, float, bool]]] = {text: [] for text in FORMATS.values()}
-    for candidate, factor in sorted(found.items(), key=lambda item: item[1]):
-        if _is_prepared(candidate):
-            continue
-        chosen = candidate in result["taken"]
-        memory = FORMATS["channels_last" if candidate.endswith(_suffix("channels_last")) else "channels_first"]
-        way = result["taken"][candidate] if chosen else candidate.removesuffix(_suffix("channels_last"))
-        formats[memory].append((way, factor, chosen))
-    measured = shares(result)
+    longest = result.get("again", result)
+    found, seconds = factors(longest), longest["candidates"][taken(longest)]["median"]
+    measured = shares(longest)
     return Row(
         layer=result["layer"],
         n=result["n"],
@@ -216,11 +256,11 @@ def row(result: dict[str, Any]) -> Row:
         peer=result["peer"],
         peer_factor=result["peer_seconds"] / seconds,
         seconds=seconds,
-        formats=formats,
+        formats=formats(longest),
         prepared=min((f for n, f in found.items() if _is_prepared(n)), default=None),
         shares=measured,
         binds=binds(measured, result["tiny"]),
-        regret=regret(result),
+        regrets=regrets(result),
     )
 
 

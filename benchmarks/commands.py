@@ -231,6 +231,36 @@ def calibrate_command(options: Namespace) -> int:
     return 0
 
 
+def behind_command(options: Namespace) -> int:
+    from . import behind  # noqa: PLC0415  (needs windrow, as calibrate does)
+
+    found = [
+        cell
+        for cell in behind.cells([results.read(path) for path in options.files])
+        if cell.dtype in options.dtype
+        and (not options.only or any(t in f"{cell.layer.source}/{cell.layer.name}" for t in options.only))
+    ][: options.limit]
+    if not found:
+        raise SystemExit("no such cell is behind in these results")
+    method = _method(options)._replace(sample=1e-3, budget=2.0, slow=2.0)
+    if options.rounds is None:
+        method = method._replace(rounds=5)
+    document = results.header(options.command, _settings(options, method))
+    document["missing"] = {}
+    measured = _limits(options, document)
+    _collect(options, document, behind.run(found, method, measured))
+    _show_behind(document)
+    return 0
+
+
+def _show_behind(document: dict[str, Any]) -> None:
+    from . import behind  # noqa: PLC0415
+
+    found = behind.rows(document["cells"])
+    tables.behind(found).show()
+    tables.regrets(found).show()
+
+
 def limits(options: Namespace) -> int:
     measured, reason = race.measured_limits(options.threads)
     if measured is None:
@@ -288,6 +318,16 @@ def _report_networks(document: dict[str, Any], full: bool) -> str:
     return f"{tables.machine(document)}\n\n{tables.networks(document, '').markdown()}"
 
 
+def _report_behind(document: dict[str, Any], full: bool) -> str:
+    from . import behind  # noqa: PLC0415
+
+    found = behind.rows(document["cells"])
+    parts = [tables.machine(document), tables.behind(found).markdown()]
+    if full:
+        parts.append(tables.regrets(found).markdown())
+    return "\n\n".join(parts)
+
+
 def _report_adapters(document: dict[str, Any], full: bool) -> str:
     return f"{tables.machine(document)}\n\n{tables.adapters(document, '').markdown()}"
 
@@ -301,6 +341,7 @@ def markdown(document: dict[str, Any], full: bool = False) -> str:
         "overhead": _report_overhead,
         "networks": _report_networks,
         "adapters": _report_adapters,
+        "behind": _report_behind,
     }
     return show[document["kind"]](document, full)
 
@@ -313,6 +354,7 @@ COMMANDS = {
     "networks": networks_command,
     "adapters": adapters_command,
     "calibrate": calibrate_command,
+    "behind": behind_command,
     "limits": limits,
     "report": report,
 }

@@ -38,22 +38,22 @@ class Pass:
         self._dy = arrange(problem.dy) if which != "y" else None
         self._out = problem.empty(which, channels_last=self._last and which != "dw")
 
-    def plan(self, number: int, kept: bool = False) -> dict[str, Any]:
+    def plan(self, number: int, kept: bool = False, limit: int = 0) -> dict[str, Any]:
         """What the core would do, on one thread."""
         is_double = self._problem.dtype == "float64"
         plan: dict[str, Any] = self._core.plan(
-            OPERATIONS[self._which], is_double, self._last, 1, 0, number, kept
+            OPERATIONS[self._which], is_double, self._last, 1, limit, number, kept
         )
         return plan
 
-    def call(self, number: int, kept: bool = False) -> Callable[[], Any]:
-        """The pass by an algorithm's number; `kept`: with weights prepared, y only."""
+    def call(self, number: int, kept: bool = False, limit: int = 0) -> Callable[[], Any]:
+        """The pass by the number of an algorithm. `kept`: y with weights prepared; `limit`: max_workspace."""
         core, w, out = self._core, self._problem.w, self._out
         if kept:
             return partial(_core.Prepared(w, None, False, 0.0, 0.0, number).checked, core, self._x, out)
         calls = {
-            "y": partial(core.forward, self._x, w, None, out, 0, number),
-            "dx": partial(core.grad_input, self._dy, w, out, False, None, 0, number),
-            "dw": partial(core.grad_weight, self._dy, self._x, out, False, 0, number),
+            "y": partial(core.forward, self._x, w, None, out, limit, number),
+            "dx": partial(core.grad_input, self._dy, w, out, False, None, limit, number),
+            "dw": partial(core.grad_weight, self._dy, self._x, out, False, limit, number),
         }
         return calls[self._which]

@@ -246,6 +246,58 @@ def networks(document: dict[str, Any], title: str = "Whole networks") -> Table:
     return table
 
 
+# The core's words, in those of a reader.
+_WAYS = {
+    "window_product": "panels",
+    "filter_product": "filter lanes",
+    "strip_product": "strips",
+    "winograd_2x2": "tiles 2x2",
+    "winograd_4x4": "tiles 4x4",
+    "phase_product": "phases together",
+    "phase_strips": "phases in strips",
+    "channel_product": "channel lanes",
+    "runs, x in place": "runs in place",
+    "filters, x in place": "filters in place",
+}
+
+
+def behind(found: Sequence[Any], title: str = "Cells behind, most lost first") -> Table:
+    """Of each memory format the ways by their factors over the time taken; bold: the choice."""
+    heads = ["layer", "pass", "race", "peer", "time", "C order", "channels-last", "prepared"]
+    table = Table(title, [*heads, "FMA + bytes", "binds"], left=2)
+    for r in found:
+        table.add(
+            r.layer + (f" n={r.n}" if r.n > 1 else ""),
+            f"{r.which} f{r.dtype[-2:]}",
+            figure(r.ratio),
+            f"{r.peer} {figure(r.peer_factor)}",
+            seconds(r.seconds),
+            *(_ways(ways) for ways in r.formats.values()),
+            figure(r.prepared),
+            MISSING if r.shares is None else " + ".join(f"{100 * part:.0f}" for part in r.shares) + " %",
+            r.binds or MISSING,
+        )
+    return table
+
+
+def _ways(found: Sequence[Any]) -> str:
+    names = (_WAYS.get(way.name, way.name) for way in found)
+    marked = (f"**{name}**" if way.chosen else name for name, way in zip(names, found))
+    return ", ".join(f"{name} {figure(way.factor)}" for name, way in zip(marked, found)) or MISSING
+
+
+def regrets(found: Sequence[Any]) -> Table:
+    """Ways that are faster than the choice in a memory format, and their share of its time."""
+    table = Table(
+        "Faster than the choice, twice", ["layer", "pass", "format", "choice", "faster", "share"], left=5
+    )
+    lines = [(regret, r) for r in found for regret in r.regrets]
+    for regret, r in sorted(lines, key=lambda line: line[0].share):
+        names = (_WAYS.get(way, way) for way in (regret.chosen, regret.way))
+        table.add(r.layer, f"{r.which} f{r.dtype[-2:]}", regret.memory, *names, figure(regret.share))
+    return table
+
+
 def adapters(document: dict[str, Any], title: str = "Adapters") -> Table:
     """windrow's time and that of the library whose functions it stands in for."""
     table = Table(title, ["call", "dtype", "windrow", "library", "its time", "ratio"], left=2)

@@ -3,9 +3,9 @@
 import hypothesis.strategies as st
 import numpy as np
 import pytest
+from hypothesis import event, given
 
 import windrow as wr
-from hypothesis import event, given
 from tests.choice import WEIGHT_CANDIDATES, only
 from tests.examples import per_target
 from tests.problems import channels_last, problems, scrambled
@@ -81,21 +81,21 @@ def test_whatever_lies_in_the_lanes_the_sums_are_the_same(target, problem, dtype
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize(
-    ("x_shape", "w_shape", "memory_format", "certain", "count"),
+    ("x_shape", "w_shape", "memory_format", "certain"),
     [
-        ((2, 1, 40, 40), (32, 1, 5, 5), "channels_first", {"runs", "side by side", "filters"}, 3),
+        ((2, 1, 40, 40), (32, 1, 5, 5), "channels_first", {"runs", "side by side", "filters"}),
+        ((1, 64, 28, 28), (64, 64, 3, 3), "channels_first", {"runs", "side by side", "filters"}),
+        ((1, 32, 28, 28), (32, 1, 3, 3), "channels_first", {"runs", "side by side", "filters"}),
         # Copied and in place are those two that would be chosen.
-        ((1, 64, 28, 28), (128, 64, 1, 1), "channels_last", {"runs, x in place", "filters, x in place"}, 3),
-        ((1, 2048, 7, 7), (64, 2048, 1, 1), "channels_last", {"runs", "filters"}, 3),
-        ((1, 64, 28, 28), (64, 64, 3, 3), "channels_first", {"runs"}, 1),
-        ((1, 32, 28, 28), (32, 1, 5, 5), "channels_first", {"runs", "side by side", "filters"}, 3),
+        ((1, 64, 28, 28), (128, 64, 1, 1), "channels_last", {"runs, x in place", "filters, x in place"}),
+        ((1, 2048, 7, 7), (64, 2048, 1, 1), "channels_last", {"runs", "filters"}),
     ],
 )
-def test_each_way_can_be_asked_for(target, x_shape, w_shape, memory_format, certain, count, dtype):
+def test_each_way_can_be_asked_for(target, x_shape, w_shape, memory_format, certain, dtype):
     options = {"groups": x_shape[1] // w_shape[1], "dtype": dtype, "memory_format": memory_format}
     found = set()
     for name in WEIGHT_CANDIDATES:
         with only(name):
             found.add(wr.explain("conv_grad_weight", x_shape, w_shape, **options)["in_lanes"])
     assert certain <= found
-    assert len(found) == count
+    assert len(found) == 3

@@ -22,11 +22,12 @@ class WeightLanes {
     const bool free = p_.most_scratch == 0;
     const double apart = straight_cycles(false), together = straight_cycles(true);
     const WeightWay way = free ? p_.way : WeightWay::kChosen;
-    const bool asked = way == WeightWay::kSideBySide;
-    side_by_side_ = cut_.rows_of_taps && (asked || (way != WeightWay::kRuns && (!free || together < apart)));
-    const bool straight = way == WeightWay::kRuns || (asked && side_by_side_);
+    const bool beside = way == WeightWay::kSideBySide && entries_ != run_;
+    side_by_side_ = beside || (cut_.rows_of_taps && way != WeightWay::kRuns && (!free || together < apart));
+    const bool straight = beside || way == WeightWay::kRuns;
     turned_ = free && may_turn() && !straight &&
-              (way == WeightWay::kFilters || turned_cycles() < (side_by_side_ ? together : apart));
+              (way == WeightWay::kFilters ||
+               (entries_ <= kMostRowLanes && turned_cycles() < (side_by_side_ ? together : apart)));
     x_in_place_ = (way == WeightWay::kInPlace ? windows_stay() : way != WeightWay::kCopied && may_see_x()) &&
                   (turned_ || x_fills_vectors());
   }
@@ -88,7 +89,7 @@ class WeightLanes {
 
   // The same where lanes are filters.
   bool may_turn() const {
-    return entries_ <= kMostRowLanes && p_.rows > 0 && (p_.dy_channel == 1 || p_.dy_stride.back() == 1);
+    return entries_ > 0 && p_.rows > 0 && (p_.dy_channel == 1 || p_.dy_stride.back() == 1);
   }
   double turned_cycles() const {
     const Index filters = ceil_div(cut_.rows, kernels_.lanes);
@@ -138,9 +139,10 @@ class WeightLanes {
     return ((box_pixels() + entries_) * width + nr) * Index{sizeof(T)} + entries_ * Index{sizeof(Index)};
   }
 
-  // What sums take more where taps that were to be copied side by side are not.
+  // What sums take more where taps that were to be copied side by side are not, or the other way round.
   Index runs_bytes() const {
     if (cut_.rows_of_taps == side_by_side_) return 0;
+    if (side_by_side_) return box_pixels() * entries_ * Index{sizeof(T)};
     const Index width = entries_ / run_ * round_up(run_, kernels_.lanes);
     return cut_.rows * std::max<Index>(0, width - cut_.row_sums) * Index{sizeof(T)};
   }
