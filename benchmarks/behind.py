@@ -29,6 +29,36 @@ HALF_SCRATCH = "half the scratch"  # the choice under a limit: smaller blocks, o
 FMA_BINDS, BYTES_BIND, BOTH_BIND = 0.7, 0.5, 0.75
 
 
+# The page of a result, docs/behind.md, before its tables.
+PAGE = """# Cells behind
+
+Every cell (layer, pass, dtype) in which the [race](../benchmarks/README.md) has windrow behind, with every
+other way of computing it that there is, forced and timed in one run with the one taken, and what binds.
+Made by `python -m benchmarks behind`, and by `python -m benchmarks report` of its result; nothing is copied
+by hand. [Performance](performance.md#what-stays-behind) has what was tried in the code itself, by kinds of
+layers.
+
+- *race* is the best peer's time over that of windrow in the race, the least on top; beside the peer stands
+  its time in the race over windrow's *time* here, the least of the rounds for both; above the ratio where
+  this hour was the calmer one.
+- Of each memory format the ways, the fastest first, with the median over the rounds of their time over that
+  of the way taken (1.12 is 12 % slower). Bold is what the core chooses in that format; what is taken is the
+  faster of the two. *prepared* is the choice with weights prepared, in its better format.
+- Ways of y and dx: *panels* of pixels, *strips* (a 1x1 window reads C-ordered arrays in place), *filter
+  lanes*, *channel lanes* (depthwise), *tiles* of Winograd's, also where the cost model refuses them, and
+  for strided dx all *phases* at once instead of one after another. Of dw by what lies in the lanes: *runs*
+  of neighbouring taps and channels, all taps of a pixel copied *side by side*, *filters*, or *pixels*
+  (depthwise); *in place* reads x where it is. *Half the scratch* is the choice under a `max_workspace` that
+  leaves half of the scratch memory: smaller blocks, or a way that needs less.
+  [Architecture](architecture.md) explains them.
+- *FMA + bytes*: the time of the multiply-adds at the FMA peak (of tiles their own, else of the direct sum)
+  and that of reading the operands and writing the result once, at the rates measured on these very buffers
+  in the same rounds, in percent of the time taken. What keeps a cell from the larger of the two, and from
+  their sum, is what they lack to 100.
+- *binds*: FMA from 70 % on, else bytes from 50 %, both from 75 % together; else overhead (copies, ends of
+  rows, calls for small tiles), which in layers under 2 MFLOP is latency."""
+
+
 class Cell(NamedTuple):
     """One cell that a race lost."""
 
@@ -48,7 +78,7 @@ def cells(documents: Sequence[dict[str, Any]]) -> list[Cell]:
             row = summary.row(cell)
             lost = None
             if row.lost and row.ratio is not None and row.peer is not None:
-                seconds = cell["candidates"][row.peer]["median"]
+                seconds = least(cell["candidates"][row.peer])
                 lost = Cell(_layer(cell["shape"]), row.dtype, row.which, row.ratio, row.peer, seconds)
             found[row.layer, row.n, row.dtype, row.which] = lost
     return sorted((cell for cell in found.values() if cell), key=lambda cell: cell.ratio)
@@ -56,6 +86,11 @@ def cells(documents: Sequence[dict[str, Any]]) -> list[Cell]:
 
 def _layer(shape: dict[str, Any]) -> Layer:
     return Layer(**{key: tuple(v) if isinstance(v, list) else v for key, v in shape.items()})
+
+
+def least(candidate: dict[str, Any]) -> float:
+    """Of its samples: what disturbs one only makes it longer, and limits are the best that was reached."""
+    return min(sample for sample in candidate["samples"] if sample is not None)
 
 
 def way_of(plan: dict[str, Any]) -> str:
@@ -122,12 +157,14 @@ def run(
         result |= {
             "taken": ways.taken, "ratio": cell.ratio, "peer": cell.peer, "peer_seconds": cell.peer_seconds
         }  # fmt: skip
+        del result["shape"], result["limit_samples"]
         if regrets(result):
             longer = method._replace(
                 rounds=race.AGAIN_ROUNDS * method.rounds, budget=race.AGAIN_ROUNDS * method.budget
             )
             again = race.cell(problem, cell.which, {OURS: ways}, longer, measured)
-            result["again"] = {**again, "taken": ways.taken}
+            kept = ("flops", "bytes_read", "bytes_written", "limits", "candidates")
+            result["again"] = {**{key: again[key] for key in kept}, "taken": ways.taken}
         yield result
         gc.collect()
 
@@ -177,7 +214,7 @@ class Regret(NamedTuple):
 
 
 def regrets(result: dict[str, Any]) -> list[Regret]:
-    """In both runs, where there are two."""
+    """Of each memory format, in both runs where there are two; the longer one names the way."""
     found = []
     for memory, ways in formats(result).items():
         chosen = next((way for way in ways if way.chosen), None)
@@ -185,8 +222,8 @@ def regrets(result: dict[str, Any]) -> list[Regret]:
             found.append(Regret(memory, ways[0].name, chosen.name, ways[0].factor / chosen.factor))
     if "again" not in result:
         return found
-    first = {(r.memory, r.way) for r in found}
-    return [r for r in regrets(result["again"]) if (r.memory, r.way) in first]
+    first = {regret.memory for regret in found}
+    return [regret for regret in regrets(result["again"]) if regret.memory in first]
 
 
 def _is_prepared(name: str) -> bool:
@@ -206,7 +243,7 @@ def shares(result: dict[str, Any]) -> Shares | None:
     if not found or not all(found.values()):
         return None
     name = taken(result)
-    seconds = result["candidates"][name]["median"]
+    seconds = least(result["candidates"][name])
     flops = result["flops"] * TILES.get(result["taken"][name], 1.0)
     moved = result["bytes_read"] / found["read"] + result["bytes_written"] / found["fill"]
     return Shares(flops / found["fma"] / seconds, moved / seconds)
@@ -245,7 +282,7 @@ class Row(NamedTuple):
 
 def row(result: dict[str, Any]) -> Row:
     longest = result.get("again", result)
-    found, seconds = factors(longest), longest["candidates"][taken(longest)]["median"]
+    found, seconds = factors(longest), least(longest["candidates"][taken(longest)])
     measured = shares(longest)
     return Row(
         layer=result["layer"],

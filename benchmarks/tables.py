@@ -264,7 +264,7 @@ _WAYS = {
 def behind(found: Sequence[Any], title: str = "Cells behind, most lost first") -> Table:
     """Of each memory format the ways by their factors over the time taken; bold: the choice."""
     heads = ["layer", "pass", "race", "peer", "time", "C order", "channels-last", "prepared"]
-    table = Table(title, [*heads, "FMA + bytes", "binds"], left=2)
+    table = Table(title, [*heads, "FMA + bytes", "binds"], left=7)
     for r in found:
         table.add(
             r.layer + (f" n={r.n}" if r.n > 1 else ""),
@@ -284,6 +284,16 @@ def _ways(found: Sequence[Any]) -> str:
     names = (_WAYS.get(way.name, way.name) for way in found)
     marked = (f"**{name}**" if way.chosen else name for name, way in zip(names, found))
     return ", ".join(f"{name} {figure(way.factor)}" for name, way in zip(marked, found)) or MISSING
+
+
+def bounds(found: Sequence[Any], title: str = "What binds, in cells") -> Table:
+    """How many cells of each pass and dtype each word has."""
+    words = sorted({r.binds or MISSING for r in found})
+    table = Table(title, ["pass", "cells", *words])
+    for name in sorted({f"{r.which} f{r.dtype[-2:]}" for r in found}):
+        own = [r.binds or MISSING for r in found if f"{r.which} f{r.dtype[-2:]}" == name]
+        table.add(name, str(len(own)), *(str(own.count(word)) for word in words))
+    return table
 
 
 def regrets(found: Sequence[Any]) -> Table:

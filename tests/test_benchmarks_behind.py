@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import behind, layers, results, tables  # noqa: E402
+from benchmarks import behind, commands, layers, results, tables  # noqa: E402
 
 LAYER = layers.Layer("test", "conv", 1, 8, (9, 9), 16, (3, 3), (1, 1), (1, 1), (1, 1), 1)
 
@@ -81,11 +81,11 @@ def measured(**changes):
     """The ways of a cell: the choice is panels and tiles; after the first round all takes twice as long."""
     return {
         **raced(0.8),
-        "limits": {"fma": 1000.0, "read": 1000.0, "fill": 500.0},
+        "limits": {"fma": 2000.0, "read": 2000.0, "fill": 1000.0},
         "taken": {"windrow": "window_product", "windrow channels-last": "winograd_4x4"},
         "ratio": 0.8,
         "peer": "torch",
-        "peer_seconds": 1.6,
+        "peer_seconds": 0.8,
         "candidates": {
             "windrow": entry(1.0, 2.0, 2.0),
             "windrow channels-last": entry(2.0, 4.0, 4.0),
@@ -99,13 +99,13 @@ def measured(**changes):
 
 def test_ways_are_compared_round_by_round():
     row = behind.row(measured())
-    assert (row.seconds, row.peer_factor, row.prepared) == (2.0, 0.8, 0.9)
+    assert (row.seconds, row.peer_factor, row.prepared) == (1.0, 0.8, 0.9)
     assert row.formats == {
         "C order": [("window_product", 1.0, True), ("strip_product", 1.5, False)],
         "channels-last": [("filter_product", 1.8, False), ("winograd_4x4", 2.0, True)],
     }
     assert row.regrets == [("channels-last", "filter_product", "winograd_4x4", 0.9)]
-    # One second of multiply-adds, 0.1 of reading and 0.1 of writing, in two.
+    # Half a second of multiply-adds, 0.05 of reading and 0.05 of writing, in one.
     assert row.shares == (0.5, 0.1)
     assert row.binds == "overhead"
 
@@ -139,12 +139,25 @@ def test_the_table_has_a_row_for_each_cell():
     table = tables.behind(behind.rows([measured(ratio=0.9), measured(n=4)]))
     assert [line[2] for line in table.rows] == ["0.80", "0.90"]
     assert table.rows[0] == [
-        "test/conv n=4", "y f32", "0.80", "torch 0.80", "2 s", "**panels** 1.00, strips 1.50",
+        "test/conv n=4", "y f32", "0.80", "torch 0.80", "1 s", "**panels** 1.00, strips 1.50",
         "filter lanes 1.80, **tiles 4x4** 2.00", "0.90", "50 + 10 %", "overhead",
     ]  # fmt: skip
     assert tables.regrets([row]).rows == [
         ["test/conv", "y f32", "channels-last", "tiles 4x4", "filter lanes", "0.90"]
     ]
+
+
+def test_what_binds_is_counted_by_pass():
+    tiles = measured(taken={"windrow": "winograd_2x2"}, **{"pass": "dx"})
+    table = tables.bounds(behind.rows([measured(), measured(), tiles, measured(limits=None)]))
+    assert table.columns == ["pass", "cells", "-", "overhead"]
+    assert table.rows == [["dx f32", "1", "0", "1"], ["y f32", "3", "1", "2"]]
+
+
+def test_the_page_is_that_of_the_newest_result():
+    newest = max((results.RESULTS / "others").glob("behind-*.json"))
+    page = (ROOT / "docs" / "behind.md").read_text()
+    assert page == commands.markdown(results.read(newest), full=True) + "\n"
 
 
 def test_smoke_behind(tmp_path):
