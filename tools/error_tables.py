@@ -168,16 +168,16 @@ WINOGRAD_LAYERS = (
 
 
 def winograd_lines(torch: Any, layers: tuple[Layer, ...] = WINOGRAD_LAYERS) -> Iterator[str]:
-    """y and dx by Winograd's tiles, by the direct sum and by PyTorch, in the same unit."""
+    """Each pass by Winograd's tiles, by the direct sum and by PyTorch, in the same unit."""
     algorithms = ("winograd", "direct")
     for dtype in (np.float32, np.float64):
         yield ""
         yield f"**{np.dtype(dtype).name}, by each algorithm (target {wr.show_config('dict')['target']})**"
         yield ""
         yield "| layer | data |" + "".join(
-            f" {name} Winograd | {name} direct | {name} PyTorch |" for name in ("y", "dx")
+            f" {name} Winograd | {name} direct | {name} PyTorch |" for name in PASSES
         )
-        yield "|---|---|" + "--:|" * 6
+        yield "|---|---|" + "--:|" * 3 * len(PASSES)
         for layer in layers:
             facts = wr.explain(
                 "conv", layer.x_shape, layer.w_shape, dtype=dtype, algorithm="winograd", **layer.options
@@ -186,7 +186,7 @@ def winograd_lines(torch: Any, layers: tuple[Layer, ...] = WINOGRAD_LAYERS) -> I
             for kind in KINDS:
                 found = errors(layer, kind, dtype, torch, algorithms)
                 first = f"{layer.name}: {tile}" if kind == KINDS[0] else ""
-                cells = (figure(value) for name in ("y", "dx") for value in found[name].values())
+                cells = (figure(value) for name in PASSES for value in found[name].values())
                 yield f"| {first} | {kind} | " + " | ".join(cells) + " |"
 
 

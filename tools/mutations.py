@@ -115,8 +115,41 @@ MUTATIONS = [
         ("y[1] = gap_a + gap_b;", "y[1] = gap_a - gap_b;"),
         ("u[5] = w[2];", "u[5] = w[1];"),
         ("column[3] = shifted<1>(column[1], in[2], Lanes<T>{});", "column[3] = column[1];"),
-        ("zeros = S::fma(v[c], S::zero(), zeros);", ""),
+        ("zeros.add(c, v[c]);", ""),
         ("result[r][c] = p.bias ? y[r] + bias : y[r];", "result[r][c] = y[r];"),
+    ),
+    *_in(
+        "core/kernels/winograd.hpp",
+        ("v[5] = y[3];", "v[5] = y[2];"),
+        ("w[2] = S::fma(third, sum_b - sum_a, m[5]);", "w[2] = S::fma(third, sum_b, m[5]);"),
+    ),
+    *_in(
+        "core/kernels/winograd_gradient.hpp",
+        ("source = p.source + tile * p.source_tile + i;", "source = p.source + tile * p.source_tile;"),
+        ("zeros.add(c, v);", ""),
+        ("(i + S::kLanes <= p.count ? zeros : last) += here.total();", "zeros += here.total();"),
+    ),
+    *_in(
+        "core/drivers/winograd_gradient.cpp",
+        ("if (!finite.load(std::memory_order_relaxed)) return false;", ""),
+        ("lines.offset + c * channel, channel, strip);", "c * channel, channel, strip);"),
+        ("if (lines.bordered) clear_beyond(lines, block, strips, strip);", ""),
+        ("units_.parts() > 1 && across_.step() == 1 ? first * kTile : 0", "0"),
+        (
+            "multiply(rows, part.channels, tiles, unit > unit0, memory);",
+            "multiply(rows, part.channels, tiles, true, memory);",
+        ),
+        ("if (row == part.row || unit1 - unit0 > 1)", "if (row == part.row)"),
+        (
+            "const bool in_place = cut_.slots == 1 && !p_.accumulate;",
+            "const bool in_place = cut_.slots == 1;",
+        ),
+        tests=("tests/test_winograd_gradient.py",),
+    ),
+    *_in(
+        "core/drivers/weight_result.hpp",
+        ("in_order_ = in_order_ && p_.dw_channel == taps_;", ""),
+        tests=("tests/test_convolution.py",),
     ),
     *_in(
         "core/kernels/add_turned.hpp",
@@ -255,7 +288,6 @@ MUTATIONS = [
             "if (rows || unit == unit0 || box.extent != before.extent || box.images != before.images ||",
             "if (rows || pixels == 0 ||",
         ),
-        ("in_order_ = in_order_ && p_.dw_channel == all_taps_;", ""),
         tests=("tests/test_convolution.py",),
     ),
     *_in(

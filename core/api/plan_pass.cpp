@@ -99,7 +99,13 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
     const auto cost = tiles              ? winograd_gradient_cost(problem, target)
                       : direct.depthwise ? depthwise_gradient_cost(problem, target)
                                          : weight_gradient_cost(problem, target);
-    if (tiles) plan.algorithm = "winograd";
+    if (tiles) {
+      const WinogradGradientCut cut = winograd_gradient_cut(problem, target);
+      plan.algorithm = "winograd";
+      plan.block_k = cut.unit_tiles;
+      plan.block_pixels = cut.unit_tiles * kGradientTile * kGradientTile;
+      plan.block_rows = cut.held;
+    }
     if (!direct.depthwise && has_winograd_gradient(problem))
       plan.candidates = {{"weight_gradient", count_direct_gradient(problem, target)},
                          {"winograd_gradient", count_winograd_gradient(problem, target)}};

@@ -6,22 +6,21 @@
 #include "base/workspace.hpp"
 #include "drivers/tile_axis.hpp"
 #include "drivers/tiles.hpp"
+#include "drivers/weight_cut.hpp"
 #include "drivers/weight_result.hpp"
 #include "pack/pixel_strips.hpp"
 
 namespace windrow {
 namespace {
 
-constexpr Index kTile = 4, kSide = 6, kPoints = kSide * kSide;
+constexpr Index kTile = kGradientTile, kPoints = kGradientSide * kGradientSide;
 constexpr Index kPad = 48;  // elements between points, so that they do not share sets of the cache
 
 // These cut the sum over tiles, so they belong to the numerics plan.
 constexpr Index kUnitTiles = 32;   // of a partial sum, at most ...
 constexpr Index kWholeTiles = 64;  // ... but where all of them are no more than this, they are one sum
-constexpr Index kSlotPieces = 8;   // pieces of work that are wanted, with slots if need be
 constexpr Index kSlotTiles = 96;   // of a slot at least: adding the slots then costs little
-constexpr Index kSlotBlock = 64;   // rows and channels of a piece, for this count
-constexpr Index kSlotBytes = Index{32} << 20;
+constexpr Index kSlotBlock = 64;   // rows and channels of a piece of work, where pieces are counted for slots
 
 // These do not.
 constexpr Index kBlockBytes = 640 << 10;  // of sums, or of transformed pixels
@@ -147,12 +146,13 @@ class Driver {
     c.lines = lines_of(p_, down_);
     c.across = across_.tiles();
     c.units = units_.count();
+    c.unit_tiles = units_.most_tiles();
     c.taps = 1;
     for (std::size_t i = 0; i + 2 < rank_; ++i) c.taps *= p_.axes[i].kernel;
     const Index wanted =
         p_.groups * c.taps * ceil_div(p_.rows, kSlotBlock) * ceil_div(p_.channels, kSlotBlock);
     c.slots = std::max<Index>(
-        1, std::min({ceil_div(kSlotPieces, wanted), kSlotBytes / (result_.elements() * Index{sizeof(T)}),
+        1, std::min({ceil_div(kSlotPieces, wanted), kPartialBytes / (result_.elements() * Index{sizeof(T)}),
                      units_.count() * units_.most_tiles() / kSlotTiles, units_.count()}));
     const bool once = ceil_div(units_.count(), c.slots) == 1;  // sums are written once
     const Index lanes = kernels_.lanes, bytes = kPoints * Index{sizeof(T)};
@@ -166,8 +166,8 @@ class Driver {
     const Index pieces = p_.groups * c.taps * c.channel_blocks * c.slots;
     c.row_blocks = once ? 1 : ceil_div(p_.rows, c.held);
     if (p_.threads > 1)
-      c.row_blocks =
-          std::clamp(4 * p_.threads / pieces, c.row_blocks, std::max(c.row_blocks, p_.rows / kPieceRows));
+      c.row_blocks = std::clamp(ceil_div(p_.threads, pieces), c.row_blocks,
+                                std::max(c.row_blocks, p_.rows / kPieceRows));
     c.rows = ceil_div(p_.rows, c.row_blocks);
     c.row_blocks = ceil_div(p_.rows, c.rows);
     c.held = std::min(c.held, c.rows);
@@ -222,7 +222,7 @@ class Driver {
   // Of a line of channels.
   Index strip_elements() const {
     const Index columns = strip_columns() + 2 * across_.step();
-    return (kTile + 2) * columns * line_elements() + slack();
+    return kGradientSide * columns * line_elements() + slack();
   }
   Index line_elements() const { return static_cast<Index>(kAlignment / sizeof(T)); }
 
@@ -436,7 +436,7 @@ bool has_winograd_gradient(const WeightGradient<T>& p) {
     if (axis.out == 0) return false;
     sums *= static_cast<double>(axis.kernel);
   }
-  if (sums * sizeof(T) > static_cast<double>(kSlotBytes)) return false;
+  if (sums * sizeof(T) > static_cast<double>(kPartialBytes)) return false;
   const WindowAxis &down = p.axes[rank - 2], &across = p.axes[rank - 1];
   for (const WindowAxis& axis : {down, across})
     if (axis.stride != 1 || axis.kernel != 3) return false;

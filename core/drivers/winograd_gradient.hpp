@@ -18,11 +18,14 @@ namespace windrow {
 template <class T>
 bool has_winograd_gradient(const WeightGradient<T>& problem);
 
+inline constexpr Index kGradientTile = 4;                  // results of a tile, each way ...
+inline constexpr Index kGradientSide = kGradientTile + 2;  // ... and its points
+
 // How one call is cut, which says what it takes.
 struct WinogradGradientCut {
   Index taps;                      // of the axes before the last two, each a problem by itself
   Index lines, across;             // rows of tiles, of all planes and images, and tiles of a row
-  Index units;                     // of tiles that are summed over together
+  Index units, unit_tiles;         // of tiles that are summed over together, at most so many
   Index slots;                     // in which units are summed apart: these two alone change bits
   Index channels, channel_blocks;  // of a piece of work
   Index rows, row_blocks;

@@ -8,7 +8,7 @@
 namespace windrow {
 namespace {
 
-constexpr Index kTile = 4, kSide = 6, kPoints = kSide * kSide;
+constexpr Index kTile = kGradientTile, kSide = kGradientSide, kPoints = kSide * kSide;
 constexpr Index kRowTaps = 3, kTaps = 9;
 
 // Tiles must be this much faster to be taken.
@@ -27,7 +27,9 @@ double outer_taps(const WeightGradient<T>& p) {
 template <class T>
 Counts count_winograd_gradient(const WeightGradient<T>& p, const Target& target) {
   const Tile tile = tile_of<T>(target);
-  const WinogradGradientCut cut = winograd_gradient_cut(p, target);
+  WeightGradient<T> alone = p;
+  alone.threads = 1;  // how many there are may not decide between algorithms
+  const WinogradGradientCut cut = winograd_gradient_cut(alone, target);
   const double tiles = static_cast<double>(cut.lines * cut.across), points = kPoints * tiles;
   const double pixels = parts(p.channels, tile.lanes) * static_cast<double>(cut.pixels_made());
   const double results = parts(p.rows, tile.lanes) * static_cast<double>(cut.results_made());
