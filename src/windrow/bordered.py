@@ -212,7 +212,9 @@ def conv_grad_weight(
     if core is not None:
         *_, number, limit = problem
         dy, x = native(dy), native(x)
-        return convolution._into(out, target, lambda to: core.grad_weight(dy, x, to, accumulate, limit, number))
+        return convolution._into(
+            out, target, lambda to: core.grad_weight(dy, x, to, accumulate, limit, number)
+        )
     # The sum over the blocks of images, in order.
     dw = empty("dw", w_shape, dtype) if target is None else target
     sums = dw if wide == dtype else empty("dw", w_shape, wide)
