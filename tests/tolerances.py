@@ -143,22 +143,27 @@ def winograd_error_bound(
     if outer > 0:
         x, w = _planes(x, w, before, out_size, groups, stride, dilation)
         before, out_size, dilation = before[outer:], out_size[outer:], dilation[outer:]
-    n, c, *size = x.shape
-    seen = np.zeros((n, c, *(o + 2 * d for o, d in zip(out_size, dilation, strict=True))))
-    place, part = [], []
-    for axis in range(2):
-        low = max(0, -before[axis])
-        high = max(low, min(size[axis], seen.shape[2 + axis] - before[axis]))
-        part.append(slice(low, high))
-        place.append(slice(low + before[axis], high + before[axis]))
-    seen[:, :, place[0], place[1]] = np.abs(x[:, :, part[0], part[1]])
-    y = np.zeros((n, w.shape[0], *out_size))
+    seen = _seen(x, before, out_size, dilation)
+    y = np.zeros((x.shape[0], w.shape[0], *out_size))
     for first in np.ndindex(*(min(o, d) for o, d in zip(out_size, dilation, strict=True))):
         phase = (..., *(slice(f, None, d) for f, d in zip(first, dilation, strict=True)))
         y[phase] = _sums_of_tiles(seen[phase], np.abs(w).astype(float), tile, groups)
     if outer > 0:  # images times planes of one
         y = np.moveaxis(y.reshape(shape[0], *shape[2 : 2 + outer], shape[1], *out_size), 1 + outer, 1)
     return roundings * np.finfo(dtype).eps * y
+
+
+def _seen(x: Any, before: Any, out_size: Any, dilation: Any) -> Any:
+    """Magnitudes of what windows of 3 x 3 taps see of x, zeros outside."""
+    seen = np.zeros((*x.shape[:2], *(o + 2 * d for o, d in zip(out_size, dilation, strict=True))))
+    place, part = [], []
+    for axis, first in enumerate(before):
+        low = max(0, -first)
+        high = max(low, min(x.shape[2 + axis], seen.shape[2 + axis] - first))
+        part.append(slice(low, high))
+        place.append(slice(low + first, high + first))
+    seen[:, :, *place] = np.abs(x[:, :, *part])
+    return seen
 
 
 def _planes(
@@ -239,14 +244,7 @@ def winograd_grad_weight_error_bound(
 def _taps_of_tiles(dy: Any, x: Any, before: Any, dilation: Any, groups: int) -> Any:
     """What tiles of magnitudes sum to for the 3 x 3 taps of images of two axes."""
     output, weights, into = (np.abs(m) for m in winograd_matrices(4))
-    seen = np.zeros((*x.shape[:2], *(o + 2 * d for o, d in zip(dy.shape[2:], dilation, strict=True))))
-    lows = [max(0, -b) for b in before]
-    highs = [
-        max(low, min(s, e - b))
-        for low, s, e, b in zip(lows, x.shape[2:], seen.shape[2:], before, strict=True)
-    ]
-    place = (slice(low + b, high + b) for low, high, b in zip(lows, highs, before, strict=True))
-    seen[:, :, *place] = x[:, :, *(slice(low, high) for low, high in zip(lows, highs, strict=True))]
+    seen = _seen(x, before, dy.shape[2:], dilation)
     sums: Any = 0
     for first in np.ndindex(*(min(o, d) for o, d in zip(dy.shape[2:], dilation, strict=True))):
         phase = (..., *(slice(f, None, d) for f, d in zip(first, dilation, strict=True)))

@@ -132,14 +132,14 @@ MUTATIONS = [
     *_in(
         "core/drivers/winograd_gradient.cpp",
         ("if (!finite.load(std::memory_order_relaxed)) return false;", ""),
-        ("lines.offset + c * channel, channel, strip);", "c * channel, channel, strip);"),
+        ("side.source + lines.offset + c * side.channel", "side.source + c * side.channel"),
         ("if (lines.bordered) clear_beyond(lines, block, strips, strip);", ""),
         ("units_.parts() > 1 && across_.step() == 1 ? first * kTile : 0", "0"),
         (
-            "multiply(rows, part.channels, tiles, unit > unit0, memory);",
-            "multiply(rows, part.channels, tiles, true, memory);",
+            "multiply(x, dy, units_.tiles(unit), steps, unit > unit0, sums);",
+            "multiply(x, dy, units_.tiles(unit), steps, true, sums);",
         ),
-        ("if (row == part.row || unit1 - unit0 > 1)", "if (row == part.row)"),
+        ("if ((row == part.row || unit1 - unit0 > 1) &&", "if (row == part.row &&"),
         (
             "const bool in_place = cut_.slots == 1 && !p_.accumulate;",
             "const bool in_place = cut_.slots == 1;",

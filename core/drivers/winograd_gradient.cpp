@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <vector>
 
 #include "base/workspace.hpp"
 #include "drivers/tile_axis.hpp"
@@ -41,6 +42,12 @@ class TileUnits {
   Index parts() const { return parts_; }
   Index most_tiles() const {
     return parts_ > 1 ? ceil_div(across_, parts_) : std::min(rows_, lines_) * across_;
+  }
+
+  Index tiles(Index unit) const {
+    Index count = 0;
+    each_line(unit, [&](Index, Index first, Index end) { count += end - first; });
+    return count;
   }
 
   // body(line, first tile across, end) for the lines of a unit.
@@ -214,10 +221,9 @@ class Driver {
   };
   // Pixels of a row that a strip has: all, or as many as a part of a row of tiles.
   Index strip_columns() const {
+    if (units_.parts() > 1 && across_.step() == 1) return units_.most_tiles() * kTile;
     const Index step = kTile * across_.step();
-    const Index whole = ceil_div(p_.axes.back().out, step) * step;
-    return across_.step() == 1 ? std::min(whole, units_.parts() > 1 ? units_.most_tiles() * kTile : whole)
-                               : whole;
+    return ceil_div(p_.axes.back().out, step) * step;
   }
   // Of a line of channels.
   Index strip_elements() const {
@@ -275,58 +281,69 @@ class Driver {
     return lines_of(grid, rows, lines.offset);
   }
 
-  struct Memory {
-    T *pixels, *results, *sums, *taps, *strip;
-    Step* steps;
+  // An operand of the products, and where its points go.
+  struct Side {
+    std::vector<Lines> phases;
+    bool (*transform)(const WinogradChannels<T>&);
+    const T* source;
+    Index channel, channels;  // from one to the next, and how many
+    T* points;
+    Index point, tile;  // from one to the next
   };
 
   // Sums the slot's share of the units and writes it. False where something is not finite.
   bool run_piece(Index piece, Index slot, T* partial) const {
     const Part part = this->part(piece);
     Scratch scratch;
-    std::vector<Lines> x, dy;
-    for (Index phase = 0; phase < down_.phases(); ++phase) x.push_back(x_lines(part, phase));
+    Side x{.phases = {},
+           .transform = kernels_.winograd_pixels,
+           .source = p_.x + (part.group * p_.channels + part.channel) * p_.x_channel,
+           .channel = p_.x_channel,
+           .channels = part.channels,
+           .points = scratch.take<T>(kPoints * pixels_point() + slack()),
+           .point = pixels_point(),
+           .tile = cut_.channels};
+    Side dy{.phases = {},
+            .transform = kernels_.winograd_results,
+            .source = nullptr,
+            .channel = p_.dy_channel,
+            .channels = 0,
+            .points = scratch.take<T>(kPoints * results_point() + slack()),
+            .point = results_point(),
+            .tile = held_row()};
+    T* sums = scratch.take<T>(kPoints * sums_point() + slack());
+    T* taps = scratch.take<T>(9 * cut_.channels);
+    T* strip = scratch.take<T>(strip_elements());
+    Step* steps = scratch.take<Step>(units_.most_tiles());
+    for (Index i = 0; i < units_.most_tiles(); ++i) steps[i] = {.a = i * dy.tile, .b = i * x.tile};
+
+    for (Index phase = 0; phase < down_.phases(); ++phase) x.phases.push_back(x_lines(part, phase));
     const Index unit0 = units_.count() * slot / cut_.slots, unit1 = units_.count() * (slot + 1) / cut_.slots;
-    Memory memory{.pixels = scratch.take<T>(kPoints * pixels_point() + slack()),
-                  .results = scratch.take<T>(kPoints * results_point() + slack()),
-                  .sums = scratch.take<T>(kPoints * sums_point() + slack()),
-                  .taps = scratch.take<T>(9 * cut_.channels),
-                  .strip = scratch.take<T>(strip_elements()),
-                  .steps = scratch.take<Step>(units_.most_tiles())};
-    for (Index tile = 0; tile < units_.most_tiles(); ++tile)
-      memory.steps[tile] = {.a = tile * held_row(), .b = tile * cut_.channels};
-    const T* source = p_.x + (part.group * p_.channels + part.channel) * p_.x_channel;
     for (Index row = part.row; row < part.row + part.rows; row += cut_.held) {
-      const Index rows = std::min(cut_.held, part.row + part.rows - row);
-      dy.clear();
-      for (Index phase = 0; phase < down_.phases(); ++phase) dy.push_back(dy_lines(rows, phase));
-      const T* results = p_.dy + (part.group * p_.rows + row) * p_.dy_channel;
+      dy.channels = std::min(cut_.held, part.row + part.rows - row);
+      dy.source = p_.dy + (part.group * p_.rows + row) * p_.dy_channel;
+      dy.phases.clear();
+      for (Index phase = 0; phase < down_.phases(); ++phase)
+        dy.phases.push_back(dy_lines(dy.channels, phase));
       for (Index unit = unit0; unit < unit1; ++unit) {
         checkpoint();
-        Index tiles = units_.most_tiles();
-        bool finite = true;
-        if (row == part.row || unit1 - unit0 > 1)
-          finite = transform(unit, x, source, p_.x_channel, kernels_.winograd_pixels, memory.strip,
-                             memory.pixels, pixels_point(), cut_.channels, part.channels, tiles);
-        finite = finite && transform(unit, dy, results, p_.dy_channel, kernels_.winograd_results,
-                                     memory.strip, memory.results, results_point(), held_row(), rows, tiles);
-        if (!finite) return false;
-        multiply(rows, part.channels, tiles, unit > unit0, memory);
+        // Pixels of a single unit are there from the rows before.
+        if ((row == part.row || unit1 - unit0 > 1) && !transform(unit, x, strip)) return false;
+        if (!transform(unit, dy, strip)) return false;
+        multiply(x, dy, units_.tiles(unit), steps, unit > unit0, sums);
       }
-      if (!write(part, row, rows, memory, partial)) return false;
+      if (!write(part, row, dy.channels, sums, taps, partial)) return false;
     }
     return true;
   }
 
-  // The points of a unit's tiles, and how many those are.
-  template <class Kernel>
-  bool transform(Index unit, const std::vector<Lines>& phases, const T* source, Index channel, Kernel kernel,
-                 T* strip, T* points, Index point, Index tile_row, Index count, Index& tiles) const {
+  // To the points of a unit's tiles.
+  bool transform(Index unit, const Side& side, T* strip) const {
     bool finite = true;
     Index done = 0;
     units_.each_line(unit, [&](Index line, Index first, Index end) {
       const TileAxis::Place place = down_.place(line % down_.tiles());
-      const Lines& lines = phases[static_cast<std::size_t>(place.pixel % down_.step())];
+      const Lines& lines = side.phases[static_cast<std::size_t>(place.pixel % down_.step())];
       PixelBlock block{.outer = Extents(rank_ - 2),
                        .image = line / down_.tiles(),
                        .row = place.pixel / down_.step(),
@@ -338,56 +355,56 @@ class Driver {
         block.image /= p_.axes[i].out;
       }
       const Index group = line_elements();
-      for (Index c = 0; c < count; c += group) {
-        const PixelStrips& strips = count - c < group ? lines.rest : lines.full;
+      for (Index c = 0; c < side.channels; c += group) {
+        const PixelStrips& strips = side.channels - c < group ? lines.rest : lines.full;
         std::fill_n(strip + strips.elements(), slack(), T{0});
-        strips.fill(kernels_, block, source + lines.offset + c * channel, channel, strip);
+        strips.fill(kernels_, block, side.source + lines.offset + c * side.channel, side.channel, strip);
         if (lines.bordered) clear_beyond(lines, block, strips, strip);
         const Index column = strips.pixel_step();
-        Index lane = done;
-        for (Index tile = first; tile < end;) {
+        T* points = side.points + done * side.tile + c;
+        for (Index tile = first; tile < end;) {  // those of one phase after another
           const TileAxis::Place across = across_.place(tile);
           const Index some = std::min(ceil_div(across.pixels, kTile), end - tile);
-          finite &= kernel({.source = strip + (across.pixel - block.column) * column,
-                            .source_row = strips.row_step(),
-                            .source_column = across_.step() * column,
-                            .source_tile = kTile * across_.step() * column,
-                            .target = points + lane * tile_row + c,
-                            .target_point = point,
-                            .target_tile = tile_row,
-                            .tiles = some,
-                            .count = std::min(group, count - c)});
-          lane += some;
+          finite &= side.transform({.source = strip + (across.pixel - block.column) * column,
+                                    .source_row = strips.row_step(),
+                                    .source_column = across_.step() * column,
+                                    .source_tile = kTile * across_.step() * column,
+                                    .target = points,
+                                    .target_point = side.point,
+                                    .target_tile = side.tile,
+                                    .tiles = some,
+                                    .count = std::min(group, side.channels - c)});
+          points += some * side.tile;
           tile += some;
         }
       }
       done += end - first;
     });
-    tiles = done;
     return finite;
   }
 
-  void multiply(Index rows, Index channels, Index tiles, bool accumulate, const Memory& memory) const {
-    const Index vectors = ceil_div(channels, kernels_.lanes), panels = ceil_div(vectors, kernels_.vectors);
+  void multiply(const Side& x, const Side& dy, Index tiles, const Step* steps, bool accumulate,
+                T* sums) const {
+    const Index vectors = ceil_div(x.channels, kernels_.lanes), panels = ceil_div(vectors, kernels_.vectors);
     for (Index point = 0; point < kPoints; ++point) {
       for (Index panel = 0; panel < panels; ++panel) {
         const Index first = vectors * panel / panels, lane = first * kernels_.lanes;
         run_tiles<T>(kernels_,
-                     {.a = memory.results + point * results_point(),
+                     {.a = dy.points + point * dy.point,
                       .a_row = 1,
-                      .b = memory.pixels + point * pixels_point() + lane,
-                      .step = memory.steps,
-                      .c = memory.sums + point * sums_point() + lane,
+                      .b = x.points + point * x.point + lane,
+                      .step = steps,
+                      .c = sums + point * sums_point() + lane,
                       .c_row = sums_row(),
                       .k = tiles,
                       .accumulate = accumulate,
                       .bias = nullptr},
-                     rows, static_cast<int>(vectors * (panel + 1) / panels - first), nullptr, 0);
+                     dy.channels, static_cast<int>(vectors * (panel + 1) / panels - first), nullptr, 0);
       }
     }
   }
 
-  bool write(const Part& part, Index row, Index rows, const Memory& memory, T* partial) const {
+  bool write(const Part& part, Index row, Index rows, const T* sums, T* taps, T* partial) const {
     Extents first(rank_, 0), extent(rank_, 1);
     Index tap = part.tap;
     for (std::size_t i = rank_ - 2; i-- > 0;) {
@@ -397,9 +414,9 @@ class Driver {
     extent[rank_ - 2] = extent[rank_ - 1] = 3;
     const Extents to = result_.tap_offsets(first, extent, partial != nullptr);
     for (Index m = 0; m < rows; ++m) {
-      const bool finite = kernels_.winograd_taps({.source = memory.sums + m * sums_row(),
+      const bool finite = kernels_.winograd_taps({.source = sums + m * sums_row(),
                                                   .source_point = sums_point(),
-                                                  .target = memory.taps,
+                                                  .target = taps,
                                                   .target_tap = cut_.channels,
                                                   .count = part.channels});
       if (!finite) return false;
@@ -408,7 +425,7 @@ class Driver {
                      .channels = part.channels,
                      .to = to.data(),
                      .taps = 9,
-                     .from = memory.taps,
+                     .from = taps,
                      .tap_stride = cut_.channels},
                     partial);
     }
