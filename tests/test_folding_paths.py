@@ -74,10 +74,11 @@ def test_few_channels_inside_and_small_images(target, threads, problem, layout, 
 
 @pytest.mark.parametrize("width", [5, 8, 9, 13, 16, 17, 24, 25, 41])
 @pytest.mark.parametrize("taps", [2, 3, 4, 5, 8, 9, 13, 16, 17])
+@pytest.mark.parametrize("numbers", [800, 8000])
 @pytest.mark.parametrize("dtype", ["f4", "f8"])
-def test_windows_side_by_side(target, dtype, taps, width):
+def test_windows_side_by_side(target, dtype, numbers, taps, width):
     """A vector of neighbouring windows at a time, what is left of a row, and the end of the columns."""
-    channels = 1 + 800 // (2 * taps * width)
+    channels = 1 + numbers // (2 * taps * width)
     for step, dilation in [(1, 1), (1, 2), (2, 2), (1, 3), (2, 1), (4, 1)]:
         shape = (2, channels, 4, (width - 1) * step + (taps - 1) * dilation + 1 - 2)
         options = {"stride": (1, step), "padding": (0, 1), "dilation": (1, dilation)}
@@ -88,6 +89,40 @@ def test_windows_side_by_side(target, dtype, taps, width):
         cols = patches_in("(n l) (c k)", plain, shape, (2, taps), options)
         expected = wr.col2im(plain, shape, (2, taps), layout="n (c k) l", **options)
         assert raw(wr.col2im(cols, shape, (2, taps), layout="(n l) (c k)", **options)) == raw(expected)
+
+
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+@pytest.mark.parametrize(
+    ("shape", "kernel", "options"),
+    [
+        ((5, 3, 31, 31), (3, 3), {"stride": 2, "padding": 1}),
+        ((1, 1, 28, 28), (3, 3), {"padding": 1}),
+        ((3, 2, 9, 60), (2, 4), {"padding": ((0, 1), (3, 0))}),
+        ((2, 1, 12, 33), (5, 5), {"stride": (1, 2), "dilation": (2, 1), "padding": 3}),
+        ((4, 2, 7, 17), (3, 2), {"stride": (3, 1)}),
+        ((3, 4, 40), (3,), {"padding": 2}),
+        ((7, 1, 1, 9), (1, 3), {}),
+    ],
+)
+def test_short_rows_of_windows(target, dtype, shape, kernel, options):
+    """Rows are summed straight into the image, the last ones over copies of their windows."""
+    plain = wr.im2col(np.zeros(shape, dtype), kernel, layout="n (c k) l", **options)
+    plain[...] = np.random.default_rng(5).standard_normal(plain.shape)
+    plain.flat[::7] = -0.0
+    plain.flat[3::571] = np.nan
+    expected = wr.col2im(plain, shape, kernel, layout="n (c k) l", **options)
+    n, l = plain.shape[0], plain.shape[-1]
+    cols = np.ascontiguousarray(plain.transpose(0, 2, 1)).reshape(n * l, -1)
+    memory = np.full((2 * n * l, 2 * cols.shape[1]), np.nan, dtype)
+    memory[: n * l, : cols.shape[1]] = cols
+    for chosen in (cols, memory[: n * l, : cols.shape[1]]):
+        for out in (
+            np.empty(shape, dtype),
+            np.empty((*shape, 2), dtype)[..., 1],
+            np.empty((2, *shape), dtype)[1],
+        ):
+            wr.col2im(chosen, shape, kernel, layout="(n l) (c k)", out=out, **options)
+            assert raw(out) == raw(expected)
 
 
 @pytest.mark.parametrize("stride", [1, 2])

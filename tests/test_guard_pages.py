@@ -61,6 +61,10 @@ def check(seed):
              for name, shape in [("x", x_shape), ("w", w_shape), ("dy", y_shape), ("b", w_shape[:1])]}
     y = wr.conv(plain["x"], plain["w"], plain["b"], **options)
     gradients = wr.conv_backward(plain["dy"], plain["x"], plain["w"], **options)
+    spatial = {name: value for name, value in options.items() if name != "groups"}
+    layout = pick.choice(["n (c k) l", "(c k) (l n)", "(n l) (c k)"])
+    cols = wr.im2col(plain["x"], kernel, layout=layout, **spatial)
+    image = wr.col2im(cols, x_shape, kernel, layout=layout, **spatial)
     for at_end in (True, False):
         def place(array):
             if last and array.ndim > 2:
@@ -73,6 +77,12 @@ def check(seed):
         dw = wr.conv_grad_weight(dy, x, w_shape, out=place(np.full(w_shape, np.nan, dtype)), **options)
         db = wr.conv_grad_bias(dy, out=guarded(np.full(w_shape[:1], np.nan, dtype), at_end))
         assert all(map(np.array_equal, (dx, dw, db), gradients)), seed
+        out = guarded(np.full(cols.shape, np.nan, dtype), at_end)
+        assert np.array_equal(wr.im2col(x, kernel, layout=layout, out=out, **spatial), cols), seed
+        out = place(np.full(x_shape, np.nan, dtype))
+        placed = guarded(cols, at_end)
+        wr.col2im(placed, x_shape, kernel, layout=layout, out=out, **spatial)
+        assert np.array_equal(out, image), seed
 
 wr.set_num_threads(2)
 for seed in range(FIRST, FIRST + 120):

@@ -153,11 +153,18 @@ MUTATIONS = [
     ),
     *_in(
         "core/kernels/add_turned.hpp",
-        ("const bool beyond = windows + kLength - 1 > kUnits;", "const bool beyond = false;"),
-        ("const auto wanted = L::before(windows * kNumbers);", "const auto wanted = L::before(S::kLanes);"),
-        ("const auto wanted_end = L::both(wanted, at_end);", "const auto wanted_end = wanted;"),
+        ("return windows_ + kLength - 1 > kUnits;", "return false;"),
+        ("wanted_(L::before(windows_ * kNumbers))", "wanted_(L::before(S::kLanes))"),
+        ("wanted_end_(L::both(wanted_, at_end_))", "wanted_end_(wanted_)"),
         ("for (int p = kPieces - 1; p >= 0; --p) {", "for (int p = 0; p < kPieces; ++p) {"),
         ("for (int i = kPiece - 1; i >= 0; --i) {", "for (int i = 0; i < kPiece; ++i) {"),
+    ),
+    *_in(
+        "core/kernels/fold_windows.hpp",
+        ("lanes_between<T>(kLanes - before, kLanes)", "lanes_between<T>(kLanes, kLanes)"),
+        ("v < kVectors ? rotate(sum[v + 1], -before) : S::zero()", "S::zero()"),
+        ("w.length + w.before <= (vectors + 1) * kLanes", "true"),
+        ("for (int v = 0; v <= kVectors; ++v) sum[v] = S::zero();", ""),
     ),
     *_in(
         "core/kernels/add_runs.hpp",

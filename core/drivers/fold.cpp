@@ -207,6 +207,7 @@ void run_fold(const Fold& problem, const Target& target, const RunContext& calle
     if (axis.size == 0) return;
   if (fold_permuted(problem, target, context)) return;
   if (fold_rows(problem, target, context)) return;
+  if (fold_window_rows(problem, target, context)) return;
   GatheredFold gathered(problem, target);
   const bool colours = has_few_channels_inside(problem);
   if (!colours && gathered.serves()) return gathered.run(context);

@@ -12,7 +12,6 @@ namespace {
 constexpr auto at(int i) { return static_cast<std::size_t>(i); }
 
 constexpr Index kPlanesAhead = 4;
-constexpr Index kMostPlaces = 16384;  // in the list of rows
 
 bool serves(const Fold& p, const PatchKernels& kernels) {
   const PatchShape& shape = p.shape;
@@ -23,23 +22,10 @@ bool serves(const Fold& p, const PatchKernels& kernels) {
   const Index item = number_bytes(p.number);
   Index image = item * shape.n * shape.c;
   for (const WindowAxis& a : shape.axes) image *= a.size;
-  if (rank == 2 && shape.axes[0].size * shape.axes[0].kernel > kMostPlaces) return false;
+  if (rank == 2 && shape.axes[0].size * shape.axes[0].kernel > kMostFoldSources) return false;
   return axis.stride <= 2 && axis.kernel <= kMostFoldTaps && axis.out * item >= kLeastTapRow &&
          ceil_div(axis.size, axis.stride) * item <= kFoldRowBytes &&
          p.cols_strides[shape.position(last)] == item && p.x_strides[2 + last] == item && image < kPastCaches;
-}
-
-// For each row of the image the rows of columns that meet it, of the first positions first: where they lie.
-void list_rows(const WindowAxis& axis, Index tap, Index position, Index* sources, Index* first) {
-  Index count = 0;
-  for (Index y = 0; y < axis.size; ++y) {
-    first[y] = count;
-    for (Index k = axis.kernel; k-- > 0;) {
-      const Index place = y + axis.before - k * axis.dilation, l = place / axis.stride;
-      if (place >= 0 && place % axis.stride == 0 && l < axis.out) sources[count++] = k * tap + l * position;
-    }
-  }
-  first[axis.size] = count;
 }
 
 // The taps of each phase of pixels, from the last one: which of them meet the phase's row, and where.
@@ -61,6 +47,18 @@ void list_taps(const WindowAxis& axis, Index tap, Index item, FoldTap* taps, Ind
 
 }  // namespace
 
+void list_fold_rows(const WindowAxis& axis, Index tap, Index position, Index* sources, Index* first) {
+  Index count = 0;
+  for (Index y = 0; y < axis.size; ++y) {
+    first[y] = count;
+    for (Index k = axis.kernel; k-- > 0;) {
+      const Index place = y + axis.before - k * axis.dilation, l = place / axis.stride;
+      if (place >= 0 && place % axis.stride == 0 && l < axis.out) sources[count++] = k * tap + l * position;
+    }
+  }
+  first[axis.size] = count;
+}
+
 bool fold_rows(const Fold& p, const Target& target, const RunContext& context) {
   const PatchKernels& kernels = *target.patches;
   if (!serves(p, kernels)) return false;
@@ -72,7 +70,7 @@ bool fold_rows(const Fold& p, const Target& target, const RunContext& context) {
   Scratch scratch;
   auto* sources = scratch.take<Index>(first.size * first.kernel);
   auto* row_first = scratch.take<Index>(first.size + 1);
-  list_rows(first, row.tap, row.position, sources, row_first);
+  list_fold_rows(first, row.tap, row.position, sources, row_first);
   std::array<FoldTap, kMostFoldTaps> taps;
   std::array<Index, 3> tap_first;
   list_taps(last, p.cols_strides[shape.tap(shape.rank() - 1)], item, taps.data(), tap_first.data());

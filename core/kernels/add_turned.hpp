@@ -170,35 +170,36 @@ class NextWindows {
   std::ptrdiff_t runs_, lines_;
 };
 
-// `windows` of them, no more than kVectors vectors have units and more than one less, whose runs have kLength
-// units. As many as vectors have are read, whatever they are.
+// Runs of kLength units of neighbouring windows, of as many as kVectors vectors have units or less, but more
+// than one vector less. As many as vectors have are read, whatever they are.
 template <class T, int kUnit, int kVectors, int kLength>
-void add_turned(const windrow::AddRuns& a, int windows, NextWindows& next) {
+class TurnedRuns {
   using S = Simd<T>;
   using L = Lanes<T>;
-  constexpr int kNumbers = kUnit / static_cast<int>(sizeof(T)), kUnits = S::kLanes / kNumbers;
-  constexpr int kPiece = 16 / kUnit, kPieces = (kLength + kPiece - 1) / kPiece;
-  windows -= (kVectors - 1) * kUnits;
-  const bool beyond = windows + kLength - 1 > kUnits;
-  const auto wanted = L::before(windows * kNumbers);
-  // The last unit of a run may have fewer numbers.
-  const auto at_end = L::of_each(kNumbers, static_cast<int>(a.length) - (kLength - 1) * kNumbers);
-  const auto wanted_end = L::both(wanted, at_end);
-  char* const totals = a.total;
-  const char* const columns = a.source;
-  const std::ptrdiff_t step = a.source_step;
-  const auto add_run = [&](const windrow::AddRun& run) {
-    const char* const source = columns + run.source;
-    T* const total = reinterpret_cast<T*>(totals + run.total);
-    typename S::V sum[kVectors + 1];
-    WINDROW_UNROLL
-    for (int r = 0; r < kVectors; ++r) sum[r] = S::load(total + r * S::kLanes);
-    sum[kVectors] = beyond ? S::load(total + kVectors * S::kLanes) : S::zero();
+  static constexpr int kNumbers = kUnit / static_cast<int>(sizeof(T)), kUnits = S::kLanes / kNumbers;
+  static constexpr int kPiece = 16 / kUnit, kPieces = (kLength + kPiece - 1) / kPiece;
+
+ public:
+  // `length` numbers a run; windows `step` bytes apart.
+  TurnedRuns(std::ptrdiff_t windows, std::ptrdiff_t length, std::ptrdiff_t step)
+      : windows_(static_cast<int>(windows) - (kVectors - 1) * kUnits),
+        step_(step),
+        wanted_(L::before(windows_ * kNumbers)),
+        // The last unit of a run may have fewer numbers.
+        at_end_(L::of_each(kNumbers, static_cast<int>(length) - (kLength - 1) * kNumbers)),
+        wanted_end_(L::both(wanted_, at_end_)) {}
+
+  // Whether the runs reach the vector of sums after those of the windows.
+  bool beyond() const { return windows_ + kLength - 1 > kUnits; }
+
+  // Adds those from `source` on to kVectors + 1 vectors of sums.
+  void add_to(typename S::V* sum, const char* source) const {
     WINDROW_UNROLL
     for (int p = kPieces - 1; p >= 0; --p) {
       decltype(join(source, 0)) v[kVectors][kPiece];
       WINDROW_UNROLL
-      for (int r = 0; r < kVectors; ++r) turn(source + p * 16 + r * kUnits * step, step, Unit<kUnit>{}, v[r]);
+      for (int r = 0; r < kVectors; ++r)
+        turn(source + p * 16 + r * kUnits * step_, step_, Unit<kUnit>{}, v[r]);
       WINDROW_UNROLL
       for (int i = kPiece - 1; i >= 0; --i) {
         const int x = p * kPiece + i;
@@ -209,9 +210,9 @@ void add_turned(const windrow::AddRuns& a, int windows, NextWindows& next) {
           typename S::V terms;
           cast(v[r][i], terms);
           if (r == kVectors - 1) {
-            terms = keep(end ? wanted_end : wanted, terms);
+            terms = keep(end ? wanted_end_ : wanted_, terms);
           } else if (end) {
-            terms = keep(at_end, terms);
+            terms = keep(at_end_, terms);
           }
           if (x == 0) {
             sum[r] = S::add(sum[r], terms);
@@ -223,6 +224,28 @@ void add_turned(const windrow::AddRuns& a, int windows, NextWindows& next) {
         }
       }
     }
+  }
+
+ private:
+  int windows_;  // of the last vector
+  std::ptrdiff_t step_;
+  typename L::Mask wanted_, at_end_, wanted_end_;
+};
+
+template <class T, int kUnit, int kVectors, int kLength>
+void add_turned(const windrow::AddRuns& a, int windows, NextWindows& next) {
+  using S = Simd<T>;
+  const TurnedRuns<T, kUnit, kVectors, kLength> turned(windows, a.length, a.source_step);
+  const bool beyond = turned.beyond();
+  char* const totals = a.total;
+  const char* const columns = a.source;
+  const auto add_run = [&](const windrow::AddRun& run) {
+    T* const total = reinterpret_cast<T*>(totals + run.total);
+    typename S::V sum[kVectors + 1];
+    WINDROW_UNROLL
+    for (int r = 0; r < kVectors; ++r) sum[r] = S::load(total + r * S::kLanes);
+    sum[kVectors] = beyond ? S::load(total + kVectors * S::kLanes) : S::zero();
+    turned.add_to(sum, columns + run.source);
     WINDROW_UNROLL
     for (int r = 0; r < kVectors; ++r) S::store(total + r * S::kLanes, sum[r]);
     if (beyond) S::store(total + kVectors * S::kLanes, sum[kVectors]);

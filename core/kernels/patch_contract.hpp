@@ -127,6 +127,24 @@ struct AddRuns {
   std::ptrdiff_t rows = 1, total_row = 0, source_row = 0;
 };
 
+// Rows of an image summed over rows of windows, in which the last axis' taps lie one after another: for
+// p < planes, y < rows and x < length,
+//   target[p * target_plane + y * target_row + x numbers] =
+//       +0 + source[p * source_plane + sources[r] + l * window + (x + before - l * stride) numbers] + ...
+// over row_first[y] <= r < row_first[y + 1], and for each over the l < windows with
+// 0 <= x + before - l * stride < taps, in their order. The sums of a row, from the first window's on, are
+// kMostFoldVectors registers at most and one more, and start in the first of them. Windows up to a whole
+// register of them may be read, and up to kOverread bytes after each. `ahead` bytes, of those that follow
+// the first ones of the source, may be fetched into the cache.
+struct FoldWindows {
+  char* target;
+  const char* source;
+  std::ptrdiff_t target_plane, source_plane, planes, target_row, rows, length;
+  const std::ptrdiff_t *sources, *row_first;
+  std::ptrdiff_t windows, window, taps, stride, before, ahead;
+};
+inline constexpr std::ptrdiff_t kMostFoldVectors = 4;
+
 enum Reduction { kAdd, kWeighted, kMax, kMin, kReductions };
 
 // What a run consists of. Complex numbers are pairs of floats; integers wrap, so that adding needs no sign.
@@ -159,6 +177,9 @@ struct PatchKernels {
   // window begins; no store then waits for the one before it. 0: never.
   std::ptrdiff_t turned_bytes;
   void (*fold_rows[kNumbers])(const FoldRows&);  // null but for float32 and float64, and without masks
+  // Null but for float32 and float64, and where windows are not turned over. The kernel for such windows,
+  // whatever the pointers, rows and planes are, or null.
+  void (*(*fold_windows[kNumbers])(const FoldWindows&))(const FoldWindows&);
   void (*sum_rows[kReductions][kNumbers])(const SumRows&);  // float16 comes in, float32 is the total
 };
 

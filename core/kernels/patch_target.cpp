@@ -1,6 +1,7 @@
 // The kernels of unfold and fold for one target, compiled as target.cpp is.
 #include "kernels/add_runs.hpp"
 #include "kernels/fold_rows.hpp"
+#include "kernels/fold_windows.hpp"
 #include "kernels/move.hpp"
 #include "kernels/patch_contract.hpp"
 #include "kernels/stream.hpp"
@@ -41,6 +42,8 @@ constexpr windrow::PatchKernels kKernels = {
     .turned_bytes = turned_bytes,
     .fold_rows = {nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
                   fold_rows<float>, fold_rows<double>},
+    .fold_windows = {nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr, nullptr,
+                     fold_windows<float>, fold_windows<double>},
     .sum_rows =
         {
             // Sums of signed integers are those of unsigned ones, which may wrap.

@@ -447,6 +447,74 @@ void folded_rows(Draw& draw, const Target& target) {
   expect(std::equal(expected.begin(), expected.end(), result.begin()), "other sums");
 }
 
+// Rows of an image summed over rows of windows, of which some reach beyond it.
+template <class T, Number kNumber>
+void folded_windows(Draw& draw, const Target& target) {
+  if (!target.patches->fold_windows[kNumber]) return;
+  constexpr Index kSize = sizeof(T);
+  const Index stride = draw.number(1, 2), taps = draw.number(2, 5), windows = draw.number(1, 40);
+  const Index before = draw.number(0, 3), reach = (windows - 1) * stride + taps;
+  const Index length = std::max<Index>(1, reach - before + draw.number(-2, 4));
+  const Index planes = draw.number(1, 4), rows = draw.number(0, 4), source_rows = draw.number(1, 4);
+  const Index source_plane = taps + draw.number(0, 3), window = planes * source_plane + draw.number(0, 2);
+  const Index source_row = windows * window + draw.number(0, 3);
+  std::vector<std::ptrdiff_t> sources, row_first{0};
+  for (Index y = 0; y < rows; ++y) {
+    for (Index r = draw.number(0, 3); r > 0; --r)
+      sources.push_back(draw.number(0, source_rows - 1) * source_row * kSize);
+    row_first.push_back(static_cast<std::ptrdiff_t>(sources.size()));
+  }
+  const Index target_row = (length + draw.number(0, 3)) * kSize,
+              target_plane = rows * target_row + draw.number(0, 3) * kSize;
+  const Index lanes = kAlignment / kSize;  // those of the widest registers, and more
+  Guarded<T> columns((source_rows - 1) * source_row + round_up(windows, lanes) * window + kOverread / kSize,
+                     true);
+  for (T& value : columns) value = std::numeric_limits<T>::quiet_NaN();
+  for (Index r = 0; r < source_rows; ++r)
+    for (Index l = 0; l < windows; ++l)
+      for (Index p = 0; p < planes; ++p)
+        for (Index k = 0; k < taps; ++k)
+          columns[r * source_row + l * window + p * source_plane + k] =
+              draw.chance(20) ? -T{0} : small<T>(draw) / T{7};
+  Guarded<char> result(std::max<Index>(0, planes * target_plane), draw.chance(50));
+  fill(draw, result);
+  std::vector<char> expected = result.copy();
+  for (Index p = 0; p < planes; ++p)
+    for (Index y = 0; y < rows; ++y)
+      for (Index x = 0; x < length; ++x) {
+        T sum = 0;
+        for (auto r = row_first[static_cast<std::size_t>(y)]; r < row_first[static_cast<std::size_t>(y + 1)];
+             ++r)
+          for (Index l = 0; l < windows; ++l) {
+            const Index k = x + before - l * stride;
+            if (0 <= k && k < taps)
+              sum +=
+                  columns[sources[static_cast<std::size_t>(r)] / kSize + l * window + p * source_plane + k];
+          }
+        std::memcpy(expected.data() + p * target_plane + y * target_row + x * kSize, &sum, kSize);
+      }
+  const FoldWindows all{.target = result.data(),
+                        .source = reinterpret_cast<const char*>(columns.data()),
+                        .target_plane = target_plane,
+                        .source_plane = source_plane * kSize,
+                        .planes = planes,
+                        .target_row = target_row,
+                        .rows = rows,
+                        .length = length,
+                        .sources = sources.data(),
+                        .row_first = row_first.data(),
+                        .windows = windows,
+                        .window = window * kSize,
+                        .taps = taps,
+                        .stride = stride,
+                        .before = before,
+                        .ahead = draw.of({0, 4096})};
+  const auto kernel = target.patches->fold_windows[kNumber](all);
+  if (!kernel) return;
+  kernel(all);
+  expect(std::equal(expected.begin(), expected.end(), result.begin()), "other sums");
+}
+
 // Windows added to sums that lie one number apart, so that they may be turned over, or further.
 template <class T, Number kNumber>
 void added_runs(Draw& draw, const Target& target) {
@@ -512,6 +580,8 @@ const std::vector<Case> kPatchKernelCases = {
     {"streamed sums of float64", streamed_sums<double, kF64>},
     {"folded rows of float32", folded_rows<float, kF32>},
     {"folded rows of float64", folded_rows<double, kF64>},
+    {"folded windows of float32", folded_windows<float, kF32>},
+    {"folded windows of float64", folded_windows<double, kF64>},
     {"added runs of float32", added_runs<float, kF32>},
     {"added runs of float64", added_runs<double, kF64>},
     {"sums of float32", sums<float, kF32>},
