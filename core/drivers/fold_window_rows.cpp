@@ -16,11 +16,23 @@ constexpr Index kTogether = Index{24} << 10;
 constexpr Index kMostColumns = Index{1} << 20;  // of an image, about 0.1 ms
 constexpr Index kColumnsPerPiece = Index{256} << 10;
 
+// Asked of every call: a tiny one would notice more.
+bool may_serve(const Fold& p, const PatchKernels& kernels) {
+  const PatchShape& shape = p.shape;
+  const int last = shape.rank() - 1;
+  if (p.cols_strides[shape.tap(last)] != number_bytes(p.number) || shape.rank() > 2 ||
+      !kernels.fold_windows[p.number] || p.complex_pairs || p.reduction != kAdd || p.divisor ||
+      shape.axes.back().dilation != 1 || p.x_strides[2 + last] != number_bytes(p.number))
+    return false;
+  for (int e = 0; e < shape.column_axes(); ++e)
+    if (p.cols_strides[e] < 0) return false;
+  return true;
+}
+
 class WindowRows {
  public:
   WindowRows(const Fold& problem, const PatchKernels& kernels)
       : p_(problem), shape_(problem.shape), row_(shape_, problem.x_strides, problem.cols_strides) {
-    if (!may_serve(kernels)) return;
     const WindowAxis& last = shape_.axes.back();
     const Index item = number_bytes(p_.number);
     all_ = {.target = nullptr,
@@ -44,7 +56,8 @@ class WindowRows {
     row_reach_ =
         row_columns_ + (round_up(last.out, kernels.turned_bytes / item) - last.out) * all_.window + kOverread;
     columns_ = (row_.axis.out - 1) * row_.position + row_columns_;
-    if (columns_ <= kMostColumns && live_rows() * last.out * all_.window <= kTogether)
+    if (columns_ <= kMostColumns && row_.axis.size * row_.axis.kernel <= kMostFoldSources &&
+        live_rows() * last.out * all_.window <= kTogether)
       kernel_ = kernels.fold_windows[p_.number](all_);
   }
   bool serve() const { return kernel_; }
@@ -63,17 +76,6 @@ class WindowRows {
   }
 
  private:
-  bool may_serve(const PatchKernels& kernels) const {
-    if (!kernels.fold_windows[p_.number] || p_.complex_pairs || p_.reduction != kAdd || p_.divisor ||
-        shape_.rank() > 2 || row_.axis.size * row_.axis.kernel > kMostFoldSources)
-      return false;
-    const int last = shape_.rank() - 1;
-    const Index item = number_bytes(p_.number);
-    for (int e = 0; e < shape_.column_axes(); ++e)
-      if (p_.cols_strides[e] < 0) return false;
-    return shape_.axes.back().dilation == 1 && p_.cols_strides[shape_.tap(last)] == item &&
-           p_.x_strides[2 + last] == item;
-  }
   // Rows of windows that meet a row of the image, at most.
   Index live_rows() const { return std::min(row_.axis.out, ceil_div(row_.axis.kernel, row_.axis.stride)); }
 
@@ -117,6 +119,7 @@ class WindowRows {
 }  // namespace
 
 bool fold_window_rows(const Fold& problem, const Target& target, const RunContext& context) {
+  if (!may_serve(problem, *target.patches)) return false;
   WindowRows rows(problem, *target.patches);
   if (!rows.serve()) return false;
   rows.run(context);
