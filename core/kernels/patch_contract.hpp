@@ -132,10 +132,10 @@ struct AddRuns {
 //   target[p * target_plane + y * target_row + x numbers] =
 //       +0 + source[p * source_plane + sources[r] + l * window + (x + before - l * stride) numbers] + ...
 // over row_first[y] <= r < row_first[y + 1], and for each over the l < windows with
-// 0 <= x + before - l * stride < taps, in their order. The sums of a row, from the first window's on, are
-// kMostFoldVectors registers at most and one more, and start in the first of them. Windows up to a whole
-// register of them may be read, and up to kOverread bytes after each. `ahead` bytes, of those that follow
-// the first ones of the source, may be fetched into the cache.
+// 0 <= x + before - l * stride < taps, in their order. A row's windows are those of kMostFoldVectors
+// registers at most, and its sums one register more. Windows up to a whole register of them may be read, and
+// up to kOverread bytes after each. Of what follows the source's first bytes, `ahead` may be fetched into the
+// cache.
 struct FoldWindows {
   char* target;
   const char* source;
