@@ -20,16 +20,28 @@ class WeightLanes {
         run_(run_taps(problem.axes, cut.taps) * cut.channels),
         dy_is_dense_(is_dense()) {
     const bool free = p_.most_scratch == 0;
-    const double apart = straight_cycles(false), together = straight_cycles(true);
     const WeightWay way = free ? p_.way : WeightWay::kChosen;
+    const auto least = [&](auto cycles, bool may_stay) {  // over where x is read
+      const bool here = may_stay && windows_stay() && way != WeightWay::kCopied;
+      if (here && way == WeightWay::kInPlace) return Estimate{cycles(true), true};
+      const double copied = cycles(false);
+      if (!here || is_alike()) return Estimate{copied, false};
+      const double stays = cycles(true);
+      return stays < copied ? Estimate{stays, true} : Estimate{copied, false};
+    };
+    const Estimate apart = least([&](bool here) { return straight_cycles(false, here); }, x_fills_vectors());
+    const Estimate together = least([&](bool here) { return straight_cycles(true, here); }, false);
     const bool beside = way == WeightWay::kSideBySide && entries_ != run_;
-    side_by_side_ = beside || (cut_.rows_of_taps && way != WeightWay::kRuns && (!free || together < apart));
-    const bool straight = beside || way == WeightWay::kRuns;
-    turned_ = free && may_turn() && !straight &&
-              (way == WeightWay::kFilters ||
-               (entries_ <= kMostRowLanes && turned_cycles() < (side_by_side_ ? together : apart)));
-    x_in_place_ = (way == WeightWay::kInPlace ? windows_stay() : way != WeightWay::kCopied && may_see_x()) &&
-                  (turned_ || x_fills_vectors());
+    side_by_side_ =
+        beside || (cut_.rows_of_taps && way != WeightWay::kRuns && (!free || together.cycles < apart.cycles));
+    const Estimate& straight = side_by_side_ ? together : apart;
+    turned_ = false;
+    x_in_place_ = straight.x_in_place;
+    if (!free || !may_turn() || beside || way == WeightWay::kRuns) return;
+    if (way != WeightWay::kFilters && entries_ > kMostRowLanes) return;
+    const Estimate turned = least([&](bool here) { return turned_cycles(here); }, true);
+    turned_ = way == WeightWay::kFilters || turned.cycles < straight.cycles;
+    if (turned_) x_in_place_ = turned.x_in_place;
   }
 
   const char* name() const {
@@ -71,34 +83,61 @@ class WeightLanes {
     return tiles * std::max({sums, loads, static_cast<double>(kSumsInFlight)}) / kPerCycle;
   }
 
-  // Cycles for a vector.
-  static constexpr double kTurn = 6, kCopyRun = 5, kCopy = 2;
+  // What of a pixel's estimate is in place, and its cycles.
+  struct Estimate {
+    double cycles;
+    bool x_in_place;
+  };
+
+  // Cycles for a vector: turned over, copied where channels lie side by side, or run by run; and for one that
+  // a tile reads where arrays have it, which most often lies across two cache lines.
+  static constexpr double kTurn = 6, kCopy = 2, kCopyFar = 4, kCopyRun = 5, kAcross = 0.35;
+  // For a line of factors that lie side by side, where pixels are so far apart that each tile goes through
+  // all of them for a piece of each.
+  static constexpr double kFarLine = 5;
+  static constexpr Index kNear = 256, kLine = 64;  // bytes
+  double far_cycles(Index channels, Index pixel) const {
+    if (pixel * Index{sizeof(T)} <= kNear) return 0;
+    return kFarLine * static_cast<double>(channels * Index{sizeof(T)}) / kLine;
+  }
 
   // Cycles for one pixel where lanes are taps and channels, those of a pixel run by run of neighbouring taps
   // or copied side by side.
-  double straight_cycles(bool together) const {
+  double straight_cycles(bool together, bool x_in_place) const {
     if (entries_ == 0) return 0;
     const Index runs = entries_ / run_, run_vectors = ceil_div(run_, kernels_.lanes);
     double cycles = static_cast<double>(runs) * tile_cycles(cut_.rows, run_vectors);
     if (together)
       cycles = tile_cycles(cut_.rows, ceil_div(entries_, kernels_.lanes)) +
                kCopyRun * static_cast<double>(runs * run_vectors);
-    if (may_see_x() && !x_fills_vectors()) cycles += kTurn * static_cast<double>(run_vectors);
-    return cycles;
+    if (p_.dy_channel == 1) cycles += far_cycles(cut_.rows, p_.dy_stride.back());
+    return cycles + (x_in_place
+                         ? kAcross * static_cast<double>(ceil_div(cut_.rows, kernels_.rows) * run_vectors)
+                         : x_copy_cycles(run_vectors));
   }
 
   // The same where lanes are filters.
   bool may_turn() const {
     return entries_ > 0 && p_.rows > 0 && (p_.dy_channel == 1 || p_.dy_stride.back() == 1);
   }
-  double turned_cycles() const {
+  double turned_cycles(bool x_in_place) const {
     const Index filters = ceil_div(cut_.rows, kernels_.lanes);
     const Index pixels = ceil_div(units_of(p_, cut_), cut_.slots) * box_pixels();  // of a piece
     double cycles = tile_cycles(entries_, filters) + kTurn * static_cast<double>(entries_ * filters) /
                                                          static_cast<double>(std::max<Index>(1, pixels));
-    if (!dy_fills_vectors() && !dy_is_dense_)
+    if (dy_fills_vectors() || dy_is_dense_) {
+      cycles += kAcross * static_cast<double>(ceil_div(entries_, kernels_.rows) * filters);
+    } else {
       cycles += (p_.dy_channel == 1 ? kCopy : kTurn) * static_cast<double>(filters);
-    return cycles;
+    }
+    if (!x_in_place) return cycles + x_copy_cycles(ceil_div(entries_, kernels_.lanes));
+    return cycles + (p_.x_channel == 1 ? far_cycles(entries_, p_.x_stride.back()) : 0);
+  }
+
+  // For the vectors of a pixel. Where windows leave the image or overlap, all ways copy.
+  double x_copy_cycles(Index vectors) const {
+    if (!windows_stay()) return 0;
+    return (p_.x_channel == 1 ? kCopyFar : kTurn) * static_cast<double>(vectors);
   }
 
   // Whether the filters of a pixel fill whole vectors where they are, ...
@@ -123,10 +162,10 @@ class WeightLanes {
       return a.kernel == 1 && a.before <= 0 && (a.out - 1) * a.stride - a.before < a.size;
     });
   }
-  // Of many channels side by side each block is better copied: positions are too far apart for the caches.
-  bool may_see_x() const {
-    constexpr Index kFarPosition = 1024;  // bytes
-    return (p_.x_channel != 1 || p_.channels * Index{sizeof(T)} <= kFarPosition) && windows_stay();
+  // Whether positions share the sets of the caches, so that what tiles read of them would not stay.
+  bool is_alike() const {
+    constexpr Index kSets = 4096;  // bytes
+    return p_.x_channel == 1 && p_.x_stride.back() * Index{sizeof(T)} % kSets == 0;
   }
   // Whether the channels of a position fill whole vectors where they are.
   bool x_fills_vectors() const { return p_.x_channel == 1 && p_.channels % kernels_.lanes == 0; }
