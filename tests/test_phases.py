@@ -17,7 +17,7 @@ both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64])
 # for panels, the others for strips, but for targets on which the other kind is the faster.
 LAYERS = [
     ((2, 24, 14, 15), (150, 24, 3, 3), {"stride": 2, "padding": 1}),
-    ((1, 130, 13, 7), (270, 130, 1, 1), {"stride": 2}),
+    ((1, 130, 13, 7), (270, 130, 2, 2), {"stride": 2}),
     ((1, 16, 9, 33), (40, 8, 5, 4), {"stride": 2, "padding": ((2, 1), (0, 2)), "groups": 2}),
     ((1, 9, 11, 40), (8, 9, 3, 3), {"stride": (3, 1), "dilation": (1, 2)}),
     ((3, 40, 101), (33, 40, 7), {"stride": 2, "padding": 3}),
@@ -60,6 +60,28 @@ def kernel(x_shape, w_shape, options, dtype):
 @both_dtypes
 def test_either_kind_is_among_the_layers(target, dtype):
     assert {kernel(*layer, dtype) for layer in LAYERS} == {"phase_product", "phase_strips"}
+
+
+@both_dtypes
+def test_a_single_phase_with_taps_is_written_alone(target, dtype):
+    """Also in small images: phases together took up to twice its time there."""
+    assert not kernel((1, 130, 13, 7), (270, 130, 1, 1), {"stride": 2}, dtype).startswith("phase")
+    assert not kernel((1, 4, 13, 7), (27, 4, 1, 1), {"stride": 2}, dtype).startswith("phase")
+
+
+@both_dtypes
+@pytest.mark.parametrize(("channels", "strips"), [(3, True), (20, False)])
+def test_windows_side_by_side_of_few_channels(target, channels, strips, dtype):
+    """Phases from strips in C order and products over all taps in channels-last have the same bits."""
+    rng = np.random.default_rng(12)
+    x_shape, w_shape = (2, channels, 32, 36), (150, channels, 4, 4)
+    plan = wr.explain("conv_grad_input", x_shape, w_shape, dtype=dtype, stride=4)
+    assert plan["kernel"].startswith("phase") == strips
+    dy, w = values(rng, (2, 150, 8, 9), dtype), values(rng, w_shape, dtype)
+    dx = wr.conv_grad_input(dy, w, x_shape, stride=4)
+    out = np.empty((2, 32, 36, channels), dtype).transpose(0, 3, 1, 2)
+    assert_same(wr.conv_grad_input(dy, w, x_shape, stride=4, out=out), dx)
+    assert_same(dx, one_by_one(dy, w, x_shape, {"stride": 4}))
 
 
 @per_target(150)

@@ -13,6 +13,7 @@ namespace {
 // Less is computed with all taps as terms; problems that keep their tables are smaller still.
 constexpr double kFewestFlops = 4e6;
 constexpr Index kMostPhases = 16;               // as many are made together without folding
+constexpr Index kFewChannels = 8;               // whose phases are made from strips, and written row by row
 constexpr Index kMostColumns = Index{3} << 17;  // elements of an image: 3 MiB of float64
 
 bool is_single(const WindowAxis& a) { return a.out == 1 && a.kernel > 1; }
@@ -23,7 +24,7 @@ bool is_apart(const WindowAxis& a) {
          (a.out - 1) * a.stride + a.kernel <= a.size;
 }
 
-bool pays(const ConvShape& s) {
+bool pays(const ConvShape& s, Index column_stride) {
   double flops = 2.0 * static_cast<double>(s.c * (s.k / s.groups));
   double phases = 1;
   bool single = false, apart = false;
@@ -34,7 +35,9 @@ bool pays(const ConvShape& s) {
     single = single || is_single(a);
     apart = apart || is_apart(a);
   }
-  const bool many = phases > kMostPhases || std::min(s.axes.back().stride, s.axes.back().size) > 2;
+  const bool far = std::min(s.axes.back().stride, s.axes.back().size) > 2;
+  const bool strips = column_stride == 1 && s.c / s.groups <= kFewChannels;
+  const bool many = phases > kMostPhases || (far && !strips);
   return (single && flops > kFewestFlops) || (apart && many);
 }
 
@@ -64,7 +67,7 @@ bool is_empty(const ConvShape& s) {
 
 std::optional<FoldedGradient> fold_axes(const ConvShape& s, const Index* w_strides, const Index* dy_strides,
                                         const Index* dx_strides, Index bias_stride, bool has_bias) {
-  if (s.c == 0 || s.k == 0 || s.n == 0 || !pays(s)) return std::nullopt;
+  if (s.c == 0 || s.k == 0 || s.n == 0 || !pays(s, dx_strides[1 + s.axes.size()])) return std::nullopt;
   const std::size_t rank = s.axes.size();
   FoldedGradient f{.shape = s,
                    .w_strides = Extents(w_strides, w_strides + 2 + rank),

@@ -12,8 +12,6 @@ constexpr Index kPackedBytes = 416 << 10;
 constexpr Index kSumsBytes = 416 << 10;
 constexpr Index kMostScratch = 4 << 20;
 constexpr Index kMostPanels = 16;
-// Pixels of a phase beyond which the only phase with taps is better written alone, over zeros.
-constexpr Index kSmallImage = 256;
 constexpr double kPieceFlops = 128e6;     // about 1 ms on AVX-512, 10 ms on the plainest target
 constexpr double kSmallPieceFlops = 1e6;  // less is not worth a thread
 constexpr Index kFewPieces = 4;           // that keep two threads busy
@@ -57,11 +55,11 @@ std::optional<PhaseBlocks> choose_phases(const PixelGrid& grid, const PhaseSize&
                                          Index most_scratch) {
   const Index pixels = grid.images * grid.per_image();
   if (size.rows == 0 || size.channels == 0 || pixels == 0) return std::nullopt;
+  if (size.phases == 1) return std::nullopt;  // the only one with taps is better written alone, over zeros
   if (size.rows <= 2 * tile.rows) {
     const std::optional<PhaseBlocks> strips = choose_strips(grid, size, tile);
     if (strips && phase_scratch(grid, size, *strips, tile) <= most_scratch) return strips;
   }
-  if (size.phases == 1 && grid.per_image() > kSmallImage) return std::nullopt;
   const Index nr = tile.columns();
   const Index row_tiles = ceil_div(size.rows, tile.rows), all_panels = ceil_div(pixels, nr);
   PhaseBlocks blocks;
