@@ -76,8 +76,7 @@ Counts count_filters(const PixelGrid& unjoined, const ProductSize& size, Index c
   count[apart ? Work::kApartTile : Work::kTile] = many * terms * piece;
   const double calls = many * static_cast<double>(tiles) * parts(size.rows, tile.columns());
   count[Work::kCall] = calls * chunks;
-  if (apart && size.source_channel * tile.bytes >= kPageBytes)
-    count[Work::kTilePage] = calls * static_cast<double>(channels);
+  if (apart) count[Work::kTilePage] = calls * pages(channels, size.source_channel * tile.bytes);
   const double filled = pieces * static_cast<double>(strip) / static_cast<double>(tile.lanes);
   count[size.source_channel == 1 ? Work::kCopy : Work::kTurn] = filled;
   // Turned over into panels by each piece, but where those of a term are neighbours, or they are kept in

@@ -2,6 +2,7 @@
 // long wherever they occur, and what one of each takes was measured (`python -m benchmarks calibrate`).
 #pragma once
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 
@@ -50,6 +51,15 @@ inline constexpr std::size_t kWorks = static_cast<std::size_t>(Work::kCount);
 extern const std::array<const char*, kWorks> kWorkNames;
 
 inline constexpr Index kPageBytes = 4096;
+// Of channels so far apart that are gone through again and again: none where the processor keeps all of them
+// in mind.
+inline double pages(Index channels, Index apart) {
+  constexpr Index kNearPages = 64;
+  const Index bytes = channels * apart;
+  return bytes <= kNearPages * kPageBytes || apart <= 0
+             ? 0
+             : static_cast<double>(std::min(bytes, channels * kPageBytes)) / kPageBytes;
+}
 
 struct Counts {
   std::array<double, kWorks> of{};
