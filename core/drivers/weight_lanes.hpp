@@ -27,7 +27,7 @@ class WeightLanes {
       const double copied = cycles(false);
       if (!here || is_alike()) return Estimate{copied, false};
       const double stays = cycles(true);
-      return stays < copied ? Estimate{stays, true} : Estimate{copied, false};
+      return stays <= copied ? Estimate{stays, true} : Estimate{copied, false};
     };
     const Estimate apart = least([&](bool here) { return straight_cycles(false, here); }, x_fills_vectors());
     const Estimate together = least([&](bool here) { return straight_cycles(true, here); }, false);
@@ -91,7 +91,7 @@ class WeightLanes {
 
   // Cycles for a vector: turned over, copied where channels lie side by side, or run by run; and for one that
   // a tile reads where arrays have it, which most often lies across two cache lines.
-  static constexpr double kTurn = 6, kCopy = 2, kCopyFar = 4, kCopyRun = 5, kAcross = 0.35;
+  static constexpr double kTurn = 6, kCopy = 2, kCopyX = 5, kCopyRun = 5, kAcross = 0.35;
   // For a line of factors that lie side by side, where pixels are so far apart that each tile goes through
   // all of them for a piece of each.
   static constexpr double kFarLine = 5;
@@ -137,7 +137,7 @@ class WeightLanes {
   // For the vectors of a pixel. Where windows leave the image or overlap, all ways copy.
   double x_copy_cycles(Index vectors) const {
     if (!windows_stay()) return 0;
-    return (p_.x_channel == 1 ? kCopyFar : kTurn) * static_cast<double>(vectors);
+    return (p_.x_channel == 1 ? kCopyX : kTurn) * static_cast<double>(vectors);
   }
 
   // Whether the filters of a pixel fill whole vectors where they are, ...
