@@ -47,6 +47,11 @@ struct WeightRoom {
   bool slots = true;
 };
 
+// Of dy in a box of pixels, which is to stay near, and how much more than its strip it then is at least: each
+// block of rows copies the strip again. This cuts no sum.
+inline constexpr Index kNearBytes = 384 << 10;
+inline constexpr Index kNearRatio = 8;
+
 // Threads that would have nothing to do share the rows, which cuts no sum, as long as each has so many: a
 // strip is copied for each of them.
 inline constexpr Index kPieceRows = 64;
@@ -136,6 +141,12 @@ WeightCut cut(const WeightGradient<T>& p, const WeightRoom& room, Index lanes) {
   c.slots = pieces == 0 ? 1 : ceil_div(kSlotPieces, pieces);
   c.slots = std::min({c.slots, kPartialBytes / slot_bytes, units * box * c.images / kSlotPixels});
   c.slots = room.slots ? std::max<Index>(c.slots, 1) : 1;
+  const Index pixels = box * c.images, strip = c.strip_positions * c.images * c.channels;
+  if (p.rows > 0 && p.dy_stride.back() == 1 && kNearRatio * strip <= c.rows * pixels) {
+    c.row_blocks = std::max(c.row_blocks, ceil_div(p.rows * pixels * Index{sizeof(T)}, kNearBytes));
+    c.rows = ceil_div(p.rows, c.row_blocks);
+    c.row_blocks = ceil_div(p.rows, c.rows);
+  }
   if (p.threads > 1 && pieces > 0) {
     const Index wanted = ceil_div(p.threads, pieces * c.slots) * c.row_blocks;
     c.row_blocks = std::clamp(wanted, c.row_blocks, std::max(c.row_blocks, p.rows / kPieceRows));

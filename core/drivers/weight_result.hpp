@@ -60,6 +60,10 @@ class WeightResult {
     bool neighbours = true;
     for (Index tap = 1; tap < sums.taps; ++tap)
       neighbours = neighbours && sums.to[tap] == sums.to[tap - 1] + 1;
+    if (!add && neighbours && sums.channels == 1 && (sums.tap_stride == 1 || sums.taps == 1)) {
+      std::copy_n(sums.from, sums.taps, row + sums.to[0]);
+      return;
+    }
     if (!add && neighbours) {
       kernels_.transpose({.target = row + sums.to[0],
                           .target_row = channel,
