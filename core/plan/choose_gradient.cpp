@@ -40,6 +40,11 @@ Counts count_winograd_gradient(const WeightGradient<T>& p, const Target& target)
       static_cast<double>(kPoints * cut.units) * parts(p.rows, tile.rows) * parts(p.channels, tile.columns());
   count[Work::kStripRead] = 2 * kPoints * sums * static_cast<double>(cut.units - cut.slots);
   count[Work::kTurn] = kTile * tiles * (kSide * pixels + kTile * results);
+  // Rows of strips, which have a line of channels each.
+  const Index line = static_cast<Index>(kAlignment) / tile.bytes;
+  count[Work::kFillRow] = static_cast<double>(cut.lines) *
+                          (kSide * parts(p.channels, line) * static_cast<double>(cut.pixels_made()) +
+                           kTile * parts(p.rows, line) * static_cast<double>(cut.results_made()));
   // Lanes are channels, which need not be moved as those of an image's tiles.
   constexpr double kUnmoved = 2.0 / 3;
   count[Work::kInput] = kUnmoved * points * (pixels + results);
