@@ -166,8 +166,8 @@ void conv_grad_input(const ConvShape& shape, ArrayView<const T> dy, ArrayView<co
   assert(shape.holds() && shape.has_zeros_around());
   const RunContext few = worth(context, flops_of(shape));
   if (may_fold(options)) {
-    if (const auto folded =
-            fold_axes(shape, w.strides, dy.strides, dx.strides, b.stride, b.data != nullptr)) {
+    if (const auto folded = fold_axes(shape, w.strides, dy.strides, dx.strides, b.stride, b.data != nullptr,
+                                      may_join_phases(options))) {
       if (!options.accumulate && !folded->covers_all) fill_gradient(shape, b, dx, few);
       if (!folded->rows.empty()) {
         run_columns(*folded, shape.n, dy, w, dx, options, target, few);

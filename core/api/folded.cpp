@@ -24,7 +24,7 @@ bool is_apart(const WindowAxis& a) {
          (a.out - 1) * a.stride + a.kernel <= a.size;
 }
 
-bool pays(const ConvShape& s, Index column_stride) {
+bool pays(const ConvShape& s, Index column_stride, bool phases_together) {
   double flops = 2.0 * static_cast<double>(s.c * (s.k / s.groups));
   double phases = 1;
   bool single = false, apart = false;
@@ -36,7 +36,7 @@ bool pays(const ConvShape& s, Index column_stride) {
     apart = apart || is_apart(a);
   }
   const bool far = std::min(s.axes.back().stride, s.axes.back().size) > 2;
-  const bool strips = column_stride == 1 && s.c / s.groups <= kFewChannels;
+  const bool strips = phases_together && column_stride == 1 && s.c / s.groups <= kFewChannels;
   const bool many = phases > kMostPhases || (far && !strips);
   return (single && flops > kFewestFlops) || (apart && many);
 }
@@ -66,8 +66,10 @@ bool is_empty(const ConvShape& s) {
 }  // namespace
 
 std::optional<FoldedGradient> fold_axes(const ConvShape& s, const Index* w_strides, const Index* dy_strides,
-                                        const Index* dx_strides, Index bias_stride, bool has_bias) {
-  if (s.c == 0 || s.k == 0 || s.n == 0 || !pays(s, dx_strides[1 + s.axes.size()])) return std::nullopt;
+                                        const Index* dx_strides, Index bias_stride, bool has_bias,
+                                        bool phases_together) {
+  if (s.c == 0 || s.k == 0 || s.n == 0 || !pays(s, dx_strides[1 + s.axes.size()], phases_together))
+    return std::nullopt;
   const std::size_t rank = s.axes.size();
   FoldedGradient f{.shape = s,
                    .w_strides = Extents(w_strides, w_strides + 2 + rank),

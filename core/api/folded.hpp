@@ -26,10 +26,11 @@ struct FoldedGradient {
   std::vector<Loop> rows;
 };
 
-// Nothing where no axis is to be folded. It looks at one image alone: where there is a single window, sums
-// get other chunks, and so other bits.
+// Nothing where no axis is to be folded, or where it is faster to make all phases at once, if they may be. It
+// looks at one image alone: where there is a single window, sums get other chunks, and so other bits.
 std::optional<FoldedGradient> fold_axes(const ConvShape& s, const Index* w_strides, const Index* dy_strides,
-                                        const Index* dx_strides, Index bias_stride, bool has_bias);
+                                        const Index* dx_strides, Index bias_stride, bool has_bias,
+                                        bool phases_together);
 
 // Copies one image's columns to where they belong.
 template <class T>

@@ -199,9 +199,9 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
   ConvShape shape = s;
   Extents dx_strides = x_strides, factor_strides = w_strides;
   Index products = 1;
-  const auto folded = may_fold(options)
-                          ? fold_axes(s, w_strides.data(), y_strides.data(), x_strides.data(), 1, false)
-                          : std::nullopt;
+  const auto folded = may_fold(options) ? fold_axes(s, w_strides.data(), y_strides.data(), x_strides.data(),
+                                                    1, false, may_join_phases(options))
+                                        : std::nullopt;
   if (folded) {
     shape = folded->shape;
     factor_strides = folded->w_strides;

@@ -47,6 +47,11 @@ inline int threads_with_room(Index scratch, const CallOptions& options, int thre
   return static_cast<int>(std::min<Index>(threads, options.max_workspace / scratch));
 }
 
+// Whether all phases of an input gradient may be one piece of work.
+inline bool may_join_phases(const CallOptions& options) {
+  return !options.accumulate && !asks_for_driver(options.algorithm);
+}
+
 // Folding is a plan of its own, like that of a limited workspace, under which nothing may be written before
 // it is known to suffice.
 inline bool may_fold(const CallOptions& options) {
@@ -147,8 +152,7 @@ std::optional<PhasePlan<T>> plan_phases(const ConvShape& s, ArrayView<const T> d
   const Tile tile = tile_of<T>(target);
   const bool depthwise = s.c == s.groups && s.k == s.groups;
   const bool channels_last = dx.strides[1] == 1 && (!depthwise || dy.strides[1] == 1);
-  if (options.accumulate || asks_for_driver(options.algorithm) ||
-      (channels_last && (depthwise ? s.c : s.c / s.groups) >= tile.lanes))
+  if (!may_join_phases(options) || (channels_last && (depthwise ? s.c : s.c / s.groups) >= tile.lanes))
     return std::nullopt;
   std::optional<PhaseProduct<T>> product = all_phases(s, dy, w, b, dx);
   if (!product) return std::nullopt;
