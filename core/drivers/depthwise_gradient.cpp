@@ -16,7 +16,8 @@ constexpr Index kBlockPixels = 2048;  // so that a sum of one lane has at most a
 // These only say who does what, and when signals are looked for.
 constexpr double kPieceFlops = 5e5;       // of the filters of one piece of work: some 20 us
 constexpr double kCheckpointFlops = 2e7;  // between two looks: some ms
-constexpr Index kLinePixels = 128;  // of one line of channels: with what they see, half a first-level cache
+constexpr Index kLinePixels =
+    256;  // of one line of channels: with what they see, most of a first-level cache
 
 // The windows of x as a grid of pixels.
 template <class T>
@@ -213,7 +214,8 @@ class ChannelLanes : public Plan<T> {
     const Index blocks = strips_.blocks_per_image();
     for (Index block = 0; block < p_.images * blocks; ++block) {
       const StripPlace place = strips_.place(block % blocks);
-      std::fill_n(sums, taps_ * lanes * kChannels, T{0});
+      const bool once = place.rows <= rows_;  // then sums need not be kept from rows to rows
+      if (!once) std::fill_n(sums, taps_ * lanes * kChannels, T{0});
       for (Index row = 0; row < place.rows; row += rows_) {
         checkpoint();
         PixelBlock some{.outer = place.outer,
@@ -236,9 +238,11 @@ class ChannelLanes : public Plan<T> {
                                        .taps = taps_,
                                        .rows = some.rows,
                                        .count = some.columns,
-                                       .sums = sums + v * taps_ * lanes * lanes});
+                                       .sums = sums + v * taps_ * lanes * lanes,
+                                       .totals = once ? totals + v * lanes : nullptr,
+                                       .totals_row = kChannels});
       }
-      for (Index v = 0; v < vectors; ++v)
+      for (Index v = 0; v < vectors && !once; ++v)
         kernels_.add_vectors(sums + v * taps_ * lanes * lanes, taps_, totals + v * lanes, kChannels);
     }
     for (Index c = 0; c < channels; ++c) {

@@ -150,6 +150,10 @@ struct CorrelateChannels {
   std::ptrdiff_t taps;
   std::ptrdiff_t rows, count;
   T* sums;
+  // If not null: the sums begin at +0 and are not kept; in pairs, as add_vectors adds them, they are added to
+  // totals[k * totals_row + l].
+  T* totals = nullptr;
+  std::ptrdiff_t totals_row = 0;
 };
 
 // target[r * target_row + j] = source[r * source_row + j * step] for low <= j < high, and zero for the other

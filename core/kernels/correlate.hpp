@@ -68,7 +68,18 @@ void add_lanes(const T* sums, std::ptrdiff_t count, T* totals) {
   for (std::ptrdiff_t k = 0; k < count; ++k) totals[k] += sum_in_pairs<T, kLanes>(sums + k * kLanes);
 }
 
-// The same of as many vectors as a vector has lanes, lane by lane.
+// The same of as many vectors as a vector has lanes, lane by lane: totals += the sum of v.
+template <class T>
+inline void add_in_pairs(typename Simd<T>::V (&v)[Simd<T>::kLanes], T* totals) {
+  using S = Simd<T>;
+  WINDROW_UNROLL
+  for (int half = S::kLanes / 2; half > 0; half /= 2) {
+    WINDROW_UNROLL
+    for (int i = 0; i < half; ++i) v[i] = S::add(v[i], v[i + half]);
+  }
+  S::store(totals, S::add(S::load(totals), v[0]));
+}
+
 template <class T>
 void add_vectors(const T* sums, std::ptrdiff_t count, T* totals, std::ptrdiff_t totals_row) {
   using S = Simd<T>;
@@ -77,12 +88,7 @@ void add_vectors(const T* sums, std::ptrdiff_t count, T* totals, std::ptrdiff_t 
     typename S::V v[kLanes];
     WINDROW_UNROLL
     for (int i = 0; i < kLanes; ++i) v[i] = S::load(sums + i * kLanes);
-    WINDROW_UNROLL
-    for (int half = kLanes / 2; half > 0; half /= 2) {
-      WINDROW_UNROLL
-      for (int i = 0; i < half; ++i) v[i] = S::add(v[i], v[i + half]);
-    }
-    S::store(totals, S::add(S::load(totals), v[0]));
+    add_in_pairs<T>(v, totals);
   }
 }
 
@@ -96,7 +102,7 @@ void correlate_channels(const windrow::CorrelateChannels<T>& c) {
     T* const sums = c.sums + k * kSums * S::kLanes;
     typename S::V sum[kSums];
     WINDROW_UNROLL
-    for (int j = 0; j < kSums; ++j) sum[j] = S::load(sums + j * S::kLanes);
+    for (int j = 0; j < kSums; ++j) sum[j] = c.totals ? S::zero() : S::load(sums + j * S::kLanes);
     for (std::ptrdiff_t r = 0; r < c.rows; ++r) {
       const T* dy = c.dy + r * c.dy_row;
       const T* x = c.x + r * c.x_row + c.tap[k];
@@ -111,6 +117,10 @@ void correlate_channels(const windrow::CorrelateChannels<T>& c) {
         if (j >= left) break;
         sum[j] = S::fma(S::load(dy), S::load(x), sum[j]);
       }
+    }
+    if (c.totals) {
+      add_in_pairs<T>(sum, c.totals + k * c.totals_row);
+      continue;
     }
     WINDROW_UNROLL
     for (int j = 0; j < kSums; ++j) S::store(sums + j * S::kLanes, sum[j]);

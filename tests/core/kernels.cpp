@@ -161,24 +161,42 @@ void correlate_channels(Draw& draw, const Target& target) {
   }
   Guarded<T> sums(taps * lanes * lanes, true);
   for (T& value : sums) value = small<T>(draw);
-  std::vector<T> expected = sums.copy();
-  kernels.correlate_channels({.dy = dy.memory.data(),
-                              .dy_row = count * dy.row,
-                              .dy_pixel = dy.row,
-                              .x = x.memory.data(),
-                              .x_row = count * step * x.row,
-                              .x_pixel = step * x.row,
-                              .tap = tap.data(),
-                              .taps = taps,
-                              .rows = rows,
-                              .count = count,
-                              .sums = sums.data()});
+  Rows<T> totals(draw, taps, lanes, true);
+  std::vector<T> expected = sums.copy(), before = totals.memory.copy();
+  CorrelateChannels<T> call{.dy = dy.memory.data(),
+                            .dy_row = count * dy.row,
+                            .dy_pixel = dy.row,
+                            .x = x.memory.data(),
+                            .x_row = count * step * x.row,
+                            .x_pixel = step * x.row,
+                            .tap = tap.data(),
+                            .taps = taps,
+                            .rows = rows,
+                            .count = count,
+                            .sums = sums.data()};
+  kernels.correlate_channels(call);
   for (Index k = 0; k < taps; ++k)
     for (Index i = 0; i < rows * count; ++i)
       for (Index l = 0; l < lanes; ++l)
         expected[static_cast<std::size_t>((k * lanes + i % count % lanes) * lanes + l)] +=
             dy.at(i, l) * x.at(i * step + first[static_cast<std::size_t>(k)], l);
   expect(std::equal(expected.begin(), expected.end(), sums.begin()), "another sum");
+
+  // Of the same terms alone, to the totals.
+  std::vector<T> all = before;
+  for (Index k = 0; k < taps; ++k)
+    for (Index i = 0; i < rows * count; ++i)
+      for (Index l = 0; l < lanes; ++l)
+        all[static_cast<std::size_t>(k * totals.row + l)] +=
+            dy.at(i, l) * x.at(i * step + first[static_cast<std::size_t>(k)], l);
+  call.sums = nullptr;
+  call.totals = totals.memory.data();
+  call.totals_row = totals.row;
+  kernels.correlate_channels(call);
+  for (Index k = 0; k < taps; ++k)
+    for (Index l = 0; l < lanes; ++l)
+      expect(totals.at(k, l) == all[static_cast<std::size_t>(k * totals.row + l)], "another total");
+  expect_gaps(before, totals);
 }
 
 template <class T>
