@@ -23,7 +23,7 @@ FORMATS = dict(zip(MEMORY_FORMATS, ("C order", "channels-last")))
 # AGAIN_ROUNDS times the rounds.
 REGRET = 0.95
 # Multiply-adds of tiles of 2 x 2 and 4 x 4 results under 3 x 3 windows, of those of the direct sum.
-TILES = {"winograd_2x2": 16 / 36, "winograd_4x4": 36 / 144}
+TILES = {"winograd_2x2": 16 / 36, "winograd_4x4": 36 / 144, "winograd_gradient": 36 / 144}
 HALF_SCRATCH = "half the scratch"  # the choice under a limit: smaller blocks, or a way that needs less
 # Shares of the time taken.
 FMA_BINDS, BYTES_BIND, BOTH_BIND = 0.7, 0.5, 0.75
@@ -94,8 +94,8 @@ def least(candidate: dict[str, Any]) -> float:
 
 
 def way_of(plan: dict[str, Any]) -> str:
-    """The way that a plan takes: its driver, of weight gradients what lies in the lanes."""
-    return str(plan["in_lanes"] or plan["kernel"])
+    """The way that a plan takes: its driver, of direct weight gradients what lies in the lanes."""
+    return str((plan["algorithm"] == "direct" and plan["in_lanes"]) or plan["kernel"])
 
 
 class Ways(Peer):

@@ -253,6 +253,7 @@ _WAYS = {
     "strip_product": "strips",
     "winograd_2x2": "tiles 2x2",
     "winograd_4x4": "tiles 4x4",
+    "winograd_gradient": "tiles 4x4",
     "phase_product": "phases together",
     "phase_strips": "phases in strips",
     "channel_product": "channel lanes",
