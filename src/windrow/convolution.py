@@ -349,9 +349,9 @@ def conv_grad_weight(
     w_shape : sequence of int
         Shape of the weights: stride leaves it open.
     stride, padding, dilation, groups, padding_mode, fill, algorithm, max_workspace
-        As `conv` took them. Tiles serve dw of up to 32 MiB; it is a direct sum under every algorithm where the
-        last axis but one is dilated and its border is not constant, or the last one is and has more than 2048
-        results.
+        As `conv` took them. Tiles serve dw of up to 32 MiB; it is a direct sum under every algorithm where
+        the last axis but one is dilated and its border is not constant, or the last one is dilated and has
+        more than 2048 results.
     out : array of shape w_shape, optional
         Written (or, with ``accumulate=True``, added to) and returned. A new result is C-ordered.
     accumulate : bool
