@@ -166,6 +166,14 @@ def _seen(x: Any, before: Any, out_size: Any, dilation: Any) -> Any:
     return seen
 
 
+def _place_seen(
+    position: Any, tap: Any, before: Any, size: Any, stride: Any, dilation: Any
+) -> list[int] | None:
+    """Along the axes before the last two, where a tap of the window at a position reads x; None outside."""
+    at = [p * s + t * d - b for p, t, b, s, d in zip(position, tap, before, stride, dilation, strict=False)]
+    return at if all(0 <= p < s for p, s in zip(at, size, strict=False)) else None
+
+
 def _planes(
     x: Any, w: Any, before: Any, out_size: Any, groups: int, stride: Any, dilation: Any
 ) -> tuple[Any, Any]:
@@ -179,8 +187,8 @@ def _planes(
     split = x.reshape(n, groups, c // groups, *size)
     for i, position in enumerate(positions):
         for j, tap in enumerate(taps):
-            at = [position[a] * stride[a] + tap[a] * dilation[a] - before[a] for a in range(outer)]
-            if all(0 <= p < s for p, s in zip(at, size, strict=False)):
+            at = _place_seen(position, tap, before, size, stride, dilation)
+            if at is not None:
                 planes[:, i, :, j] = split[:, :, :, *at]
     factors = np.moveaxis(w.reshape(w.shape[0], w.shape[1], len(taps), *w.shape[2 + outer :]), 2, 1)
     return (
@@ -227,8 +235,8 @@ def winograd_grad_weight_error_bound(
     for tap in np.ndindex(*w_shape[2 : 2 + outer]):
         planes = np.zeros((*dy.shape[2 : 2 + outer], *x.shape[:2], *x.shape[2 + outer :]))
         for place in np.ndindex(*dy.shape[2 : 2 + outer]):
-            at = [place[a] * stride[a] + tap[a] * dilation[a] - before[a] for a in range(outer)]
-            if all(0 <= p < s for p, s in zip(at, x.shape[2:], strict=False)):
+            at = _place_seen(place, tap, before, x.shape[2:], stride, dilation)
+            if at is not None:
                 planes[place] = np.abs(x[:, :, *at])
         results = np.abs(np.moveaxis(dy, range(2, 2 + outer), range(outer)))
         dw[:, :, *tap] = _taps_of_tiles(

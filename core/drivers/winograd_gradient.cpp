@@ -195,7 +195,8 @@ class Driver {
   }
 
   struct Part {
-    Index group, tap, channel, channels, row, rows;
+    Index group, channel, channels, row, rows;
+    Extents tap;  // of the axes before the last two; 0 of those
   };
   Part part(Index piece) const {
     Part part{};
@@ -203,8 +204,10 @@ class Driver {
     piece /= cut_.row_blocks;
     const Index channel_block = piece % cut_.channel_blocks;
     piece /= cut_.channel_blocks;
-    part.tap = piece % cut_.taps;
-    part.group = piece / cut_.taps;
+    part.tap.resize(rank_);
+    for (std::size_t i = rank_ - 2; i-- > 0; piece /= p_.axes[i].kernel)
+      part.tap[i] = piece % p_.axes[i].kernel;
+    part.group = piece;
     part.channel = channel_block * cut_.channels;
     part.channels = std::min(cut_.channels, p_.channels - part.channel);
     part.row = row_block * cut_.rows;
@@ -261,11 +264,9 @@ class Driver {
                    .target_image = 0,
                    .fill = static_cast<double>(p_.fill)};
     for (std::size_t i = 0; i < rank_; ++i) grid.axes.push_back(axis_of(i));
-    Index tap = part.tap;
-    for (std::size_t i = rank_ - 2; i-- > 0;) {
+    for (std::size_t i = 0; i + 2 < rank_; ++i) {
       Extents& taps = grid.axes[i].tap;
-      taps = {taps[static_cast<std::size_t>(tap % p_.axes[i].kernel)]};
-      tap /= p_.axes[i].kernel;
+      taps = {taps[static_cast<std::size_t>(part.tap[i])]};
     }
     const PhaseLines rows = phase_of(grid.axes[rank_ - 2], down_.step(), phase);
     grid.axes[rank_ - 2] = rows.axis;
@@ -405,14 +406,9 @@ class Driver {
   }
 
   bool write(const Part& part, Index row, Index rows, const T* sums, T* taps, T* partial) const {
-    Extents first(rank_, 0), extent(rank_, 1);
-    Index tap = part.tap;
-    for (std::size_t i = rank_ - 2; i-- > 0;) {
-      first[i] = tap % p_.axes[i].kernel;
-      tap /= p_.axes[i].kernel;
-    }
+    Extents extent(rank_, 1);
     extent[rank_ - 2] = extent[rank_ - 1] = 3;
-    const Extents to = result_.tap_offsets(first, extent, partial != nullptr);
+    const Extents to = result_.tap_offsets(part.tap, extent, partial != nullptr);
     for (Index m = 0; m < rows; ++m) {
       const bool finite = kernels_.winograd_taps({.source = sums + m * sums_row(),
                                                   .source_point = sums_point(),

@@ -191,6 +191,29 @@ inline typename Simd<T>::V chosen(typename Simd<T>::V into, std::uint32_t mask, 
 #endif
 }
 
+// kFrom x kFrom vectors to kTo x kTo of them by `transform`, down the columns and then along the rows.
+template <class T, int kFrom, int kTo, class Load, class Transform, class Store>
+inline void transform_both_ways(const Load& load, const Transform& transform, const Store& store) {
+  using V = typename Simd<T>::V;
+  V rows[kTo][kFrom];
+  WINDROW_UNROLL
+  for (int c = 0; c < kFrom; ++c) {
+    V from[kFrom], to[kTo];
+    WINDROW_UNROLL
+    for (int r = 0; r < kFrom; ++r) from[r] = load(r, c);
+    transform(from, to);
+    WINDROW_UNROLL
+    for (int r = 0; r < kTo; ++r) rows[r][c] = to[r];
+  }
+  WINDROW_UNROLL
+  for (int r = 0; r < kTo; ++r) {
+    V to[kTo];
+    transform(rows[r], to);
+    WINDROW_UNROLL
+    for (int c = 0; c < kTo; ++c) store(r, c, to[c]);
+  }
+}
+
 template <class T, int kTile>
 bool winograd_input_tiles(const windrow::WinogradInput<T>& p) {
   using W = Winograd<T, kTile>;
@@ -292,28 +315,14 @@ bool winograd_weights_tiles(const windrow::WinogradWeights<T>& p) {
   constexpr int kSide = W::kSide;
   ZeroTimes<T> zeros;
   for (std::ptrdiff_t i = 0; i < p.count; i += S::kLanes) {
-    V rows[kSide][3];
-    WINDROW_UNROLL
-    for (int c = 0; c < 3; ++c) {
-      V w[3], u[kSide];
-      WINDROW_UNROLL
-      for (int r = 0; r < 3; ++r) w[r] = S::load(p.source + p.tap[3 * r + c] + i);
-      W::weights(w, u);
-      WINDROW_UNROLL
-      for (int r = 0; r < kSide; ++r) rows[r][c] = u[r];
-    }
+    const T* source = p.source + i;
     T* target = p.target + i;
-    WINDROW_UNROLL
-    for (int r = 0; r < kSide; ++r) {
-      V u[kSide];
-      W::weights(rows[r], u);
-      WINDROW_UNROLL
-      for (int c = 0; c < kSide; ++c) {
-        S::store(target, u[c]);
-        target += p.target_point;
-        zeros.add(c, u[c]);
-      }
-    }
+    transform_both_ways<T, 3, kSide>([&](int r, int c) { return S::load(source + p.tap[3 * r + c]); },
+                                     [](const V(&w)[3], V(&u)[kSide]) { W::weights(w, u); },
+                                     [&](int r, int c, V u) {
+                                       S::store(target + (r * kSide + c) * p.target_point, u);
+                                       zeros.add(c, u);
+                                     });
   }
   return all_zero<T>(zeros.total(), S::kLanes);
 }

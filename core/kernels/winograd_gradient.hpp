@@ -7,29 +7,6 @@
 
 namespace {
 
-// kFrom x kFrom vectors to kTo x kTo of them by `transform`, down the columns and then along the rows.
-template <class T, int kFrom, int kTo, class Load, class Transform, class Store>
-inline void transform_both_ways(const Load& load, const Transform& transform, const Store& store) {
-  using V = typename Simd<T>::V;
-  V rows[kTo][kFrom];
-  WINDROW_UNROLL
-  for (int c = 0; c < kFrom; ++c) {
-    V from[kFrom], to[kTo];
-    WINDROW_UNROLL
-    for (int r = 0; r < kFrom; ++r) from[r] = load(r, c);
-    transform(from, to);
-    WINDROW_UNROLL
-    for (int r = 0; r < kTo; ++r) rows[r][c] = to[r];
-  }
-  WINDROW_UNROLL
-  for (int r = 0; r < kTo; ++r) {
-    V to[kTo];
-    transform(rows[r], to);
-    WINDROW_UNROLL
-    for (int c = 0; c < kTo; ++c) store(r, c, to[c]);
-  }
-}
-
 template <class T, int kFrom, class Transform>
 bool winograd_channels(const windrow::WinogradChannels<T>& p, const Transform& transform) {
   using S = Simd<T>;

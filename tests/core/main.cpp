@@ -55,7 +55,7 @@ int main(int argc, char** argv) {
     for (const windrow::Target& target : windrow::targets_built()) {
       if (!target.runs_here()) continue;
       for (const auto* kind : {&seeded::kKernelCases, &seeded::kRowKernelCases, &seeded::kPatchKernelCases,
-                               &seeded::kOperationCases, &seeded::kPoolingCases}) {
+                               &seeded::kFoldKernelCases, &seeded::kOperationCases, &seeded::kPoolingCases}) {
         for (const seeded::Case& one : *kind) {
           std::snprintf(g_now, sizeof g_now, "%s on %s, --seed %ld --cases 1", one.name, target.name, n);
           seeded::Draw draw(static_cast<std::uint64_t>(n));
