@@ -95,7 +95,7 @@ def explain(
     Examples
     --------
     >>> import windrow as wr
-    >>> plan = wr.explain("conv", (8, 64, 56, 56), (64, 64, 3, 3), padding=1)
+    >>> plan = wr.explain("conv", (8, 64, 56, 56), (64, 64, 3, 3), padding=1, threads=1)
     >>> plan["flops"], plan["algorithm"]
     (1849688064, 'winograd')
     >>> plan["columns_bytes"] // plan["workspace_bytes"] > 10
