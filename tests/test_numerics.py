@@ -185,6 +185,21 @@ def test_weight_gradient_of_single_channels_adds_lanes(target, height, width, he
     assert (plan["kernel"], plan["roundings"]) == ("depthwise_gradient", most)
 
 
+@pytest.mark.parametrize("kernel", [3, 31])
+@pytest.mark.parametrize("channels", [16, 43])
+def test_weight_gradient_of_single_channels_has_one_plan_for_both_formats(target, kernel, channels):
+    """Also of a window whose sums of a line of channels are larger than those of a filter may be."""
+    x, dy = draw(np.random.default_rng(kernel), 2, 2, channels, 20, 21)
+    last = [channels_last(a) for a in (dy, x)]
+    shape = (channels, 1, kernel, kernel)
+    for threads in (1, 2):
+        with wr.num_threads(threads):
+            first, second = (
+                wr.conv_grad_weight(*a, shape, padding=kernel // 2, groups=channels) for a in ((dy, x), last)
+            )
+        assert_same_bits(first, second)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("size", [(1,), (5, 7), (16 * CHUNK,), (3, 16 * CHUNK + 5)])
 def test_bias_gradient_adds_16_sums(dtype, size):

@@ -23,7 +23,6 @@
 namespace windrow {
 
 // Bytes: beyond, windows are wider than a cache.
-inline constexpr Index kMostDepthwiseScratch = Index{1} << 20;
 inline constexpr Index kMostChannelWeights = Index{4} << 20;
 
 template <class T>
@@ -226,16 +225,6 @@ inline Index most_terms(const ConvShape& s, Pass pass) {
   return terms;
 }
 
-// One channel per group leaves the lanes of the product nearly empty. A filter that is far larger than its
-// result has no pixels to fill them with either.
-template <class T>
-bool is_depthwise(const WeightGradient<T>& p, const Target& target) {
-  if (p.channels != 1 || p.groups == 1 || p.way != WeightWay::kChosen) return false;
-  const Index most =
-      p.most_scratch == 0 ? kMostDepthwiseScratch : std::min(p.most_scratch, kMostDepthwiseScratch);
-  return depthwise_gradient_cost(p, target).scratch_bytes <= most;
-}
-
 inline WeightWay way_of(Algorithm algorithm) {
   constexpr int kBefore = static_cast<int>(Algorithm::kWeightRuns) - static_cast<int>(WeightWay::kRuns);
   return algorithm < Algorithm::kWeightRuns ? WeightWay::kChosen
@@ -257,12 +246,13 @@ WeightPlan plan_weight_gradient(WeightGradient<T> p, const CallOptions& options,
                                 int threads) {
   constexpr Index kShares = 8;
   p.way = way_of(options.algorithm);
+  if (options.max_workspace != 0) p.most_scratch = std::max<Index>(1, options.max_workspace / kShares);
+  const bool depthwise = has_depthwise_gradient(p, target);
   if (options.max_workspace != 0) {
-    p.most_scratch = std::max<Index>(1, options.max_workspace / kShares);
-    threads = threads_with_room(weight_gradient_cost(p, target).scratch_bytes, options, threads);
+    const auto cost = depthwise ? depthwise_gradient_cost(p, target) : weight_gradient_cost(p, target);
+    threads = threads_with_room(cost.scratch_bytes, options, threads);
   }
-  return {
-      .depthwise = is_depthwise(p, target), .way = p.way, .most_scratch = p.most_scratch, .threads = threads};
+  return {.depthwise = depthwise, .way = p.way, .most_scratch = p.most_scratch, .threads = threads};
 }
 
 // The threads that sum it by Winograd's tiles, or nothing where the direct sum takes it.

@@ -12,12 +12,16 @@ namespace {
 // These cut the sum over pixels, so they belong to the numerics plan: changing one changes bits of dw.
 constexpr Index kBlockColumns = 512;
 constexpr Index kBlockPixels = 2048;  // so that a sum of one lane has at most about kChunk terms on AVX-512
+constexpr Index kMostDepthwiseScratch = Index{1}
+                                        << 20;  // of one filter after another: more is no case for it
 
 // These only say who does what, and when signals are looked for.
-constexpr double kPieceFlops = 5e5;       // of the filters of one piece of work: some 20 us
-constexpr double kCheckpointFlops = 2e7;  // between two looks: some ms
-constexpr Index kLinePixels =
-    256;  // of one line of channels: with what they see, most of a first-level cache
+constexpr double kPieceFlops = 5e5;        // of the filters of one piece of work: some 20 us
+constexpr double kCheckpointFlops = 2e7;   // between two looks: some ms
+constexpr Index kLinePixels = 256;         // at least, of a line of channels: sums move once for all of them
+constexpr Index kStripBytes = 40 * 1024;   // more, while they and what they see are in a first-level cache
+constexpr Index kLinesBytes = 256 * 1024;  // of the sums of the lines of one piece, where it is more than one
+constexpr Index kMostLineBytes = 4 * 1024 * 1024;  // of all scratch memory, with no limit given
 
 // The windows of x as a grid of pixels.
 template <class T>
@@ -181,8 +185,9 @@ class PixelLanes : public Plan<T> {
   Index blocks_to_checkpoint_ = 1, piece_filters_ = 1;
 };
 
-// A cache line of channels after another, lanes along the channels. Needs one row for each channel, and the
-// channels of x and dy side by side.
+// Cache lines of channels, lanes along the channels. Needs one row for each channel, and the channels of x
+// and dy side by side. All lines of a piece see some rows of pixels before the next ones do, so that memory
+// is read in its order.
 template <class T>
 class ChannelLanes : public Plan<T> {
   using Plan<T>::p_, Plan<T>::kernels_, Plan<T>::grid_, Plan<T>::blocks_, Plan<T>::strips_, Plan<T>::taps_;
@@ -190,94 +195,155 @@ class ChannelLanes : public Plan<T> {
 
  public:
   ChannelLanes(const WeightGradient<T>& problem, const Target& target)
-      : Plan<T>(problem, target), rows_(std::clamp<Index>(kLinePixels / blocks_.columns, 1, blocks_.rows)) {}
+      : Plan<T>(problem, target),
+        rows_(rows_at_a_time()),
+        once_(rows_ >= blocks_.rows),
+        pixels_(pixels_of(rows_)),
+        lines_(lines_of_a_piece()) {}
 
-  Index pieces() const { return ceil_div(p_.groups, kChannels); }
+  Index pieces() const { return ceil_div(p_.groups, lines_ * kChannels); }
 
   void piece(Index index) const {
-    const Index channel = index * kChannels, channels = std::min(kChannels, p_.groups - channel);
-    const Index lanes = kernels_.lanes, vectors = ceil_div(channels, lanes);
-    const PixelStrips pixels = pixel_strips(channels);
+    const Index first = index * lines_ * kChannels;
+    const Index channels = std::min(lines_ * kChannels, p_.groups - first);
+    const Index lines = ceil_div(channels, kChannels);
     Scratch scratch;
-    T* strip = scratch.take<T>(pixels.elements() + kChannels);  // whole vectors are read
-    T* dy = scratch.take<T>(rows_ * blocks_.columns * kChannels);
-    T* sums = scratch.take<T>(taps_ * lanes * kChannels);
-    T* totals = scratch.take<T>(taps_ * kChannels);
-    auto* taps = scratch.take<std::ptrdiff_t>(taps_);
-    auto* results = scratch.take<std::ptrdiff_t>(taps_);
-    for (Index t = 0; t < taps_; ++t) {
-      taps[t] = pixels.tap_offset(t);
-      results[t] = this->result_offset(t);
-    }
-    std::fill_n(dy, rows_ * blocks_.columns * kChannels, T{0});  // of the lanes past the last channel
-    std::fill_n(totals, taps_ * kChannels, T{0});
+    Memory m{.strip = scratch.take<T>(pixels_.elements() + kChannels),  // whole vectors are read
+             .dy = scratch.take<T>(dy_elements()),
+             .sums = scratch.take<T>(lines_ * sums_of_a_line()),
+             .totals = scratch.take<T>(lines_ * taps_ * kChannels),
+             .tap = scratch.take<std::ptrdiff_t>(taps_)};
+    for (Index t = 0; t < taps_; ++t) m.tap[t] = pixels_.tap_offset(t);
+    std::fill_n(m.totals, lines * taps_ * kChannels, T{0});
     const Index blocks = strips_.blocks_per_image();
     for (Index block = 0; block < p_.images * blocks; ++block) {
       const StripPlace place = strips_.place(block % blocks);
-      const bool once = place.rows <= rows_;  // then sums need not be kept from rows to rows
-      if (!once) std::fill_n(sums, taps_ * lanes * kChannels, T{0});
+      if (!once_) std::fill_n(m.sums, lines * sums_of_a_line(), T{0});
       for (Index row = 0; row < place.rows; row += rows_) {
         checkpoint();
-        PixelBlock some{.outer = place.outer,
-                        .image = block / blocks,
-                        .row = place.row + row,
-                        .rows = std::min(rows_, place.rows - row),
-                        .column = place.column,
-                        .columns = place.columns,
-                        .target = place.target + row * strips_.target_row()};
-        pixels.fill(kernels_, some, p_.x + channel, 1, strip);
-        copy_dy(some, channel, channels, dy);
-        for (Index v = 0; v < vectors; ++v)
-          kernels_.correlate_channels({.dy = dy + v * lanes,
-                                       .dy_row = blocks_.columns * kChannels,
-                                       .dy_pixel = kChannels,
-                                       .x = strip + v * lanes,
-                                       .x_row = pixels.row_step(),
-                                       .x_pixel = pixels.pixel_step(),
-                                       .tap = taps,
-                                       .taps = taps_,
-                                       .rows = some.rows,
-                                       .count = some.columns,
-                                       .sums = sums + v * taps_ * lanes * lanes,
-                                       .totals = once ? totals + v * lanes : nullptr,
-                                       .totals_row = kChannels});
+        const PixelBlock some{.outer = place.outer,
+                              .image = block / blocks,
+                              .row = place.row + row,
+                              .rows = std::min(rows_, place.rows - row),
+                              .column = place.column,
+                              .columns = place.columns,
+                              .target = place.target + row * strips_.target_row()};
+        pixels_.fill_constant(some, m.strip);
+        for (Index line = 0; line < lines; ++line)
+          add_line(some, line, first + line * kChannels, line + 1 == lines, m);
       }
-      for (Index v = 0; v < vectors && !once; ++v)
-        kernels_.add_vectors(sums + v * taps_ * lanes * lanes, taps_, totals + v * lanes, kChannels);
+      for (Index line = 0; line < lines && !once_; ++line)
+        for (Index v = 0; v < kChannels; v += kernels_.lanes)
+          kernels_.add_vectors(m.sums + line * sums_of_a_line() + v * taps_ * kernels_.lanes, taps_,
+                               m.totals + line * taps_ * kChannels + v, kChannels);
     }
+    for (Index t = 0; t < taps_; ++t) m.tap[t] = this->result_offset(t);
     for (Index c = 0; c < channels; ++c) {
-      T* result = p_.dw + (channel + c) * p_.dw_row;
-      for (Index t = 0; t < taps_; ++t) this->write(result[results[t]], totals[t * kChannels + c]);
+      const T* totals = m.totals + c / kChannels * taps_ * kChannels + c % kChannels;
+      T* result = p_.dw + (first + c) * p_.dw_row;
+      for (Index t = 0; t < taps_; ++t) this->write(result[m.tap[t]], totals[t * kChannels]);
     }
   }
 
-  Index scratch_bytes() const {
-    const Index elements = pixel_strips(kChannels).elements() + kChannels +
-                           rows_ * blocks_.columns * kChannels + taps_ * (kernels_.lanes + 1) * kChannels;
-    return elements * Index{sizeof(T)} + 2 * taps_ * Index{sizeof(std::ptrdiff_t)};
-  }
+  Index scratch_bytes() const { return fixed_bytes() + lines_ * line_bytes(); }
 
  private:
-  PixelStrips pixel_strips(Index channels) const {
-    return {grid_, rows_, blocks_.columns, channels, kChannels};
+  struct Memory {
+    T *strip, *dy, *sums, *totals;
+    std::ptrdiff_t* tap;  // where each lies in the strip, in the end in a filter of dw
+  };
+
+  PixelStrips pixels_of(Index rows) const { return {grid_, rows, blocks_.columns, kChannels, kChannels}; }
+
+  // As many as lie in the first-level cache with what they see, in equal shares.
+  Index rows_at_a_time() const {
+    Index rows = std::clamp<Index>(kLinePixels / blocks_.columns, 1, blocks_.rows);
+    while (rows < blocks_.rows &&
+           (pixels_of(rows + 1).elements() + (rows + 1) * blocks_.columns * kChannels) * Index{sizeof(T)} <=
+               kStripBytes)
+      ++rows;
+    return ceil_div(blocks_.rows, ceil_div(blocks_.rows, rows));
   }
 
-  void copy_dy(const PixelBlock& block, Index channel, Index channels, T* to) const {
-    const T* from = p_.dy + block.image * p_.dy_image + block.target + channel;
-    for (Index r = 0; r < block.rows; ++r, from += strips_.target_row(), to += blocks_.columns * kChannels) {
-      for (Index i = 0; i < block.columns; ++i)
-        copy_channels(from + i * strips_.last().target_stride, channels, to + i * kChannels);
-    }
+  // All, for one thread: fewer where there are more, or where sums would not stay in the caches.
+  Index lines_of_a_piece() const {
+    const Index room =
+        p_.most_scratch == 0 ? kLinesBytes : std::min(kLinesBytes, p_.most_scratch - fixed_bytes());
+    const Index most = std::max<Index>(1, room / line_bytes());
+    const Index all = ceil_div(p_.groups, kChannels);
+    const Index pieces = std::max<Index>(ceil_div(all, most), p_.threads == 1 ? 1 : 2 * p_.threads);
+    return std::max<Index>(1, ceil_div(all, pieces));
+  }
+
+  Index dy_elements() const { return rows_ * blocks_.columns * kChannels; }
+  Index sums_of_a_line() const { return once_ ? 0 : taps_ * kernels_.lanes * kChannels; }
+  Index fixed_bytes() const {
+    return (pixels_.elements() + kChannels + dy_elements()) * Index{sizeof(T)} +
+           taps_ * Index{sizeof(std::ptrdiff_t)};
+  }
+  Index line_bytes() const { return (sums_of_a_line() + taps_ * kChannels) * Index{sizeof(T)}; }
+
+  // What some rows of pixels add to a line of channels; what the next line or, after the last one, the next
+  // pixels will read is fetched meanwhile.
+  void add_line(const PixelBlock& some, Index line, Index channel, bool is_last, const Memory& m) const {
+    const Index lanes = kernels_.lanes, channels = std::min(kChannels, p_.groups - channel);
+    const PixelAxis& rows = pixels_.row_axis();
+    const auto ahead = [&](Index row, Index image) {
+      return is_last ? (once_ ? image : rows_ * row) - line * kChannels : kChannels;
+    };
+    const auto copy = [&](const T* from, Index from_pixel, Index count, Index next, T* to) {
+      kernels_.pad({.target = to,
+                    .target_row = kChannels,
+                    .source = from,
+                    .source_row = from_pixel,
+                    .step = 1,
+                    .rows = count,
+                    .width = kChannels,
+                    .low = 0,
+                    .high = channels,
+                    .ahead = next});
+    };
+    const Index x_ahead = ahead(rows.step * rows.source_stride, p_.x_image);
+    pixels_.fill_image(some, p_.x + channel, m.strip, [&](const T* from, Index count, T* to) {
+      copy(from, pixels_.last().source_stride, count, x_ahead, to);
+    });
+    const T* dy = p_.dy + some.image * p_.dy_image + some.target + channel;
+    const Index dy_pixel = strips_.last().target_stride, dy_row = strips_.target_row();
+    const Index dy_ahead = ahead(dy_row, p_.dy_image);
+    const bool joined = dy_row == some.columns * dy_pixel;
+    for (Index r = 0; r < (joined ? 1 : some.rows); ++r)
+      copy(dy + r * dy_row, dy_pixel, joined ? some.rows * some.columns : some.columns, dy_ahead,
+           m.dy + r * some.columns * kChannels);
+    for (Index v = 0; v < channels; v += lanes)
+      kernels_.correlate_channels({.dy = m.dy + v,
+                                   .dy_row = some.columns * kChannels,
+                                   .dy_pixel = kChannels,
+                                   .x = m.strip + v,
+                                   .x_row = pixels_.row_step(),
+                                   .x_pixel = pixels_.pixel_step(),
+                                   .tap = m.tap,
+                                   .taps = taps_,
+                                   .rows = some.rows,
+                                   .count = some.columns,
+                                   .sums = m.sums + line * sums_of_a_line() + v * taps_ * lanes,
+                                   .totals = once_ ? m.totals + line * taps_ * kChannels + v : nullptr,
+                                   .totals_row = kChannels});
   }
 
   const Index rows_;  // of pixels that are copied at a time
+  const bool once_;   // they are a block: its sums need not be kept
+  const PixelStrips pixels_;
+  const Index lines_;  // of a piece
 };
 
 // Calls body(driver) with the one that serves the problem.
 template <class T, class Body>
 auto with_driver(const WeightGradient<T>& p, const Target& target, Body&& body) {
-  if (p.rows == 1 && p.x_channel == 1 && p.dy_channel == 1 && p.groups >= target.kernels<T>().lanes)
-    return body(ChannelLanes<T>(p, target));
+  if (p.rows == 1 && p.x_channel == 1 && p.dy_channel == 1 && p.groups >= target.kernels<T>().lanes) {
+    const ChannelLanes<T> driver(p, target);
+    if (driver.scratch_bytes() <= (p.most_scratch == 0 ? kMostLineBytes : p.most_scratch))
+      return body(driver);
+  }
   return body(PixelLanes<T>(p, target));
 }
 
@@ -289,6 +355,14 @@ void run_depthwise_gradient(const WeightGradient<T>& problem, const Target& targ
   with_driver(problem, target, [&](const auto& driver) {
     parallel_for(context, driver.pieces(), [&](Index piece) { driver.piece(piece); });
   });
+}
+
+template <class T>
+bool has_depthwise_gradient(const WeightGradient<T>& p, const Target& target) {
+  if (p.channels != 1 || p.groups == 1 || p.way != WeightWay::kChosen) return false;
+  const Index most =
+      p.most_scratch == 0 ? kMostDepthwiseScratch : std::min(p.most_scratch, kMostDepthwiseScratch);
+  return PixelLanes<T>(p, target).scratch_bytes() <= most;
 }
 
 template <class T>
@@ -305,6 +379,8 @@ WeightGradientCost depthwise_gradient_cost(const WeightGradient<T>& problem, con
 
 template void run_depthwise_gradient(const WeightGradient<float>&, const Target&, const RunContext&);
 template void run_depthwise_gradient(const WeightGradient<double>&, const Target&, const RunContext&);
+template bool has_depthwise_gradient(const WeightGradient<float>&, const Target&);
+template bool has_depthwise_gradient(const WeightGradient<double>&, const Target&);
 template WeightGradientCost depthwise_gradient_cost(const WeightGradient<float>&, const Target&);
 template WeightGradientCost depthwise_gradient_cost(const WeightGradient<double>&, const Target&);
 

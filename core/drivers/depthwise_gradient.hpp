@@ -10,6 +10,11 @@
 
 namespace windrow {
 
+// Whether it is one, of filters that are not far larger than their results: those have no pixels to fill the
+// lanes with. The same for every memory format and number of threads.
+template <class T>
+bool has_depthwise_gradient(const WeightGradient<T>& problem, const Target& target);
+
 template <class T>
 void run_depthwise_gradient(const WeightGradient<T>& problem, const Target& target,
                             const RunContext& context);

@@ -92,39 +92,44 @@ void add_vectors(const T* sums, std::ptrdiff_t count, T* totals, std::ptrdiff_t 
   }
 }
 
-// One tap at a time: as many sums as a vector has lanes are all the registers of AVX2 that two loads for each
-// multiply-add leave.
-template <class T>
-void correlate_channels(const windrow::CorrelateChannels<T>& c) {
+// Of one tap, in registers; kRest pixels of each row are left after whole rounds of all sums.
+template <class T, int kRest>
+void correlate_tap(const windrow::CorrelateChannels<T>& c, std::ptrdiff_t k) {
   using S = Simd<T>;
   constexpr int kSums = S::kLanes;
-  for (std::ptrdiff_t k = 0; k < c.taps; ++k) {
-    T* const sums = c.sums + k * kSums * S::kLanes;
-    typename S::V sum[kSums];
-    WINDROW_UNROLL
-    for (int j = 0; j < kSums; ++j) sum[j] = c.totals ? S::zero() : S::load(sums + j * S::kLanes);
-    for (std::ptrdiff_t r = 0; r < c.rows; ++r) {
-      const T* dy = c.dy + r * c.dy_row;
-      const T* x = c.x + r * c.x_row + c.tap[k];
-      std::ptrdiff_t left = c.count;
-      for (; left >= kSums; left -= kSums) {
-        WINDROW_UNROLL
-        for (int j = 0; j < kSums; ++j, dy += c.dy_pixel, x += c.x_pixel)
-          sum[j] = S::fma(S::load(dy), S::load(x), sum[j]);
-      }
+  const std::ptrdiff_t dy_pixel = c.dy_pixel, x_pixel = c.x_pixel, whole = c.count - kRest;
+  T* const sums = c.sums + k * kSums * S::kLanes;
+  typename S::V sum[kSums];
+  WINDROW_UNROLL
+  for (int j = 0; j < kSums; ++j) sum[j] = c.totals ? S::zero() : S::load(sums + j * S::kLanes);
+  for (std::ptrdiff_t r = 0; r < c.rows; ++r) {
+    const T* dy = c.dy + r * c.dy_row;
+    const T* x = c.x + r * c.x_row + c.tap[k];
+    for (std::ptrdiff_t i = 0; i < whole; i += kSums) {
       WINDROW_UNROLL
-      for (int j = 0; j < kSums - 1; ++j, dy += c.dy_pixel, x += c.x_pixel) {
-        if (j >= left) break;
+      for (int j = 0; j < kSums; ++j, dy += dy_pixel, x += x_pixel)
         sum[j] = S::fma(S::load(dy), S::load(x), sum[j]);
-      }
-    }
-    if (c.totals) {
-      add_in_pairs<T>(sum, c.totals + k * c.totals_row);
-      continue;
     }
     WINDROW_UNROLL
-    for (int j = 0; j < kSums; ++j) S::store(sums + j * S::kLanes, sum[j]);
+    for (int j = 0; j < kRest; ++j, dy += dy_pixel, x += x_pixel)
+      sum[j] = S::fma(S::load(dy), S::load(x), sum[j]);
   }
+  if (c.totals) {
+    add_in_pairs<T>(sum, c.totals + k * c.totals_row);
+    return;
+  }
+  WINDROW_UNROLL
+  for (int j = 0; j < kSums; ++j) S::store(sums + j * S::kLanes, sum[j]);
+}
+
+// One tap at a time: as many sums as a vector has lanes are all the registers of AVX2 that two loads for each
+// multiply-add leave. Rows of each remainder have their own code: most are shorter than one round.
+template <class T, int kRest = Simd<T>::kLanes - 1>
+void correlate_channels(const windrow::CorrelateChannels<T>& c) {
+  if constexpr (kRest > 0) {
+    if (c.count % Simd<T>::kLanes != kRest) return correlate_channels<T, kRest - 1>(c);
+  }
+  for (std::ptrdiff_t k = 0; k < c.taps; ++k) correlate_tap<T, kRest>(c, k);
 }
 
 }  // namespace

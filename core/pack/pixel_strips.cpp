@@ -173,53 +173,33 @@ void PixelStrips::copy_run(const KernelTable<T>& kernels, const T* source, Index
 template <class T>
 void PixelStrips::fill(const KernelTable<T>& kernels, const PixelBlock& block, const T* source,
                        Index source_channel, T* strip) const {
-  source += block.image * source_image_;
-  const T fill = static_cast<T>(fill_);
-  Extents tap(axes_.size(), 0);
-  const Index first_row = block.row * row_axis_.step + first_row_;
-  const Index first_column = block.column * last_.step + first_column_;
-  // Columns [low, high) of the strip lie in the image.
-  const Index low = std::clamp<Index>(-first_column, 0, width_);
-  const Index high = std::clamp<Index>(last_.size - first_column, low, width_);
-  for (Index slice = 0; slice < slices_; ++slice) {
-    const T* from = source;
-    bool is_constant = false;
-    for (std::size_t i = 0; i < axes_.size(); ++i) {
-      const Index position =
-          axes_[i].at(block.outer[i] * axes_[i].step + axes_[i].tap[static_cast<std::size_t>(tap[i])]);
-      is_constant = is_constant || position < 0;
-      from += position * axes_[i].source_stride;
-    }
-    for (Index r = 0; r < height_; ++r, strip += width_ * pitch_) {
-      const Index row = row_axis_.at(first_row + r);
-      if (is_constant || row < 0) {
-        std::fill_n(strip, width_ * pitch_, fill);
-        continue;
-      }
-      const T* line = from + row * row_axis_.source_stride;
-      const auto fill_border = [&](Index begin, Index end) {
-        if (last_.border == Border::kConstant)
-          std::fill_n(strip + begin * pitch_, (end - begin) * pitch_, fill);
-        for (Index j = begin; last_.border != Border::kConstant && j < end; ++j)
-          copy_run(kernels, line + last_.at(first_column + j) * last_.source_stride, source_channel, 1,
-                   strip + j * pitch_);
-      };
-      fill_border(0, low);
-      if (low < high)
-        copy_run(kernels, line + (first_column + low) * last_.source_stride, source_channel, high - low,
-                 strip + low * pitch_);
-      fill_border(high, width_);
-    }
-    for (std::size_t i = tap.size(); i-- > 0;) {
-      if (++tap[i] < static_cast<Index>(axes_[i].tap.size())) break;
-      tap[i] = 0;
-    }
-  }
+  fill_constant(block, strip);
+  fill_image(block, source, strip,
+             [&](const T* from, Index count, T* to) { copy_run(kernels, from, source_channel, count, to); });
+}
+
+template <class T>
+void PixelStrips::fill_constant(const PixelBlock& block, T* strip) const {
+  const T constant = static_cast<T>(fill_);
+  const auto [low, high] = columns_inside(first_column(block));
+  const auto fill_columns = [&](T* row, Index begin, Index end) {
+    std::fill_n(row + begin * pitch_, (end - begin) * pitch_, constant);
+  };
+  const bool repeats = last_.border != Border::kConstant;
+  for_rows(block, [&, low = low, high = high](Index before, Index, bool is_constant) {
+    T* row = strip + before * pitch_;
+    if (is_constant) return fill_columns(row, 0, width_);
+    if (repeats) return;
+    fill_columns(row, 0, low);
+    fill_columns(row, high, width_);
+  });
 }
 
 template void PixelStrips::fill(const KernelTable<float>&, const PixelBlock&, const float*, Index,
                                 float*) const;
 template void PixelStrips::fill(const KernelTable<double>&, const PixelBlock&, const double*, Index,
                                 double*) const;
+template void PixelStrips::fill_constant(const PixelBlock&, float*) const;
+template void PixelStrips::fill_constant(const PixelBlock&, double*) const;
 
 }  // namespace windrow

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <utility>
 
 #include "kernels/contract.hpp"
 #include "pack/panels.hpp"
@@ -65,7 +66,24 @@ class PixelStrips {
   void fill(const KernelTable<T>& kernels, const PixelBlock& block, const T* source, Index source_channel,
             T* strip) const;
 
+  // The same in two steps: the constant of the border, which is the same for all channels, and what
+  // copy(source, count, strip) is called for: `count` neighbouring positions of the image.
+  template <class T>
+  void fill_constant(const PixelBlock& block, T* strip) const;
+  template <class T, class Copy>
+  void fill_image(const PixelBlock& block, const T* source, T* strip, Copy&& copy) const;
+
  private:
+  // Calls row(before, place, is_constant) for each row of a strip: the positions of the strip before it, and
+  // where the image's row lies in the source, unless it is a row of the constant.
+  template <class Row>
+  void for_rows(const PixelBlock& block, Row&& row) const;
+  Index first_column(const PixelBlock& block) const { return block.column * last_.step + first_column_; }
+  // Columns [first, second) of a strip that begins at column `first` of the image lie in the image.
+  std::pair<Index, Index> columns_inside(Index first) const {
+    const Index low = std::clamp<Index>(-first, 0, width_);
+    return {low, std::clamp<Index>(last_.size - first, low, width_)};
+  }
   template <class T>
   void copy_run(const KernelTable<T>& kernels, const T* source, Index source_channel, Index count,
                 T* strip) const;
@@ -82,5 +100,49 @@ class PixelStrips {
   Index pitch_ = 0, slice_ = 0;             // elements of one position, of one combination of outer taps
   bool in_place_ = true;
 };
+
+template <class Row>
+void PixelStrips::for_rows(const PixelBlock& block, Row&& row) const {
+  Extents tap(axes_.size(), 0);
+  const Index first_row = block.row * row_axis_.step + first_row_;
+  Index before = 0;
+  for (Index slice = 0; slice < slices_; ++slice) {
+    Index plane = block.image * source_image_;
+    bool is_constant = false;
+    for (std::size_t i = 0; i < axes_.size(); ++i) {
+      const Index position =
+          axes_[i].at(block.outer[i] * axes_[i].step + axes_[i].tap[static_cast<std::size_t>(tap[i])]);
+      is_constant = is_constant || position < 0;
+      plane += position * axes_[i].source_stride;
+    }
+    for (Index r = 0; r < height_; ++r, before += width_) {
+      const Index at = is_constant ? -1 : row_axis_.at(first_row + r);
+      row(before, plane + at * row_axis_.source_stride, at < 0);
+    }
+    for (std::size_t i = tap.size(); i-- > 0;) {
+      if (++tap[i] < static_cast<Index>(axes_[i].tap.size())) break;
+      tap[i] = 0;
+    }
+  }
+}
+
+template <class T, class Copy>
+void PixelStrips::fill_image(const PixelBlock& block, const T* source, T* strip, Copy&& copy) const {
+  const Index first = first_column(block);
+  const auto [low, high] = columns_inside(first);
+  for_rows(block, [&](Index before, Index place, bool is_constant) {
+    if (is_constant) return;
+    const T* line = source + place;
+    T* target = strip + before * pitch_;
+    const auto repeat = [&](Index begin, Index end) {
+      for (Index j = begin; j < end; ++j)
+        copy(line + last_.at(first + j) * last_.source_stride, 1, target + j * pitch_);
+    };
+    const bool repeats = last_.border != Border::kConstant;
+    if (repeats) repeat(0, low);
+    if (low < high) copy(line + (first + low) * last_.source_stride, high - low, target + low * pitch_);
+    if (repeats) repeat(high, width_);
+  });
+}
 
 }  // namespace windrow
