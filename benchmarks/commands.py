@@ -26,11 +26,11 @@ from . import (
 from .peers import OURS
 
 WRITE_EVERY = 60.0  # seconds
-SPIN_PAUSE = 0.01  # seconds: longer than the workers of OpenMP and onnxruntime spin after their work
+MOST_PAUSE = 0.2  # seconds: longer than workers spin after their work
 
 
 def _method(options: Namespace) -> timing.Method:
-    method = timing.Method(alone=options.threads == 1, pause=0.0 if options.threads == 1 else SPIN_PAUSE)
+    method = timing.Method(alone=options.threads == 1, pause=0.0 if options.threads == 1 else MOST_PAUSE)
     if options.quick:
         method = method._replace(rounds=3, sample=1e-3, budget=2.0, least=2, slow=3.0)
     return method if options.rounds is None else method._replace(rounds=options.rounds)

@@ -1,8 +1,10 @@
 """How a time is taken: adaptive repetition, rounds in rotating order, medians and their spread."""
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from math import exp, inf, log
+from pathlib import Path
 from statistics import median, quantiles
 from typing import Any, NamedTuple
 
@@ -14,6 +16,7 @@ WARM_SECONDS = 0.02  # a call longer than this is its own warm-up
 # Shorter ones are repeated for so long: a processor that waited for memory before needs up to 2 ms to raise
 # its clock again, and caches that others used more than a call to fill.
 WARM_UP = 3e-3
+LOOK = 1e-3  # between two looks at what other threads do
 
 
 class Method(NamedTuple):
@@ -23,7 +26,7 @@ class Method(NamedTuple):
     sample: float = 2e-3  # seconds that one sample should last at least
     budget: float = 10.0  # seconds for one cell, all candidates together; rounds drop to `least` to keep it
     least: int = 3
-    pause: float = 0.0  # seconds between candidates, for workers that spin
+    pause: float = 0.0  # seconds to wait at most, between candidates, for workers that spin
     slow: float = 5.0  # a candidate this many times slower than the fastest is timed in `least` rounds only
     alone: bool = True  # one thread: samples that were preempted are taken again
 
@@ -94,6 +97,30 @@ def warm_up(call: Callable[[], Any]) -> None:
             return
 
 
+def wait_for_workers(most: float) -> None:
+    """Sleep until the threads of the candidate before have stopped spinning for more work.
+
+    OpenBLAS's do so for 125 ms, others for up to 5: whoever came next would have a core less. CPU time does
+    not tell, since a thread that yields its core all the time is charged for little of it.
+    """
+    end = time.perf_counter() + most
+    while time.perf_counter() < end:
+        time.sleep(LOOK)
+        if others_sleep():
+            return
+
+
+def others_sleep() -> bool:
+    """Whether no other thread of the process wants to run; never where the system does not tell (not Linux)."""
+    me = str(threading.get_native_id())
+    try:
+        stats = [task / "stat" for task in Path("/proc/self/task").iterdir() if task.name != me]
+        # The state follows the name, which stands in parentheses and may have some itself.
+        return all(stat.read_text().rpartition(")")[2].split()[0] != "R" for stat in stats)
+    except OSError:
+        return False
+
+
 def settled(call: Callable[[], Any], inner: int, method: Method) -> tuple[Sample, int]:
     """A sample that was not preempted, or the CPU time of the cleanest; and how many were disturbed."""
     taken = take(call, inner)
@@ -143,7 +170,7 @@ def interleave(
     rough, inner = {}, {}
     for name, call in candidates.items():
         rough[name], inner[name] = calibrate(call, method.sample)
-        time.sleep(method.pause)
+        wait_for_workers(method.pause)
     best = min(rough.values(), default=inf)
     slow = {name for name in rough if rough[name] > method.slow * best}
     # One round is a warm-up and a sample of each; the slow ones do not count in full, they sit out most.
@@ -160,7 +187,7 @@ def interleave(
             if name in slow and name != beside and turn >= method.least:
                 samples[name].append(None)
                 continue
-            time.sleep(method.pause)
+            wait_for_workers(method.pause)
             if rough[name] < WARM_SECONDS:
                 warm_up(candidates[name])
             taken, retakes = settled(candidates[name], inner[name], method)

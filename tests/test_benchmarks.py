@@ -5,6 +5,8 @@ import math
 import re
 import subprocess
 import sys
+import threading
+import time
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -139,6 +141,26 @@ CASES = [
     "depthwise,1,5,8x8,10,3,1,1,1,5",
     "volume,1,2,4x5x6,3,2x3x1,1,1x1x0,1,1",
 ]
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="threads are seen on Linux only")
+def test_threads_that_still_work_are_waited_for():
+    values, stop = np.random.default_rng(0).random(1 << 18), threading.Event()
+
+    def work():
+        while not stop.is_set():
+            np.sort(values)  # without the interpreter's lock
+
+    worker = threading.Thread(target=work)
+    worker.start()
+    try:
+        assert any(not timing.others_sleep() for _ in range(1000))
+    finally:
+        stop.set()
+        worker.join()
+    start = time.perf_counter()
+    timing.wait_for_workers(10.0)
+    assert time.perf_counter() - start < 5.0
 
 
 @pytest.mark.parametrize("line", CASES)
