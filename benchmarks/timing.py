@@ -111,7 +111,7 @@ def wait_for_workers(most: float) -> None:
 
 
 def others_sleep() -> bool:
-    """Whether no other thread of the process wants to run; never where the system does not tell (not Linux)."""
+    """Whether no other thread of the process wants to run; never where the system does not tell."""
     me = str(threading.get_native_id())
     try:
         stats = [task / "stat" for task in Path("/proc/self/task").iterdir() if task.name != me]

@@ -15,6 +15,8 @@
 namespace windrow {
 namespace {
 
+constexpr double kFarBytes = 2 << 20;  // of all pixels, from which on they are in no second-level cache
+
 PixelStrips strips_of(const PixelGrid& grid, Index channels, const FilterBlocks& blocks, Index element) {
   constexpr Index kLine = 64;
   return {grid, blocks.rows, blocks.columns, channels, kLine / element};
@@ -62,6 +64,10 @@ class Driver {
       tap_offset_.push_back(strips_.in_place() ? strips_.source_tap_offset(t) : strips_.tap_offset(t));
     }
     rows_follow_ = !panels && !channels_follow_ && taps_ == 1 && problem.factor_row == 1;
+    const double seen = static_cast<double>(strips_.blocks()) *
+                        static_cast<double>(blocks.rows * blocks.columns) *
+                        static_cast<double>(problem.groups * problem.channels * Index{sizeof(T)});
+    source_is_far_ = strips_.in_place() && taps_ == 1 && problem.source_channel == 1 && seen >= kFarBytes;
     images_together_ = strips_.blocks() == joined_pixels(problem.grid).images;
     place_pixels();
   }
@@ -114,7 +120,11 @@ class Driver {
         ahead.share(ceil_div(filters, width_) * tiles);
       }
       for (Index m = filter0; m < end; m += width_) {
-        Panel panel{.first = m, .count = std::min(width_, end - m), .k0 = k0, .k1 = k1};
+        Panel panel{.first = m,
+                    .count = std::min(width_, end - m),
+                    .k0 = k0,
+                    .k1 = k1,
+                    .reads_ahead = source_is_far_ && m == filter0};
         const T* factors = packed + (m - filter0) * (rows_follow_ ? 1 : k1 - k0);
         if (panels_) {
           factors = panels_ + panels_place(group, k0) + m * (k1 - k0);
@@ -201,6 +211,7 @@ class Driver {
   struct Panel {
     Index first, count;  // filters
     Index k0, k1;        // terms
+    bool reads_ahead;    // what its pixels see is fetched, a tile ahead
     const T* bias = nullptr;
   };
 
@@ -304,6 +315,11 @@ class Driver {
         for (Index i = 0; i < count; ++i) std::copy_n(target + to[i], panel.count, sums(i));
       }
       ahead.fetch();
+      if (panel.reads_ahead && t + 1 < tiles) {
+        const Index next = pixels.count * (t + 2) / tiles;
+        for (Index i = from + count; i < next; ++i)
+          fetch_terms(pixels.source + from_[static_cast<std::size_t>(i)], panel);
+      }
       kernels_.product(product, static_cast<int>(count), vectors);
       if (!last || !(panel.bias || p_.limits.on || copied)) continue;
       for (Index i = 0; i < count; ++i) {
@@ -353,6 +369,10 @@ class Driver {
     }
   }
 
+  void fetch_terms(const T* source, const Panel& panel) const {
+    for (Index k = panel.k0; k < panel.k1; k += kLine) __builtin_prefetch(source + k, 0, 2);
+  }
+
   void add_bias(T* c, const Panel& panel) const {
     for (Index n = 0; n < panel.count; ++n) c[n] += panel.bias[n * p_.bias_stride];
   }
@@ -372,6 +392,7 @@ class Driver {
   std::vector<Index> from_, to_;       // of the pixels of a run
   bool channels_follow_;               // the factors of one result row lie side by side, in order
   bool rows_follow_ = false;           // those of one term do, under a window of one tap
+  bool source_is_far_ = false;  // not in the second-level cache, and read in place, channels side by side
 };
 
 }  // namespace
