@@ -283,13 +283,13 @@ class ChannelLanes : public Plan<T> {
   }
   Index line_bytes() const { return (sums_of_a_line() + taps_ * kChannels) * Index{sizeof(T)}; }
 
-  // What some rows of pixels add to a line of channels; what the next line or, after the last one, the next
-  // pixels will read is fetched meanwhile.
+  // What some rows of pixels add to a line of channels. Meanwhile the line after the next one is fetched (the
+  // processor fetches them in pairs) or, with the last one, what the next pixels will read.
   void add_line(const PixelBlock& some, Index line, Index channel, bool is_last, const Memory& m) const {
     const Index lanes = kernels_.lanes, channels = std::min(kChannels, p_.groups - channel);
     const PixelAxis& rows = pixels_.row_axis();
     const auto ahead = [&](Index row, Index image) {
-      return is_last ? (once_ ? image : rows_ * row) - line * kChannels : kChannels;
+      return is_last ? (once_ ? image : rows_ * row) - line * kChannels : 2 * kChannels;
     };
     const auto copy = [&](const T* from, Index from_pixel, Index count, Index next, T* to) {
       kernels_.pad({.target = to,
