@@ -6,6 +6,10 @@
 
 namespace windrow {
 
+// What is read in place, all of it together, and has so many bytes, is in no second-level cache when a call
+// begins: it is fetched ahead. Less is there if the call before left it, and asking would only take time.
+inline constexpr double kFarBytes = 2 << 20;
+
 // Runs of lines at a constant distance, `outers` times, `outer_step` apart.
 template <class T>
 class LinesAhead {

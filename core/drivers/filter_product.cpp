@@ -15,8 +15,6 @@
 namespace windrow {
 namespace {
 
-constexpr double kFarBytes = 2 << 20;  // of all pixels, from which on they are in no second-level cache
-
 PixelStrips strips_of(const PixelGrid& grid, Index channels, const FilterBlocks& blocks, Index element) {
   constexpr Index kLine = 64;
   return {grid, blocks.rows, blocks.columns, channels, kLine / element};
@@ -315,11 +313,8 @@ class Driver {
         for (Index i = 0; i < count; ++i) std::copy_n(target + to[i], panel.count, sums(i));
       }
       ahead.fetch();
-      if (panel.reads_ahead && t + 1 < tiles) {
-        const Index next = pixels.count * (t + 2) / tiles;
-        for (Index i = from + count; i < next; ++i)
-          fetch_terms(pixels.source + from_[static_cast<std::size_t>(i)], panel);
-      }
+      if (panel.reads_ahead && t + 1 < tiles)
+        fetch(panel, pixels, from + count, pixels.count * (t + 2) / tiles);
       kernels_.product(product, static_cast<int>(count), vectors);
       if (!last || !(panel.bias || p_.limits.on || copied)) continue;
       for (Index i = 0; i < count; ++i) {
@@ -369,8 +364,12 @@ class Driver {
     }
   }
 
-  void fetch_terms(const T* source, const Panel& panel) const {
-    for (Index k = panel.k0; k < panel.k1; k += kLine) __builtin_prefetch(source + k, 0, 2);
+  // What the pixels [begin, end) see of the terms of a panel.
+  void fetch(const Panel& panel, const Pixels& pixels, Index begin, Index end) const {
+    for (Index i = begin; i < end; ++i) {
+      const T* seen = pixels.source + from_[static_cast<std::size_t>(i)];
+      for (Index k = panel.k0; k < panel.k1; k += kLine) __builtin_prefetch(seen + k, 0, 2);
+    }
   }
 
   void add_bias(T* c, const Panel& panel) const {

@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "base/workspace.hpp"
+#include "drivers/ahead.hpp"
 #include "drivers/tiles.hpp"
 
 namespace windrow {
@@ -44,6 +45,9 @@ class Driver {
                  ? blocks.rows * strips_.row_axis().step * strips_.row_axis().source_stride
              : problem.channels > 1 ? problem.source_channel
                                     : problem.source_group;
+    source_is_far_ = blocks.in_place && static_cast<double>(units_ * blocks.columns) *
+                                                static_cast<double>(problem.channels * Index{sizeof(T)}) >=
+                                            kFarBytes;
   }
 
   Index pieces() const { return ceil_div(units_, blocks_.units); }
@@ -62,23 +66,42 @@ class Driver {
     for (Index k = 0; blocks_.in_place && k < terms_; ++k)
       steps_in_place[k] = {.a = steps[k].a, .b = k * p_.source_channel};
     const Index end = std::min(units_, (index + 1) * blocks_.units);
-    for (Index unit = index * blocks_.units; unit < end; ++unit)
-      run_unit(unit, strip, buffer, steps, steps_in_place);
+    for (Index unit = index * blocks_.units; unit < end; ++unit) {
+      LinesAhead<T> ahead;
+      if (source_is_far_ && unit + 1 < end) ahead = lines_of(unit + 1);
+      run_unit(unit, strip, buffer, steps, steps_in_place, ahead);
+    }
   }
 
  private:
-  void run_unit(Index unit, T* strip, T* buffer, const Step* steps, const Step* steps_in_place) const {
+  const T* source_of(Index image, Index group) const {
+    return p_.source + image * p_.grid.source_image + group * p_.source_group;
+  }
+
+  // What a unit reads in place, to be fetched while the one before is worked on.
+  LinesAhead<T> lines_of(Index unit) const {
+    constexpr Index kLine = 64 / sizeof(T);
+    const StripPlace place = strips_.place(unit % strips_.blocks_per_image());
+    unit /= strips_.blocks_per_image();
+    LinesAhead<T> lines{source_of(unit / p_.groups, unit % p_.groups) + place.column, p_.source_channel,
+                        p_.channels, ceil_div(place.columns, kLine)};
+    lines.share(ceil_div(p_.rows, kernels_.rows) * ceil_div(place.columns, nr_));
+    return lines;
+  }
+
+  void run_unit(Index unit, T* strip, T* buffer, const Step* steps, const Step* steps_in_place,
+                LinesAhead<T>& ahead) const {
     const StripPlace place = strips_.place(unit % strips_.blocks_per_image());
     unit /= strips_.blocks_per_image();
     const Index group = unit % p_.groups, image = unit / p_.groups;
-    const T* source = p_.source + image * p_.grid.source_image + group * p_.source_group;
+    const T* source = source_of(image, group);
     T* target = p_.target + image * p_.grid.target_image + group * p_.target_group + place.target;
     const T* factor = p_.factor + group * p_.factor_group;
     const T* bias = p_.bias ? p_.bias + group * p_.rows * p_.bias_stride : nullptr;
     if (blocks_.by_chunks) return run_by_chunks(place, source, factor, bias, target, strip, buffer, steps);
     if (blocks_.in_place) {
       return run_in_place(place, source, factor, bias, target - place.target, strip, buffer, steps,
-                          steps_in_place);
+                          steps_in_place, ahead);
     }
     fill(place, source, p_.channels, strip);
     if (p_.rows == 1) {
@@ -97,7 +120,7 @@ class Driver {
       return;
     }
     multiply({.b = strip, .step = steps, .rows = place.rows, .columns = place.columns}, factor, bias, target,
-             buffer);
+             buffer, ahead);
   }
 
   // How many pixels of each plane come before the first one that begins a cache line; 0 if planes differ.
@@ -111,14 +134,15 @@ class Driver {
   // Where a block is read in place it is moved to begin with a cache line: loads of two lines each take up to
   // a third of the time of such layers, and so do stores, for results mostly lie like operands.
   void run_in_place(const StripPlace& place, const T* source, const T* factor, const T* bias, T* target,
-                    T* strip, T* buffer, const Step* steps, const Step* steps_in_place) const {
+                    T* strip, T* buffer, const Step* steps, const Step* steps_in_place,
+                    LinesAhead<T>& ahead) const {
     const Index before = before_line(source), count = strips_.last().count;
     const Index begin = place.column == 0 ? 0 : std::min(place.column + before, count);
     const Index end = std::min(place.column + place.columns + before, count);
     const Index first = place.column == 0 ? before % kernels_.lanes : begin;
     const Index whole = end - (end - first) % kernels_.lanes;
     const auto run = [&](const Seen& seen, Index column) {
-      multiply(seen, factor, bias, target + column * strips_.last().target_stride, buffer);
+      multiply(seen, factor, bias, target + column * strips_.last().target_stride, buffer, ahead);
     };
     if (begin < first) run({.b = source, .step = steps_in_place, .rows = 1, .columns = first}, 0);
     run({.b = source + first, .step = steps_in_place, .rows = 1, .columns = whole - first}, first);
@@ -144,7 +168,8 @@ class Driver {
     Index rows, columns;
   };
 
-  void multiply(const Seen& seen, const T* factor, const T* bias, T* target, T* buffer) const {
+  void multiply(const Seen& seen, const T* factor, const T* bias, T* target, T* buffer,
+                LinesAhead<T>& ahead) const {
     const bool flat = runs_on(strips_, seen.rows, seen.columns, p_.rows, tile_);
     for (Index m = 0; m < p_.rows; m += kernels_.rows) {
       const int rows = static_cast<int>(std::min<Index>(kernels_.rows, p_.rows - m));
@@ -170,6 +195,7 @@ class Driver {
         for (Index column = 0; column < seen.columns; column += nr_) {
           product.b = seen.b + r * strips_.row_step() + column;
           T* tile = first + r * strips_.target_row() + column * strips_.last().target_stride;
+          ahead.fetch();
           run_tile(product, tile, rows, std::min(nr_, seen.columns - column), buffer);
         }
       }
@@ -347,6 +373,7 @@ class Driver {
   const Index taps_, terms_;  // of the channels that are copied at a time
   const Index units_, sums_row_, buffer_elements_, strip_elements_;
   Index ahead_ = 0;
+  bool source_is_far_ = false;
 };
 
 }  // namespace

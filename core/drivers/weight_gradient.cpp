@@ -154,7 +154,8 @@ class Driver {
       BoxAhead<T> ahead;
       if (unit + 1 < unit1) {
         next = boxes_.box_of(part, unit + 1);
-        if (calls >= kCallsAhead) ahead = boxes_.lines_of(part, next, calls);
+        if (calls >= kCallsAhead)
+          ahead = boxes_.lines_of(part, next, calls * ceil_div(pixels, chunk_of(part, pixels)));
       }
       const T* dy = boxes_.first_dy(part, box);
       const T* x = lanes_.x_in_place() ? boxes_.first_x(part, box) : rows ? rows : strip;
@@ -278,14 +279,20 @@ class Driver {
     std::fill_n(rows + pixels * part.lane_run, nr(), T{0});  // the last panel may read past its lanes
   }
 
+  // Of few rows, beside the lanes of a tile, dy stays near for all tiles, and the vectors of a chunk and tile
+  // in the first-level cache for all rows.
+  bool has_few_rows(const WeightPart& part) const { return part.rows <= kNearRows * nr(); }
+  // Of the pixels of a box: those that all tiles see before the next ones.
+  Index chunk_of(const WeightPart& part, Index pixels) const {
+    return !lanes_.turned() && has_few_rows(part) ? Index{kChunk} : pixels;
+  }
+
   void add_box(const WeightPart& part, const T* dy, Index pixels, const Step* steps, const T* strip,
                const Extents& strip_extent, bool accumulate, const Sums& sums, BoxAhead<T>& ahead) const {
     const Index vectors = ceil_div(part.lane_run, kernels_.lanes),
                 tiles = ceil_div(vectors, kernels_.vectors);
-    // Of few rows, beside the lanes of a tile, dy stays near for all tiles, and the vectors of a chunk and
-    // tile in the first-level cache for all rows.
-    const bool few = part.rows <= kNearRows * nr();
-    const Index chunk = few ? Index{kChunk} : pixels;
+    const bool few = has_few_rows(part);
+    const Index chunk = chunk_of(part, pixels);
     for (Index k = 0; k < pixels; k += chunk) {
       for (Index run = 0; run < part.lane_runs; ++run) {
         const T* run_strip =
