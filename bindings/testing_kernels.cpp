@@ -147,31 +147,34 @@ void run_channels(const Target& target, nb::handle w_array, Index w_tap, nb::han
                                 .bias = bias});
 }
 
-// One vector of channels; tap k begins at x[x_start + taps[k]].
+// One vector of channels, of pixels a cache line apart in dy and x_lines of them in x; tap k begins at
+// x[x_start + taps[k]].
 template <class T>
-void run_correlate_channels(const Target& target, nb::handle dy_array, Index dy_row, Index dy_pixel,
-                            nb::handle x_array, Index x_start, Index x_row, Index x_pixel, nb::handle taps,
-                            Index rows, Index count, nb::handle sums_array) {
+void run_correlate_channels(const Target& target, nb::handle dy_array, Index dy_row, nb::handle x_array,
+                            Index x_start, Index x_row, Index x_lines, nb::handle taps, Index rows,
+                            Index count, nb::handle sums_array) {
+  constexpr Index kLine = 64 / sizeof(T);
   const KernelTable<T>& kernels = target.kernels<T>();
   const Buffer<T> dy("dy", dy_array), x("x", x_array), sums("sums", sums_array);
   const Buffer<Index> tap("tap", taps);
   for (Index r = 0; r < rows; ++r) {
-    dy.check_rows(r * dy_row, count, dy_pixel, kernels.lanes);
+    dy.check_rows(r * dy_row, count, kLine, kernels.lanes);
     for (Index k = 0; k < tap.size; ++k)
-      x.check_rows(x_start + r * x_row + tap.data[k], count, x_pixel, kernels.lanes);
+      x.check_rows(x_start + r * x_row + tap.data[k], count, x_lines * kLine, kernels.lanes);
   }
   sums.check_rows(0, 1, 0, tap.size * kernels.lanes * kernels.lanes);
   kernels.correlate_channels({.dy = dy.data,
                               .dy_row = dy_row,
-                              .dy_pixel = dy_pixel,
                               .x = x.data + x_start,
                               .x_row = x_row,
-                              .x_pixel = x_pixel,
+                              .x_lines = x_lines,
                               .tap = tap.data,
                               .taps = tap.size,
                               .rows = rows,
                               .count = count,
-                              .sums = sums.data});
+                              .sums = sums.data,
+                              .totals = nullptr,
+                              .totals_row = 0});
 }
 
 template <class T>
@@ -280,14 +283,13 @@ void bind_kernels(nb::module_& m) {
       nb::arg("sums"));
   m.def(
       "correlate_channels",
-      [](const std::string& target, bool is_double, nb::handle dy, Index dy_row, Index dy_pixel, nb::handle x,
-         Index x_start, Index x_row, Index x_pixel, nb::handle tap, Index rows, Index count,
-         nb::handle sums) {
+      [](const std::string& target, bool is_double, nb::handle dy, Index dy_row, nb::handle x, Index x_start,
+         Index x_row, Index x_lines, nb::handle tap, Index rows, Index count, nb::handle sums) {
         const auto run = is_double ? run_correlate_channels<double> : run_correlate_channels<float>;
-        run(target_named(target), dy, dy_row, dy_pixel, x, x_start, x_row, x_pixel, tap, rows, count, sums);
+        run(target_named(target), dy, dy_row, x, x_start, x_row, x_lines, tap, rows, count, sums);
       },
-      nb::arg("target"), nb::arg("is_double"), nb::arg("dy"), nb::arg("dy_row"), nb::arg("dy_pixel"),
-      nb::arg("x"), nb::arg("x_start"), nb::arg("x_row"), nb::arg("x_pixel"), nb::arg("tap"), nb::arg("rows"),
+      nb::arg("target"), nb::arg("is_double"), nb::arg("dy"), nb::arg("dy_row"), nb::arg("x"),
+      nb::arg("x_start"), nb::arg("x_row"), nb::arg("x_lines"), nb::arg("tap"), nb::arg("rows"),
       nb::arg("count"), nb::arg("sums"));
   m.def(
       "add_lanes",

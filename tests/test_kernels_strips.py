@@ -268,15 +268,16 @@ def test_correlate(name, dtype, taps):
 
 @each_target
 @both_dtypes
-@pytest.mark.parametrize("taps", [0, 1, 3])
-def test_correlate_channels(name, dtype, taps):
+@pytest.mark.parametrize("taps", [0, 1, 3, 5])
+@pytest.mark.parametrize("lines", [1, 2, 3])
+def test_correlate_channels(name, dtype, taps, lines):
     """Each channel has the bits of `correlate`: each remainder of pixels, and pixels apart in memory."""
     rng = np.random.default_rng(SEED + taps)
-    lanes = lanes_of(name, dtype)
+    lanes, line = lanes_of(name, dtype), 64 // np.dtype(dtype).itemsize
     for i, count in enumerate([*range(1, lanes + 2), 2 * lanes + 1]):
-        rows, pixel = i % 3, lanes + i % 2 * GAP
-        dy = np.full((rows, count, pixel), np.nan, dtype)
-        x = np.full((taps, rows, count, pixel), np.nan, dtype)
+        rows = i % 3
+        dy = np.full((rows, count, line), np.nan, dtype)
+        x = np.full((taps, rows, count, lines * line), np.nan, dtype)
         dy[..., :lanes] = draw(rng, (rows, count, lanes), dtype)
         x[..., :lanes] = draw(rng, (taps, rows, count, lanes), dtype)
         sums = np.full((taps + 1, lanes, lanes), np.nan, dtype)
@@ -286,9 +287,9 @@ def test_correlate_channels(name, dtype, taps):
             expected[:-1, :, lane] = emulation.correlate(
                 name, dy[..., lane], x[..., lane], sums[:-1, :, lane]
             )
-        tap = np.arange(taps) * rows * count * pixel
+        tap = np.arange(taps) * rows * count * lines * line
         testing.correlate_channels(
-            name, dtype is np.float64, dy, count * pixel, pixel, x, 0, count * pixel, pixel, tap,
+            name, dtype is np.float64, dy, count * line, x, 0, count * lines * line, lines, tap,
             rows, count, sums,
         )  # fmt: skip
         assert_same_bits(sums, expected)

@@ -317,10 +317,9 @@ class ChannelLanes : public Plan<T> {
     for (Index v = 0; v < channels; v += lanes)
       kernels_.correlate_channels({.dy = m.dy + v,
                                    .dy_row = some.columns * kChannels,
-                                   .dy_pixel = kChannels,
                                    .x = m.strip + v,
                                    .x_row = pixels_.row_step(),
-                                   .x_pixel = pixels_.pixel_step(),
+                                   .x_lines = pixels_.pixel_step() / kChannels,
                                    .tap = m.tap,
                                    .taps = taps_,
                                    .rows = some.rows,

@@ -8,12 +8,6 @@
 
 namespace {
 
-#if defined(__AVX512F__) || defined(__aarch64__)
-constexpr int kVectorRegisters = 32;
-#else
-constexpr int kVectorRegisters = 16;
-#endif
-
 // Pixels at a time: their sums, what they see of a row and one vector of weights stay in registers.
 constexpr int window_pixels(int columns) {
   const int most = (kVectorRegisters - columns) / 2;

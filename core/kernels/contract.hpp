@@ -137,15 +137,15 @@ struct Correlate {
 };
 
 // The same for one vector of channels that lie side by side: each pixel's values are vectors, and so are the
-// sums.
+// sums. Pixels lie a whole cache line of 64 bytes apart in dy, `x_lines` of them in x.
 //   sums[(k * lanes + i % lanes) * lanes + l] +=
-//       dy[r * dy_row + i * dy_pixel + l] * x[r * x_row + i * x_pixel + tap[k] + l]    for l < lanes
+//       dy[r * dy_row + i * line + l] * x[r * x_row + i * x_lines * line + tap[k] + l]    for l < lanes
 template <class T>
 struct CorrelateChannels {
   const T* dy;
-  std::ptrdiff_t dy_row, dy_pixel;
+  std::ptrdiff_t dy_row;
   const T* x;
-  std::ptrdiff_t x_row, x_pixel;
+  std::ptrdiff_t x_row, x_lines;
   const std::ptrdiff_t* tap;
   std::ptrdiff_t taps;
   std::ptrdiff_t rows, count;

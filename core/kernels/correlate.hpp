@@ -92,44 +92,103 @@ void add_vectors(const T* sums, std::ptrdiff_t count, T* totals, std::ptrdiff_t 
   }
 }
 
-// Of one tap, in registers; kRest pixels of each row are left after whole rounds of all sums.
-template <class T, int kRest>
-void correlate_tap(const windrow::CorrelateChannels<T>& c, std::ptrdiff_t k) {
+// A tile of sums in registers: those of kTaps taps and of kSide pixels that follow one another.
+constexpr int kMostSide = kVectorRegisters == 32 ? 8 : 4;
+template <class T>
+constexpr int kSide = Simd<T>::kLanes < kMostSide ? Simd<T>::kLanes : kMostSide;
+constexpr int kTaps = 3;
+
+template <class T, int K>
+using CorrelateTile = typename Simd<T>::V[K][kSide<T>];
+
+template <class T>
+constexpr int kLine = 64 / static_cast<int>(sizeof(T));
+
+// The sums of K taps from tap k on and of kSide pixels from `first` on, in every row and after every round of
+// all sums. kRest pixels of each row are left for them after whole rounds. kStep is x_lines, or 0 for any.
+template <class T, int K, int kStep, int kRest>
+void correlate_tile(const windrow::CorrelateChannels<T>& c, std::ptrdiff_t k, std::ptrdiff_t first,
+                    CorrelateTile<T, K>& sums) {
   using S = Simd<T>;
-  constexpr int kSums = S::kLanes;
-  const std::ptrdiff_t dy_pixel = c.dy_pixel, x_pixel = c.x_pixel, whole = c.count - kRest;
-  T* const sums = c.sums + k * kSums * S::kLanes;
-  typename S::V sum[kSums];
+  constexpr int kRound = S::kLanes * kLine<T>;
+  const std::ptrdiff_t x_lines = kStep ? kStep : c.x_lines;
+  CorrelateTile<T, K> sum;
   WINDROW_UNROLL
-  for (int j = 0; j < kSums; ++j) sum[j] = c.totals ? S::zero() : S::load(sums + j * S::kLanes);
-  for (std::ptrdiff_t r = 0; r < c.rows; ++r) {
-    const T* dy = c.dy + r * c.dy_row;
-    const T* x = c.x + r * c.x_row + c.tap[k];
-    for (std::ptrdiff_t i = 0; i < whole; i += kSums) {
+  for (int t = 0; t < K; ++t) WINDROW_UNROLL
+  for (int i = 0; i < kSide<T>; ++i) sum[t][i] = sums[t][i];
+  const T* dy_row = c.dy + first * kLine<T>;
+  const T* x_row = c.x + first * x_lines * kLine<T>;
+  for (std::ptrdiff_t r = 0; r < c.rows; ++r, dy_row += c.dy_row, x_row += c.x_row) {
+    const T* dy = dy_row;
+    const T* x[K];
+    WINDROW_UNROLL
+    for (int t = 0; t < K; ++t) x[t] = x_row + c.tap[k + t];
+    const auto add = [&](int i) __attribute__((always_inline)) {
+      const typename S::V v = S::load(dy + i * kLine<T>);
       WINDROW_UNROLL
-      for (int j = 0; j < kSums; ++j, dy += dy_pixel, x += x_pixel)
-        sum[j] = S::fma(S::load(dy), S::load(x), sum[j]);
+      for (int t = 0; t < K; ++t) sum[t][i] = S::fma(v, S::load(x[t] + i * x_lines * kLine<T>), sum[t][i]);
+    };
+    for (std::ptrdiff_t left = c.count - first - kRest; left > 0; left -= S::kLanes) {
+      WINDROW_UNROLL
+      for (int i = 0; i < kSide<T>; ++i) add(i);
+      dy += kRound;
+      WINDROW_UNROLL
+      for (int t = 0; t < K; ++t) x[t] += x_lines * kRound;
     }
     WINDROW_UNROLL
-    for (int j = 0; j < kRest; ++j, dy += dy_pixel, x += x_pixel)
-      sum[j] = S::fma(S::load(dy), S::load(x), sum[j]);
-  }
-  if (c.totals) {
-    add_in_pairs<T>(sum, c.totals + k * c.totals_row);
-    return;
+    for (int i = 0; i < kRest; ++i) add(i);
   }
   WINDROW_UNROLL
-  for (int j = 0; j < kSums; ++j) S::store(sums + j * S::kLanes, sum[j]);
+  for (int t = 0; t < K; ++t) WINDROW_UNROLL
+  for (int i = 0; i < kSide<T>; ++i) sums[t][i] = sum[t][i];
 }
 
-// One tap at a time: as many sums as a vector has lanes are all the registers of AVX2 that two loads for each
-// multiply-add leave. Rows of each remainder have their own code: most are shorter than one round.
-template <class T, int kRest = Simd<T>::kLanes - 1>
-void correlate_channels(const windrow::CorrelateChannels<T>& c) {
+// Rows of each remainder have their own code: most are shorter than one round.
+template <class T, int K, int kStep, int kRest = kSide<T> - 1>
+void correlate_any_tile(const windrow::CorrelateChannels<T>& c, std::ptrdiff_t k, std::ptrdiff_t first,
+                        CorrelateTile<T, K>& sums) {
   if constexpr (kRest > 0) {
-    if (c.count % Simd<T>::kLanes != kRest) return correlate_channels<T, kRest - 1>(c);
+    if ((c.count - first) % Simd<T>::kLanes != kRest)
+      return correlate_any_tile<T, K, kStep, kRest - 1>(c, k, first, sums);
   }
-  for (std::ptrdiff_t k = 0; k < c.taps; ++k) correlate_tap<T, kRest>(c, k);
+  correlate_tile<T, K, kStep, kRest>(c, k, first, sums);
+}
+
+template <class T, int K, int kStep>
+void correlate_channel_taps(const windrow::CorrelateChannels<T>& c, std::ptrdiff_t k) {
+  using S = Simd<T>;
+  constexpr int kTiles = S::kLanes / kSide<T>;
+  const auto place = [&](int t, int i) { return c.sums + ((k + t) * S::kLanes + i) * S::kLanes; };
+  CorrelateTile<T, K> sums[kTiles];
+  for (int tile = 0; tile < kTiles; ++tile) {
+    const int first = tile * kSide<T>;
+    WINDROW_UNROLL
+    for (int t = 0; t < K; ++t) WINDROW_UNROLL
+    for (int i = 0; i < kSide<T>; ++i) sums[tile][t][i] = c.totals ? S::zero() : S::load(place(t, first + i));
+    if (first < c.count) correlate_any_tile<T, K, kStep>(c, k, first, sums[tile]);
+  }
+  for (int t = 0; t < K; ++t) {
+    typename S::V all[S::kLanes];
+    WINDROW_UNROLL
+    for (int i = 0; i < S::kLanes; ++i) all[i] = sums[i / kSide<T>][t][i % kSide<T>];
+    if (c.totals) {
+      add_in_pairs<T>(all, c.totals + (k + t) * c.totals_row);
+      continue;
+    }
+    WINDROW_UNROLL
+    for (int i = 0; i < S::kLanes; ++i) S::store(place(t, i), all[i]);
+  }
+}
+
+template <class T>
+void correlate_channels(const windrow::CorrelateChannels<T>& c) {
+  std::ptrdiff_t k = 0;
+  if (c.x_lines == 1) {
+    for (; k + kTaps <= c.taps; k += kTaps) correlate_channel_taps<T, kTaps, 1>(c, k);
+  } else if (c.x_lines == 2) {
+    for (; k + kTaps <= c.taps; k += kTaps) correlate_channel_taps<T, kTaps, 2>(c, k);
+  }
+  for (; k < c.taps; ++k) correlate_channel_taps<T, 1, 0>(c, k);
 }
 
 }  // namespace

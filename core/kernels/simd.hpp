@@ -17,6 +17,12 @@
 
 namespace {
 
+#if defined(__AVX512F__) || defined(__aarch64__)
+constexpr int kVectorRegisters = 32;
+#else
+constexpr int kVectorRegisters = 16;
+#endif
+
 // The compiler would rather load a value again for each use than keep it.
 template <class V>
 inline V in_register(V v) {

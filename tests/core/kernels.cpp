@@ -150,10 +150,12 @@ void window(Draw& draw, const Target& target) {
 
 template <class T>
 void correlate_channels(Draw& draw, const Target& target) {
+  constexpr Index kLine = 64 / sizeof(T);
   const KernelTable<T>& kernels = target.kernels<T>();
   const Index lanes = kernels.lanes, rows = draw.number(0, 4), count = draw.number(1, 3 * lanes + 2);
-  const Index taps = draw.number(0, 5), most_tap = draw.number(0, 4), step = draw.number(1, 2);
-  Rows<T> dy(draw, rows * count, lanes, true), x(draw, rows * count * step + most_tap, lanes, true);
+  const Index taps = draw.number(0, 8), most_tap = draw.number(0, 4), step = draw.number(1, 3);
+  Rows<T> dy(draw, rows * count, lanes, true, kLine - lanes, kLine - lanes);
+  Rows<T> x(draw, rows * count * step + most_tap, lanes, true, kLine - lanes, kLine - lanes);
   std::vector<Index> first, tap;
   for (Index k = 0; k < taps; ++k) {
     first.push_back(draw.number(0, most_tap));
@@ -165,10 +167,9 @@ void correlate_channels(Draw& draw, const Target& target) {
   std::vector<T> expected = sums.copy(), before = totals.memory.copy();
   CorrelateChannels<T> call{.dy = dy.memory.data(),
                             .dy_row = count * dy.row,
-                            .dy_pixel = dy.row,
                             .x = x.memory.data(),
                             .x_row = count * step * x.row,
-                            .x_pixel = step * x.row,
+                            .x_lines = step,
                             .tap = tap.data(),
                             .taps = taps,
                             .rows = rows,

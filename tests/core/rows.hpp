@@ -13,10 +13,10 @@ struct Rows {
   Index rows, width, row;
   Guarded<T> memory;
 
-  Rows(Draw& draw, Index r, Index w, bool filled, Index most_gap = 5)
+  Rows(Draw& draw, Index r, Index w, bool filled, Index most_gap = 5, Index least_gap = 0)
       : rows(r),
         width(w),
-        row(w + draw.number(0, most_gap)),
+        row(w + draw.number(least_gap, most_gap)),
         memory(r > 0 ? (r - 1) * row + w : 0, draw.chance(70)) {
     for (T& value : memory) value = untouchable<T>();
     for (Index i = 0; i < rows; ++i)
