@@ -104,6 +104,7 @@ class Driver {
     const T* bias = p_.bias ? p_.bias + (group * p_.rows + row0) * p_.bias_stride : nullptr;
     Index k0 = 0, chunk = 0;
     do {  // once even where there are no terms: the result is then zero plus the bias
+      checkpoint();
       const Index k1 = chunk_end(chunk++);
       set_steps(k0, k1, steps);
       if (factors) pack_factors(factor, k1 - k0, rows, stride, factors, steps);

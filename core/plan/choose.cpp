@@ -12,8 +12,9 @@ constexpr double kPartsShare = 0.8;  // of pixels and taps that meet inside the 
 constexpr std::size_t kMostParts = 32;
 
 constexpr Index kFactorBytes =
-    256 << 10;                 // factors of one chunk that stay in a second-level cache of 512 KiB up
-constexpr Index kPanels = 16;  // beyond these, more panels reuse the factors hardly better
+    256 << 10;                     // factors of one chunk that stay in a second-level cache of 512 KiB up
+constexpr Index kPanels = 16;      // beyond these, more panels reuse the factors hardly better
+constexpr Index kLeastPanels = 4;  // whatever time they take: a single one would read all factors for itself
 constexpr Index kMostTableBytes = 1 << 20;  // of a piece: a window of 30 x 30 has 30 KiB a panel and more
 constexpr double kPieceFlops = 128e6;       // about 1 ms on AVX-512, 10 ms on the plainest target
 constexpr double kSmallPieceFlops = 1e6;    // about 10 us on AVX-512: less is not worth a thread
@@ -221,7 +222,8 @@ ProductBlocks choose_blocks(const ProductSize& size, const Tile& tile, Index mos
   const Index few_panels = std::min(panels, kPanelsBeforeRows);
   while (tiles > kRepackTiles && panels_in_time() < few_panels)
     tiles = std::max(kRepackTiles, ceil_div(tiles, 2));
-  Index panel_count = std::clamp<Index>(panels_in_time(), 1, std::min(kPanels, panels));
+  Index panel_count =
+      std::clamp<Index>(panels_in_time(), std::min(kLeastPanels, panels), std::min(kPanels, panels));
 
   while (panel_count > 1 && panel_count * size.table_bytes > kMostTableBytes) --panel_count;
 
