@@ -40,11 +40,11 @@ class Driver {
         sums_row_(sums_row(strips_, blocks, nr_)),
         buffer_elements_(buffer_elements(strips_, problem.rows, blocks, nr_)),
         strip_elements_(windrow::strip_elements(problem.grid, blocks, tile_)) {
-    // What is copied next: the next rows of the same plane, or else the next plane.
+    // What is copied next, by the next unit: the next rows of the same planes, or else the next planes.
     ahead_ = strips_.row_blocks() > 1
                  ? blocks.rows * strips_.row_axis().step * strips_.row_axis().source_stride
-             : problem.channels > 1 ? problem.source_channel
-                                    : problem.source_group;
+             : problem.groups > 1 ? problem.source_group
+                                  : problem.grid.source_image;
     source_is_far_ = blocks.in_place && static_cast<double>(units_ * blocks.columns) *
                                                 static_cast<double>(problem.channels * Index{sizeof(T)}) >=
                                             kFarBytes;
