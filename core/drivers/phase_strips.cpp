@@ -50,9 +50,11 @@ class Driver {
         taps_.push_back({.a = p_.factor_tap[static_cast<std::size_t>(phase.factor[t])],
                          .b = strips_.tap_offset(phase.tap[t])});
     }
-    ahead_ = strips_.row_blocks() > 1 ? blocks_.rows * strips_.row_axis().source_stride
-             : p_.channels > 1        ? p_.source_channel
-                                      : p_.source_group;
+    // What is copied next: some channels after others, or else by the next unit.
+    ahead_ = strips_.row_blocks() > 1  ? blocks_.rows * strips_.row_axis().source_stride
+             : channels_ < p_.channels ? p_.source_channel
+             : p_.groups > 1           ? p_.source_group
+                                       : p_.grid.source_image;
   }
 
   Index pieces() const { return ceil_div(units_, blocks_.units); }
