@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/workspace.hpp"
+#include "drivers/ahead.hpp"
 #include "pack/pixel_strips.hpp"
 #include "pack/strips.hpp"
 
@@ -102,6 +103,9 @@ class PixelLanes : public Plan<T> {
     const auto blocks = static_cast<double>(std::max<Index>(1, p_.images * strips_.blocks_per_image()));
     blocks_to_checkpoint_ = at_least_one(kCheckpointFlops / this->block_flops_);
     piece_filters_ = at_least_one(std::min(kPieceFlops / (this->block_flops_ * blocks), 1e6));
+    is_far_ = blocks * static_cast<double>(blocks_.rows * blocks_.columns) *
+                  static_cast<double>(p_.groups * p_.rows * Index{sizeof(T)}) >=
+              kFarBytes;
   }
 
   Index pieces() const { return ceil_div(p_.groups * p_.rows, piece_filters_); }
@@ -149,6 +153,7 @@ class PixelLanes : public Plan<T> {
         const StripPlace place = strips_.place(block);
         strips_.fill(kernels_, place, x, 1, 0, ahead, m.strip);
         std::fill_n(m.sums, taps_ * kernels_.lanes, T{0});
+        if (is_far_) fetch(dy + p_.dy_channel + place.target, place);
         correlate(place, dy + place.target, m.strip, m.tap, m.row, m.sums);
         kernels_.add_lanes(m.sums, taps_, m.totals);
       }
@@ -182,7 +187,16 @@ class PixelLanes : public Plan<T> {
     }
   }
 
+  // What the next filter sees of dy; as strips are, it is read for one image after another.
+  void fetch(const T* dy, const StripPlace& place) const {
+    const Index step = strips_.last().target_stride;
+    for (Index r = 0; r < place.rows; ++r)
+      for (Index i = 0; i < place.columns; i += 64 / Index{sizeof(T)})
+        __builtin_prefetch(dy + r * strips_.target_row() + i * step, 0, 2);
+  }
+
   Index blocks_to_checkpoint_ = 1, piece_filters_ = 1;
+  bool is_far_ = false;
 };
 
 // Cache lines of channels, lanes along the channels. Needs one row for each channel, and the channels of x
