@@ -13,8 +13,8 @@ namespace {
 // These cut the sum over pixels, so they belong to the numerics plan: changing one changes bits of dw.
 constexpr Index kBlockColumns = 512;
 constexpr Index kBlockPixels = 2048;  // so that a sum of one lane has at most about kChunk terms on AVX-512
-constexpr Index kMostDepthwiseScratch = Index{1}
-                                        << 20;  // of one filter after another: more is no case for it
+// Bytes of one filter in C order: more is no case for this plan.
+constexpr Index kMostDepthwiseScratch = Index{1} << 20;
 
 // These only say who does what, and when signals are looked for.
 constexpr double kPieceFlops = 5e5;        // of the filters of one piece of work: some 20 us
