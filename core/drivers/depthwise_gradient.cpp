@@ -279,7 +279,7 @@ class ChannelLanes : public Plan<T> {
     return ceil_div(blocks_.rows, ceil_div(blocks_.rows, rows));
   }
 
-  // All, for one thread: fewer where there are more, or where sums would not stay in the caches.
+  // All, or fewer where more threads share them or the sums of all would not stay in the caches.
   Index lines_of_a_piece() const {
     const Index room =
         p_.most_scratch == 0 ? kLinesBytes : std::min(kLinesBytes, p_.most_scratch - fixed_bytes());

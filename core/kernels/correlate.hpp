@@ -92,85 +92,86 @@ void add_vectors(const T* sums, std::ptrdiff_t count, T* totals, std::ptrdiff_t 
   }
 }
 
-// A tile of sums in registers: those of kTaps taps and of kSide pixels that follow one another.
-constexpr int kMostSide = kVectorRegisters == 32 ? 8 : 4;
+// A tile of sums in registers: those of some taps and of some pixels that follow one another.
+constexpr int kTileTaps = 3;
+constexpr int kMostTilePixels = kVectorRegisters == 32 ? 8 : 4;
 template <class T>
-constexpr int kSide = Simd<T>::kLanes < kMostSide ? Simd<T>::kLanes : kMostSide;
-constexpr int kTaps = 3;
-
+constexpr int kTilePixels = Simd<T>::kLanes < kMostTilePixels ? Simd<T>::kLanes : kMostTilePixels;
 template <class T, int K>
-using CorrelateTile = typename Simd<T>::V[K][kSide<T>];
+struct CorrelateTile {
+  typename Simd<T>::V sum[K][kTilePixels<T>];
+};
 
+// Elements from pixel to pixel of dy.
 template <class T>
-constexpr int kLine = 64 / static_cast<int>(sizeof(T));
+constexpr int kPixelLine = 64 / static_cast<int>(sizeof(T));
 
-// The sums of K taps from tap k on and of kSide pixels from `first` on, in every row and after every round of
-// all sums. kRest pixels of each row are left for them after whole rounds. kStep is x_lines, or 0 for any.
+// The sums of K taps from tap k on and of the pixels from `first` on that a tile has, in every row and after
+// every round of all sums. kRest pixels of each row are left for them after whole rounds. kStep is x_lines,
+// which the compiler should know, or 0 for any.
 template <class T, int K, int kStep, int kRest>
 void correlate_tile(const windrow::CorrelateChannels<T>& c, std::ptrdiff_t k, std::ptrdiff_t first,
-                    CorrelateTile<T, K>& sums) {
+                    CorrelateTile<T, K>& result) {
   using S = Simd<T>;
-  constexpr int kRound = S::kLanes * kLine<T>;
-  const std::ptrdiff_t x_lines = kStep ? kStep : c.x_lines;
-  CorrelateTile<T, K> sum;
-  WINDROW_UNROLL
-  for (int t = 0; t < K; ++t) WINDROW_UNROLL
-  for (int i = 0; i < kSide<T>; ++i) sum[t][i] = sums[t][i];
-  const T* dy_row = c.dy + first * kLine<T>;
-  const T* x_row = c.x + first * x_lines * kLine<T>;
+  constexpr int kLine = kPixelLine<T>, kRound = S::kLanes * kLine;
+  const std::ptrdiff_t x_line = (kStep ? kStep : c.x_lines) * kLine;
+  CorrelateTile<T, K> tile = result;
+  const T* dy_row = c.dy + first * kLine;
+  const T* x_row = c.x + first * x_line;
   for (std::ptrdiff_t r = 0; r < c.rows; ++r, dy_row += c.dy_row, x_row += c.x_row) {
     const T* dy = dy_row;
     const T* x[K];
     WINDROW_UNROLL
     for (int t = 0; t < K; ++t) x[t] = x_row + c.tap[k + t];
     const auto add = [&](int i) __attribute__((always_inline)) {
-      const typename S::V v = S::load(dy + i * kLine<T>);
+      const typename S::V v = S::load(dy + i * kLine);
       WINDROW_UNROLL
-      for (int t = 0; t < K; ++t) sum[t][i] = S::fma(v, S::load(x[t] + i * x_lines * kLine<T>), sum[t][i]);
+      for (int t = 0; t < K; ++t) tile.sum[t][i] = S::fma(v, S::load(x[t] + i * x_line), tile.sum[t][i]);
     };
     for (std::ptrdiff_t left = c.count - first - kRest; left > 0; left -= S::kLanes) {
       WINDROW_UNROLL
-      for (int i = 0; i < kSide<T>; ++i) add(i);
+      for (int i = 0; i < kTilePixels<T>; ++i) add(i);
       dy += kRound;
       WINDROW_UNROLL
-      for (int t = 0; t < K; ++t) x[t] += x_lines * kRound;
+      for (int t = 0; t < K; ++t) x[t] += S::kLanes * x_line;
     }
     WINDROW_UNROLL
     for (int i = 0; i < kRest; ++i) add(i);
   }
-  WINDROW_UNROLL
-  for (int t = 0; t < K; ++t) WINDROW_UNROLL
-  for (int i = 0; i < kSide<T>; ++i) sums[t][i] = sum[t][i];
+  result = tile;
 }
 
 // Rows of each remainder have their own code: most are shorter than one round.
-template <class T, int K, int kStep, int kRest = kSide<T> - 1>
+template <class T, int K, int kStep, int kRest = kTilePixels<T> - 1>
 void correlate_any_tile(const windrow::CorrelateChannels<T>& c, std::ptrdiff_t k, std::ptrdiff_t first,
-                        CorrelateTile<T, K>& sums) {
+                        CorrelateTile<T, K>& result) {
   if constexpr (kRest > 0) {
     if ((c.count - first) % Simd<T>::kLanes != kRest)
-      return correlate_any_tile<T, K, kStep, kRest - 1>(c, k, first, sums);
+      return correlate_any_tile<T, K, kStep, kRest - 1>(c, k, first, result);
   }
-  correlate_tile<T, K, kStep, kRest>(c, k, first, sums);
+  correlate_tile<T, K, kStep, kRest>(c, k, first, result);
 }
 
+// All sums of K taps, tile after tile.
 template <class T, int K, int kStep>
 void correlate_channel_taps(const windrow::CorrelateChannels<T>& c, std::ptrdiff_t k) {
   using S = Simd<T>;
-  constexpr int kTiles = S::kLanes / kSide<T>;
+  constexpr int kPixels = kTilePixels<T>, kTiles = S::kLanes / kPixels;
   const auto place = [&](int t, int i) { return c.sums + ((k + t) * S::kLanes + i) * S::kLanes; };
-  CorrelateTile<T, K> sums[kTiles];
-  for (int tile = 0; tile < kTiles; ++tile) {
-    const int first = tile * kSide<T>;
-    WINDROW_UNROLL
-    for (int t = 0; t < K; ++t) WINDROW_UNROLL
-    for (int i = 0; i < kSide<T>; ++i) sums[tile][t][i] = c.totals ? S::zero() : S::load(place(t, first + i));
-    if (first < c.count) correlate_any_tile<T, K, kStep>(c, k, first, sums[tile]);
+  CorrelateTile<T, K> tile[kTiles];
+  for (int n = 0; n < kTiles; ++n) {
+    const int first = n * kPixels;
+    for (int t = 0; t < K; ++t) {
+      WINDROW_UNROLL
+      for (int i = 0; i < kPixels; ++i)
+        tile[n].sum[t][i] = c.totals ? S::zero() : S::load(place(t, first + i));
+    }
+    if (first < c.count) correlate_any_tile<T, K, kStep>(c, k, first, tile[n]);
   }
   for (int t = 0; t < K; ++t) {
     typename S::V all[S::kLanes];
     WINDROW_UNROLL
-    for (int i = 0; i < S::kLanes; ++i) all[i] = sums[i / kSide<T>][t][i % kSide<T>];
+    for (int i = 0; i < S::kLanes; ++i) all[i] = tile[i / kPixels].sum[t][i % kPixels];
     if (c.totals) {
       add_in_pairs<T>(all, c.totals + (k + t) * c.totals_row);
       continue;
@@ -184,9 +185,9 @@ template <class T>
 void correlate_channels(const windrow::CorrelateChannels<T>& c) {
   std::ptrdiff_t k = 0;
   if (c.x_lines == 1) {
-    for (; k + kTaps <= c.taps; k += kTaps) correlate_channel_taps<T, kTaps, 1>(c, k);
+    for (; k + kTileTaps <= c.taps; k += kTileTaps) correlate_channel_taps<T, kTileTaps, 1>(c, k);
   } else if (c.x_lines == 2) {
-    for (; k + kTaps <= c.taps; k += kTaps) correlate_channel_taps<T, kTaps, 2>(c, k);
+    for (; k + kTileTaps <= c.taps; k += kTileTaps) correlate_channel_taps<T, kTileTaps, 2>(c, k);
   }
   for (; k < c.taps; ++k) correlate_channel_taps<T, 1, 0>(c, k);
 }
