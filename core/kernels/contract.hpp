@@ -98,8 +98,7 @@ struct Channels {
 };
 
 // The same for windows of at most kChunk taps that follow one another, `columns` in each of some rows:
-//   y[p * y_pixel + l] (+)= sum over r < rows, j < columns of row[r].w[j * w_tap + l] * seen(r, p * step +
-//   j)[l]
+//   y[p * y_pixel + l] (+)= sum over r < rows, j < columns of row[r].w[j * w_tap + l] * seen(r, p + j)[l]
 //   (+ bias[l])    for p < pixels, l < count, in whole vectors
 // where seen(r, q) is row[r].x + q * x_pixel for low <= q < high, else `border`. False, and nothing done,
 // where the target has no code for so many columns.
