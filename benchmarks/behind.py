@@ -29,8 +29,8 @@ HALF_SCRATCH = "half the scratch"  # the choice under a limit: smaller blocks, o
 FMA_BINDS, BYTES_BIND, BOTH_BIND = 0.7, 0.5, 0.75
 
 
-# The page of a result, docs/behind.md, before its tables.
-PAGE = """# Cells behind
+# The page of a result, as docs/behind.md, before its tables.
+PAGE = """# Cells behind{where}
 
 Every cell (layer, pass, dtype) in which the [race](../benchmarks/README.md) has windrow behind, with every
 other way of computing it that there is, forced and timed in one run with the one taken, and what binds.
@@ -57,6 +57,12 @@ layers.
   their sum, is what they lack to 100.
 - *binds*: FMA from 70 % on, else bytes from 50 %, both from 75 % together; else overhead (copies, ends of
   rows, calls for small tiles), which in layers under 2 MFLOP is latency."""
+
+
+def page(threads: int, batches: Sequence[int]) -> str:
+    """The page's head: where the cells are behind besides one image on one thread, and how to read it."""
+    where = " in batches" if min(batches) > 1 else ""
+    return PAGE.format(where=where + (f" on {threads} threads" if threads > 1 else ""))
 
 
 class Cell(NamedTuple):

@@ -323,7 +323,7 @@ def _report_behind(document: dict[str, Any], full: bool) -> str:
     found = behind.rows(document["cells"])
     faster = "Ways that were faster than the choice in their memory format, by 5 % or more in two runs:"
     parts = [
-        behind.PAGE,
+        behind.page(document["settings"]["threads"], [row.n for row in found]),
         tables.machine(document) + ".",
         tables.bounds(found, "").markdown(),
         tables.behind(found, "").markdown(),

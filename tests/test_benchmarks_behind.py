@@ -154,10 +154,24 @@ def test_what_binds_is_counted_by_pass():
     assert table.rows == [["dx f32", "1", "0", "1"], ["y f32", "3", "1", "2"]]
 
 
-def test_the_page_is_that_of_the_newest_result():
-    newest = max((results.RESULTS / "others").glob("behind-*.json"))
-    page = (ROOT / "docs" / "behind.md").read_text()
-    assert page == commands.markdown(results.read(newest), full=True) + "\n"
+@pytest.mark.parametrize(
+    ("page", "pattern"),
+    [
+        ("behind.md", "behind-1t-*.json"),
+        ("behind_batches.md", "behind-n8-1t-*.json"),
+        ("behind_two_threads.md", "behind-2t-*.json"),
+    ],
+)
+def test_the_page_is_that_of_the_newest_result(page, pattern):
+    newest = max((results.RESULTS / "others").glob(pattern))
+    text = (ROOT / "docs" / page).read_text()
+    assert text == commands.markdown(results.read(newest), full=True) + "\n"
+
+
+def test_a_page_says_where_its_cells_are_behind():
+    heads = [behind.page(*where).split("\n")[0] for where in ((1, [1, 64]), (1, [8, 64]), (2, [1, 64]))]
+    expected = ["# Cells behind", "# Cells behind in batches", "# Cells behind on 2 threads"]
+    assert heads == expected
 
 
 def test_smoke_behind(tmp_path):

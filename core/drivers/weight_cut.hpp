@@ -148,7 +148,9 @@ WeightCut cut(const WeightGradient<T>& p, const WeightRoom& room, Index lanes) {
     c.row_blocks = ceil_div(p.rows, c.rows);
   }
   if (p.threads > 1 && pieces > 0) {
-    const Index wanted = ceil_div(p.threads, pieces * c.slots) * c.row_blocks;
+    // A last block of fewer channels is no match for the others.
+    const Index equal = pieces / c.channel_blocks * std::max<Index>(1, p.channels / c.channels);
+    const Index wanted = ceil_div(p.threads, equal * c.slots) * c.row_blocks;
     c.row_blocks = std::clamp(wanted, c.row_blocks, std::max(c.row_blocks, p.rows / kPieceRows));
     c.rows = ceil_div(p.rows, c.row_blocks);
     c.row_blocks = ceil_div(p.rows, c.rows);

@@ -115,8 +115,24 @@ std::optional<StripBlocks> choose_strips(const PixelGrid& grid, const ProductSiz
     (fits ? fewest : too_many) = blocks.rows;
   }
   blocks.rows = ceil_div(all_rows, ceil_div(all_rows, fewest));  // blocks of equal size
-  const double unit_flops = row_flops * static_cast<double>(blocks.rows);
-  blocks.units = std::max<Index>(1, static_cast<Index>(kStripPieceFlops / std::max(1.0, unit_flops)));
+  const auto unit_flops = [&] {
+    return 2.0 * static_cast<double>(size.rows * size.terms * blocks.columns * blocks.rows);
+  };
+  // Small images are cut up, though rows are then copied twice, where threads would have nothing to do.
+  const auto units = [&] {
+    return size.groups * size.pixels / (all_rows * last.count) * ceil_div(all_rows, blocks.rows) *
+           ceil_div(last.count, blocks.columns);
+  };
+  while (size.threads > 1 && units() < 2 * size.threads && unit_flops() > 2 * kStripPieceFlops) {
+    if (blocks.rows > 1) {
+      blocks.rows = ceil_div(blocks.rows, 2);
+    } else if (blocks.columns > 2 * tile.columns()) {
+      blocks.columns = round_up(ceil_div(blocks.columns, 2), tile.columns());
+    } else {
+      break;
+    }
+  }
+  blocks.units = std::max<Index>(1, static_cast<Index>(kStripPieceFlops / std::max(1.0, unit_flops())));
 
   return blocks;
 }
