@@ -64,6 +64,8 @@ MUTATIONS = [
         ("if (i < c.count) {", "if (i + 1 < c.count) {"),
         ("i + S::kLanes <= c.count", "i <= c.count"),
         ("for (; k + 3 <= c.taps; k += 3)", "for (; k + 2 <= c.taps; k += 3)"),
+        ("for (int i = 0; i < kRest; ++i) add(i);", "for (int i = 1; i < kRest; ++i) add(i);"),
+        ("x[t] += S::kLanes * x_line;", "x[t] += x_line;"),
     ),
     *_in(
         "core/kernels/pad.hpp",
@@ -306,7 +308,7 @@ MUTATIONS = [
         "core/drivers/depthwise_gradient.cpp",
         ("image * p_.x_image + index / p_.rows * p_.x_channel", "image * p_.x_image + index * p_.x_channel"),
         ("entry = p_.accumulate ? entry + total : total;", "entry = total;"),
-        ("std::fill_n(m.sums, taps_ * kernels_.lanes, T{0});\n        correlate", "correlate"),
+        ("std::fill_n(m.sums, taps_ * kernels_.lanes, T{0});\n        if (is_far_)", "if (is_far_)"),
     ),
     *_in(
         "core/drivers/bias_gradient.cpp",
