@@ -187,12 +187,12 @@ class PixelLanes : public Plan<T> {
     }
   }
 
-  // What the next filter sees of dy; as strips are, it is read for one image after another.
+  // What the next filter sees of dy, which like x is read for one image after another.
   void fetch(const T* dy, const StripPlace& place) const {
-    const Index step = strips_.last().target_stride;
-    for (Index r = 0; r < place.rows; ++r)
-      for (Index i = 0; i < place.columns; i += 64 / Index{sizeof(T)})
-        __builtin_prefetch(dy + r * strips_.target_row() + i * step, 0, 2);
+    if (strips_.last().target_stride != 1) return;
+    LinesAhead<T> lines{dy, strips_.target_row(), place.rows, ceil_div(place.columns, 64 / Index{sizeof(T)})};
+    lines.share(1);
+    lines.fetch();
   }
 
   Index blocks_to_checkpoint_ = 1, piece_filters_ = 1;

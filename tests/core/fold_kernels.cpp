@@ -23,6 +23,26 @@ std::pair<std::vector<std::ptrdiff_t>, std::vector<std::ptrdiff_t>> sources_of_r
   return {std::move(sources), std::move(first)};
 }
 
+// The rows of sums that such a kernel writes into some planes; from row to row and plane to plane in bytes.
+struct Sums {
+  Index planes, plane_step, rows, row_step, length;
+
+  // Each is the sum of what add(sum, plane, source, x) adds for the sources of its row, one after another.
+  template <class T, class Add>
+  void write(const std::vector<std::ptrdiff_t>& sources, const std::vector<std::ptrdiff_t>& row_first,
+             std::vector<char>& bytes, Add&& add) const {
+    for (Index p = 0; p < planes; ++p)
+      for (Index y = 0; y < rows; ++y)
+        for (Index x = 0; x < length; ++x) {
+          T sum = 0;
+          const auto row = static_cast<std::size_t>(y);
+          for (auto r = row_first[row]; r < row_first[row + 1]; ++r)
+            add(sum, p, sources[static_cast<std::size_t>(r)], x);
+          std::memcpy(bytes.data() + p * plane_step + y * row_step + x * Index{sizeof(T)}, &sum, sizeof(T));
+        }
+  }
+};
+
 // Rows of an image summed over any rows of columns, each of which has a part of it.
 template <class T, Number kNumber>
 void folded_rows(Draw& draw, const Target& target) {
@@ -54,21 +74,15 @@ void folded_rows(Draw& draw, const Target& target) {
                        draw.chance(50));
   fill(draw, result);
   std::vector<char> expected = result.copy();
-  for (Index p = 0; p < planes; ++p)
-    for (Index y = 0; y < rows; ++y)
-      for (Index x = 0; x < length; ++x) {
-        T sum = 0;
-        const auto q = static_cast<std::size_t>(x % phases), row = static_cast<std::size_t>(y);
-        for (auto r = row_first[row]; r < row_first[row + 1]; ++r)
-          for (auto t = tap_first[q]; t < tap_first[q + 1]; ++t) {
-            const FoldTap& tap = list[static_cast<std::size_t>(t)];
-            const Index i = x / phases;
-            if (tap.first <= i && i < tap.end)
-              sum +=
-                  columns[p * source_plane + (sources[static_cast<std::size_t>(r)] + tap.source) / kSize + i];
-          }
-        std::memcpy(expected.data() + p * target_plane + y * target_row + x * kSize, &sum, kSize);
-      }
+  const Sums sums{planes, target_plane, rows, target_row, length};
+  sums.write<T>(sources, row_first, expected, [&](T& sum, Index p, Index source, Index x) {
+    const auto q = static_cast<std::size_t>(x % phases);
+    for (auto t = tap_first[q]; t < tap_first[q + 1]; ++t) {
+      const FoldTap& tap = list[static_cast<std::size_t>(t)];
+      const Index i = x / phases;
+      if (tap.first <= i && i < tap.end) sum += columns[p * source_plane + (source + tap.source) / kSize + i];
+    }
+  });
   target.patches->fold_rows[kNumber]({.target = result.data(),
                                       .source = reinterpret_cast<const char*>(columns.data()),
                                       .target_plane = target_plane,
@@ -113,20 +127,13 @@ void folded_windows(Draw& draw, const Target& target) {
   Guarded<char> result(std::max<Index>(0, planes * target_plane), draw.chance(50));
   fill(draw, result);
   std::vector<char> expected = result.copy();
-  for (Index p = 0; p < planes; ++p)
-    for (Index y = 0; y < rows; ++y)
-      for (Index x = 0; x < length; ++x) {
-        T sum = 0;
-        for (auto r = row_first[static_cast<std::size_t>(y)]; r < row_first[static_cast<std::size_t>(y + 1)];
-             ++r)
-          for (Index l = 0; l < windows; ++l) {
-            const Index k = x + before - l * stride;
-            if (0 <= k && k < taps)
-              sum +=
-                  columns[sources[static_cast<std::size_t>(r)] / kSize + l * window + p * source_plane + k];
-          }
-        std::memcpy(expected.data() + p * target_plane + y * target_row + x * kSize, &sum, kSize);
-      }
+  const Sums sums{planes, target_plane, rows, target_row, length};
+  sums.write<T>(sources, row_first, expected, [&](T& sum, Index p, Index source, Index x) {
+    for (Index l = 0; l < windows; ++l) {
+      const Index k = x + before - l * stride;
+      if (0 <= k && k < taps) sum += columns[source / kSize + l * window + p * source_plane + k];
+    }
+  });
   const FoldWindows all{.target = result.data(),
                         .source = reinterpret_cast<const char*>(columns.data()),
                         .target_plane = target_plane,
