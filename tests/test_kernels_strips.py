@@ -106,7 +106,7 @@ def test_stencil(name, dtype, terms, accumulate, bias):
     rng = np.random.default_rng(SEED + terms)
     lanes = lanes_of(name, dtype)
     counts = stencil_counts(lanes)
-    most_rows = 3
+    most_rows = 9  # short rows are summed eight at a time
     w = draw(rng, terms, dtype)
     values = draw(rng, (most_rows, terms, counts[-1]), dtype)
     start = draw(rng, (most_rows, counts[-1]), dtype) if accumulate else None
@@ -115,8 +115,9 @@ def test_stencil(name, dtype, terms, accumulate, bias):
     w_offset = GAP + 2 * rng.permutation(terms)
     w_memory = np.full(2 * terms + GAP, np.nan, dtype)
     w_memory[w_offset] = w
-    for i, count in enumerate(counts):
-        rows = i % (most_rows + 1)
+    short = [(count, rows) for count in counts if count <= 2 * lanes for rows in range(most_rows + 1)]
+    long = [(count, i % 4) for i, count in enumerate(counts) if count > 2 * lanes]
+    for i, (count, rows) in enumerate(short + long):
         x = place(rng, values[:rows, :, :count], -(-count // lanes) * lanes, upwards=i % 3 == 0)
         y = Target(rows, count, start, dtype)
         run_stencil(name, w_memory, w_offset, x, y, rows, count, accumulate, added)

@@ -34,6 +34,17 @@ void run_pieces(const RunContext& context, Index pieces, PieceBody call, void* b
 // where the whole call is to stop, which the piece lets pass.
 void checkpoint();
 
+// Into how many equal parts, `most` at most, each of so many equal pieces of work is best cut: the fewest
+// with which no thread waits for the others longer than an eighth of the time, or where there are none, the
+// ones with which all are done first.
+constexpr Index parts_for_threads(Index pieces, Index threads, Index most) {
+  const auto turns = [&](Index parts) { return ceil_div(pieces * parts, threads); };
+  Index best = 1;
+  for (Index parts = 2; parts <= most && 8 * turns(best) * threads > 9 * pieces * best; ++parts)
+    if (turns(parts) * best < turns(best) * parts) best = parts;
+  return best;
+}
+
 // Calls body(piece) once for each piece in [0, pieces), in any order, on up to context.threads threads. The
 // first exception that a piece throws is thrown again here, after all running pieces have ended. Pieces must
 // not call parallel_for. A piece should take between 20 us and 10 ms: shorter ones cost overhead, longer ones

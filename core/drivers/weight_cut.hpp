@@ -52,9 +52,9 @@ struct WeightRoom {
 inline constexpr Index kNearBytes = 384 << 10;
 inline constexpr Index kNearRatio = 8;
 
-// Threads that would have nothing to do share the rows, which cuts no sum, as long as each has so many: a
-// strip is copied for each of them.
-inline constexpr Index kPieceRows = 64;
+// Threads that would have nothing to do share the rows, which cuts no sum, as long as each has so many, or so
+// many times taps: a strip is copied for each of them.
+inline constexpr Index kLeastRows = 16, kLeastRowTaps = 64;
 
 // A strip is copied once for all rows, and serves as many taps as a window has.
 template <class T>
@@ -149,10 +149,10 @@ WeightCut cut(const WeightGradient<T>& p, const WeightRoom& room, Index lanes) {
   }
   if (p.threads > 1 && pieces > 0) {
     // A last block of fewer channels is no match for the others.
-    const Index equal = pieces / c.channel_blocks * std::max<Index>(1, p.channels / c.channels);
-    const Index wanted = ceil_div(p.threads, equal * c.slots) * c.row_blocks;
-    c.row_blocks = std::clamp(wanted, c.row_blocks, std::max(c.row_blocks, p.rows / kPieceRows));
-    c.rows = ceil_div(p.rows, c.row_blocks);
+    const Index equal = p.groups * product_of(c.tap_boxes) * std::max<Index>(1, p.channels / c.channels) *
+                        c.row_blocks * c.slots;
+    const Index least = std::max(kLeastRows, kLeastRowTaps / product_of(c.taps));
+    c.rows = ceil_div(c.rows, parts_for_threads(equal, p.threads, c.rows / least));
     c.row_blocks = ceil_div(p.rows, c.rows);
   }
   return c;

@@ -172,10 +172,9 @@ class Driver {
                         Index{kernels_.rows}, std::max<Index>(kernels_.rows, p_.rows));
     const Index pieces = p_.groups * c.taps * c.channel_blocks * c.slots;
     c.row_blocks = once ? 1 : ceil_div(p_.rows, c.held);
-    if (p_.threads > 1)
-      c.row_blocks = std::clamp(ceil_div(p_.threads, pieces), c.row_blocks,
-                                std::max(c.row_blocks, p_.rows / kPieceRows));
     c.rows = ceil_div(p_.rows, c.row_blocks);
+    if (p_.threads > 1)
+      c.rows = ceil_div(c.rows, parts_for_threads(pieces * c.row_blocks, p_.threads, c.rows / kPieceRows));
     c.row_blocks = ceil_div(p_.rows, c.rows);
     c.held = std::min(c.held, c.rows);
     return c;

@@ -30,12 +30,34 @@ void pad_masked(const windrow::Pad<T> p) {
   const auto load = [](Mask mask, const T* source) {
     return kEven ? Masked::load_even(mask, source) : Masked::load(mask, source);
   };
-  if (p.width <= kLanes) {  // rows of small images are all alike
-    const Mask mask = inside(0);
+  const auto fetch = [&](const T* source) {
+    __builtin_prefetch(source + p.ahead, 0, 2);
+    if (kEven) __builtin_prefetch(source + kLanes + p.ahead, 0, 2);
+  };
+  // All rows are alike, and mostly but for their ends without gaps.
+  const Mask first = inside(0);
+  if (p.width <= kLanes) {
     for (std::ptrdiff_t r = 0; r < p.rows; ++r) {
       const T* source = p.source + r * p.source_row;
-      S::store(p.target + r * p.target_row, load(mask, source));
+      S::store(p.target + r * p.target_row, load(first, source));
       __builtin_prefetch(source + p.ahead, 0, 2);
+    }
+    return;
+  }
+  const std::ptrdiff_t end = (p.width - 1) / kLanes * kLanes;  // where the last vector begins
+  if (p.low <= kLanes && end <= p.high) {
+    const Mask last = inside(end), all = static_cast<Mask>(-1);
+    for (std::ptrdiff_t r = 0; r < p.rows; ++r) {
+      T* target = p.target + r * p.target_row;
+      const T* source = p.source + r * p.source_row;
+      S::store(target, load(first, source));
+      fetch(source);
+      for (std::ptrdiff_t j = kLanes; j < end; j += kLanes) {
+        S::store(target + j, kEven ? load(all, source + kStep * j) : S::load(source + j));
+        fetch(source + kStep * j);
+      }
+      S::store(target + end, load(last, source + kStep * end));
+      fetch(source + kStep * end);
     }
     return;
   }
@@ -43,10 +65,8 @@ void pad_masked(const windrow::Pad<T> p) {
     T* target = p.target + r * p.target_row;
     const T* source = p.source + r * p.source_row;
     for (std::ptrdiff_t j = 0; j < p.width; j += kLanes) {
-      const bool whole = !kEven && p.low <= j && j + kLanes <= p.high;
-      S::store(target + j, whole ? S::load(source + j) : load(inside(j), source + kStep * j));
-      __builtin_prefetch(source + kStep * j + p.ahead, 0, 2);
-      if (kEven) __builtin_prefetch(source + 2 * j + kLanes + p.ahead, 0, 2);
+      S::store(target + j, load(inside(j), source + kStep * j));
+      fetch(source + kStep * j);
     }
   }
 }

@@ -123,9 +123,22 @@ void stencil_rows(const windrow::Stencil<T>& s, const T* x, T* y) {
   }
 }
 
-// Two rows at a time: eight sums hide the latency of the multiply-add.
+// Rows of V vectors, of small images: R at a time, and then those that are left at once.
+template <class T, int V, int R = 8 / V>
+void stencil_short_rows(const windrow::Stencil<T>& s, const T* x, T* y, std::ptrdiff_t rows) {
+  for (; rows >= R; rows -= R, x += R * s.x_row, y += R * s.y_row) stencil_lanes<T, R, V>(s, x, y, s.count);
+  if constexpr (R > 1) {
+    if (rows > 0) stencil_short_rows<T, V, R - 1>(s, x, y, rows);
+  }
+}
+
+// Eight sums at a time hide the latency of the multiply-add: of two rows, or of more short ones.
 template <class T>
 void stencil(const windrow::Stencil<T>& s) {
+  constexpr std::ptrdiff_t kLanes = Simd<T>::kLanes;
+  if (s.count <= 0) return;
+  if (s.count <= kLanes) return stencil_short_rows<T, 1>(s, s.x, s.y, s.rows);
+  if (s.count <= 2 * kLanes) return stencil_short_rows<T, 2>(s, s.x, s.y, s.rows);
   std::ptrdiff_t r = 0;
   for (; r + 2 <= s.rows; r += 2) stencil_rows<T, 2>(s, s.x + r * s.x_row, s.y + r * s.y_row);
   if (r < s.rows) stencil_rows<T, 1>(s, s.x + r * s.x_row, s.y + r * s.y_row);

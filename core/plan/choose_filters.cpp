@@ -6,7 +6,8 @@
 namespace windrow {
 namespace {
 
-constexpr Index kPixels = 512;                 // of one piece: they share the packing of the factors
+constexpr Index kPixels = 512;                 // of one piece: they share the packing of the factors,
+constexpr Index kLeastPixels = 64;             // ... so many at least where threads would have to wait
 constexpr Index kResultBytes = 192 << 10;      // results of one piece, in a second-level cache of 512 KiB up
 constexpr Index kPackedBytes = 128 << 10;      // factors of one chunk, there too
 constexpr Index kStripBytes = Index{1} << 20;  // of one piece: each chunk reads only some channels of it
@@ -51,6 +52,14 @@ std::optional<FilterBlocks> choose_filters(const PixelGrid& unjoined, const Prod
       size.groups * ceil_div(units, blocks.units) * panels / wanted_pieces(size.threads);
   some = std::min(some, std::max(for_threads, static_cast<Index>(kSmallPieceFlops / panel_flops)));
   blocks.filters = equal_parts(panels, std::clamp<Index>(some, 1, panels)) * tile.columns();
+  const Index pieces = size.groups * ceil_div(units, blocks.units) * ceil_div(size.rows, blocks.filters);
+  const Index parts = parts_for_threads(pieces, size.threads, pixels / kLeastPixels);
+  if (blocks.units >= parts) {
+    blocks.units = ceil_div(blocks.units, parts);
+  } else {
+    blocks.rows = ceil_div(blocks.rows, ceil_div(parts, blocks.units));
+    blocks.units = 1;
+  }
   if (filter_scratch(grid, channels, blocks, tile) > std::min(most_scratch, kMostScratch))
     return std::nullopt;
   return blocks;

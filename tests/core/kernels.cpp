@@ -73,7 +73,7 @@ Index whole_vectors(Index count, Index lanes) { return ceil_div(count, lanes) * 
 template <class T>
 void stencil(Draw& draw, const Target& target) {
   const KernelTable<T>& kernels = target.kernels<T>();
-  const Index rows = draw.number(0, 6), count = draw.number(1, 3 * kernels.lanes + 2);
+  const Index rows = draw.number(0, 10), count = draw.number(1, 3 * kernels.lanes + 2);
   const Index terms = draw.chance(80) ? draw.number(0, 12) : draw.number(125, 140);
   const Index read = whole_vectors(count, kernels.lanes), most_shift = draw.number(0, 9);
   Rows<T> x(draw, rows, read + most_shift, true), y(draw, rows, count, true);
