@@ -257,6 +257,7 @@ _WAYS = {
     "phase_product": "phases together",
     "phase_strips": "phases in strips",
     "channel_product": "channel lanes",
+    "turned_channels": "channel lanes",
     "runs, x in place": "runs in place",
     "filters, x in place": "filters in place",
 }

@@ -15,6 +15,10 @@ both_dtypes = pytest.mark.parametrize("dtype", [np.float32, np.float64], ids=["f
 each_target = pytest.mark.parametrize("name", TARGETS)
 
 
+def lanes_of(name, dtype):
+    return testing.tile(name, dtype is np.float64)[2]
+
+
 def bits(array):
     return np.ascontiguousarray(array).view(np.uint32 if array.itemsize == 4 else np.uint64)
 

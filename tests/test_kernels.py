@@ -16,6 +16,7 @@ from tests.kernels import (
     draw,
     each_target,
     edges,
+    lanes_of,
     testing,
 )
 
@@ -25,7 +26,7 @@ class ProductCall:
 
     def __init__(self, rng, name, dtype, rows, vectors, terms, *, accumulate=False, bias=False):
         self.name, self.dtype, self.rows, self.vectors = name, dtype, rows, vectors
-        width = vectors * testing.tile(name, dtype is np.float64)[2]
+        width = vectors * lanes_of(name, dtype)
         self.a = draw(rng, (rows, terms), dtype)
         self.b = draw(rng, (terms, width), dtype)
         self.start = draw(rng, (rows, width), dtype) if accumulate else None
@@ -157,7 +158,7 @@ def test_product_keeps_ieee_specials(name, dtype):
 def test_gather(name, dtype, step, fill):
     """Random vectors of up to three disjoint segments; whatever a lane may not read is NaN."""
     rng = np.random.default_rng(SEED + step)
-    lanes = testing.tile(name, dtype is np.float64)[2]
+    lanes = lanes_of(name, dtype)
     span = (lanes - 1) * abs(step) + 1
     for count in (0, 1, 2, 13):
         source = np.full(4 * span + 64, np.nan, dtype)
@@ -196,7 +197,7 @@ def test_gather(name, dtype, step, fill):
 def test_spread(name, dtype, step):
     """Every count up to beyond two vectors; nothing between the strided elements is touched."""
     rng = np.random.default_rng(SEED)
-    lanes = testing.tile(name, dtype is np.float64)[2]
+    lanes = lanes_of(name, dtype)
     for count in range(2 * lanes + 3):
         source = aligned(count, dtype)
         source[:] = draw(rng, count, dtype)
@@ -213,7 +214,7 @@ def test_spread(name, dtype, step):
 def test_runs(name, dtype, runs):
     """Every length up to beyond two vectors; only what a row spills after its end is free."""
     rng = np.random.default_rng(SEED)
-    lanes = testing.tile(name, dtype is np.float64)[2]
+    lanes = lanes_of(name, dtype)
     for count in range(1, 2 * lanes + 3):
         rows, row = 4, runs * count + 3
         source = draw(rng, 5 * count + 40 + lanes, dtype)
@@ -232,7 +233,7 @@ def test_runs(name, dtype, runs):
 def test_add_lanes(name, dtype, of_vectors):
     """In pairs, lane l and the one half a vector after it, and so on."""
     rng = np.random.default_rng(SEED)
-    lanes = testing.tile(name, dtype is np.float64)[2]
+    lanes = lanes_of(name, dtype)
     width = lanes if of_vectors else 1
     for count in range(5):
         sums, totals = draw(rng, (count, lanes, width), dtype), draw(rng, count * width + 1, dtype)
@@ -251,7 +252,7 @@ def test_add_lanes(name, dtype, of_vectors):
 def test_limit(name, dtype, low, high):
     """Every count up to beyond two vectors; NaN stays, as -0 at a limit of 0, and what is between rows."""
     rng = np.random.default_rng(SEED)
-    lanes = testing.tile(name, dtype is np.float64)[2]
+    lanes = lanes_of(name, dtype)
     for count in range(2 * lanes + 3):
         room = draw(rng, 3 * (count + 2), dtype).reshape(3, count + 2)
         room.flat[::5] = np.resize(np.array([np.nan, -0.0, 0.0, np.inf, -np.inf], dtype), room.flat[::5].size)
@@ -269,7 +270,7 @@ def test_limit(name, dtype, low, high):
 def test_interleave(name, dtype, less):
     """Every count up to beyond two vectors; nothing is written beyond the last element."""
     rng = np.random.default_rng(SEED)
-    lanes = testing.tile(name, dtype is np.float64)[2]
+    lanes = lanes_of(name, dtype)
     for evens in range(less, 2 * lanes + 3):
         rows = np.full((2, -(-evens // lanes) * lanes), np.nan, dtype)
         rows[0, :evens] = draw(rng, evens, dtype)

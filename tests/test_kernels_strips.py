@@ -21,6 +21,7 @@ from tests.kernels import (
     draw,
     each_target,
     edges,
+    lanes_of,
     testing,
 )
 
@@ -30,10 +31,6 @@ SPARE = (
 )
 TAPS = (0, 1, 2, 3, 4, 8, 9, 10, 12, 13, 22)  # correlate takes nine, then three, then one at a time
 no_yes = [False, True]
-
-
-def lanes_of(name, dtype):
-    return testing.tile(name, dtype is np.float64)[2]
 
 
 def stencil_counts(lanes):

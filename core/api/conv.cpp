@@ -43,6 +43,8 @@ void run_product(const WindowProduct<T>& p, const CallOptions& options, const Ta
   fitting.threads = plan.threads;
   if (plan.channels) {
     run_channel_product(p, *plan.channels, target, fitting);
+  } else if (plan.turned_channels > 0) {
+    run_turned_channels(p, plan.turned_channels, target, fitting);
   } else if (plan.filters) {
     const T* panels = options.kept ? options.kept->panels(p, *plan.filters, target, fitting) : nullptr;
     run_filter_product(p, *plan.filters, panels, target, fitting);

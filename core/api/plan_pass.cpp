@@ -161,6 +161,12 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
       plan.block_rows = p.rows;
       plan.block_pixels = std::max(plan.block_pixels, product.channels->columns);
       plan.pieces += channel_pieces(p.grid, *product.channels);
+    } else if (product.turned_channels > 0) {
+      plan.kernel = "turned_channels";
+      plan.block_k = size.terms;
+      plan.block_rows = p.rows;
+      plan.block_pixels = std::max(plan.block_pixels, p.grid.per_image());
+      plan.pieces += turned_pieces(p.grid, p.groups, product.turned_channels);
     } else if (product.filters) {
       const FilterBlocks& blocks = *product.filters;
       plan.kernel = "filter_product";

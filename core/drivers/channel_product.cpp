@@ -251,9 +251,12 @@ ChannelBlocks choose_channels(const PixelGrid& grid, Index groups) {
   return {.columns = std::max<Index>(1, columns), .units = at_least_one(kPieceFlops / unit_flops)};
 }
 
-template <class T>
-void run_channel_product(const WindowProduct<T>& problem, const ChannelBlocks& blocks, const Target& target,
-                         const RunContext& context) {
+namespace {
+
+// Calls body(driver) with the problem's driver.
+template <class T, class Body>
+void with_driver(const WindowProduct<T>& problem, const ChannelBlocks& blocks, const Target& target,
+                 Body&& body) {
   const KernelTable<T>& kernels = target.kernels<T>();
   const Index taps = problem.grid.taps(), groups = problem.groups;
   Scratch scratch;
@@ -265,8 +268,25 @@ void run_channel_product(const WindowProduct<T>& problem, const ChannelBlocks& b
   const bool border_adds = problem.grid.fill != 0 || taps > kChunk || !all_finite(weights, taps * groups);
   T* border = scratch.take<T>(groups);
   std::fill_n(border, groups, static_cast<T>(problem.grid.fill));
-  const Driver<T> driver(problem, blocks, kernels, weights, bias, border, border_adds);
-  parallel_for(context, driver.pieces(), [&](Index piece) { driver.piece(piece); });
+  body(Driver<T>(problem, blocks, kernels, weights, bias, border, border_adds));
+}
+
+}  // namespace
+
+template <class T>
+void run_channel_product(const WindowProduct<T>& problem, const ChannelBlocks& blocks, const Target& target,
+                         const RunContext& context) {
+  with_driver(problem, blocks, target, [&](const Driver<T>& driver) {
+    parallel_for(context, driver.pieces(), [&](Index piece) { driver.piece(piece); });
+  });
+}
+
+template <class T>
+void run_channel_product_here(const WindowProduct<T>& problem, const ChannelBlocks& blocks,
+                              const Target& target) {
+  with_driver(problem, blocks, target, [](const Driver<T>& driver) {
+    for (Index piece = 0; piece < driver.pieces(); ++piece) driver.piece(piece);
+  });
 }
 
 Index channel_pieces(const PixelGrid& grid, const ChannelBlocks& blocks) {
@@ -286,5 +306,7 @@ template void run_channel_product(const WindowProduct<float>&, const ChannelBloc
                                   const RunContext&);
 template void run_channel_product(const WindowProduct<double>&, const ChannelBlocks&, const Target&,
                                   const RunContext&);
+template void run_channel_product_here(const WindowProduct<float>&, const ChannelBlocks&, const Target&);
+template void run_channel_product_here(const WindowProduct<double>&, const ChannelBlocks&, const Target&);
 
 }  // namespace windrow

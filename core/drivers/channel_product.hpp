@@ -26,6 +26,11 @@ template <class T>
 void run_channel_product(const WindowProduct<T>& problem, const ChannelBlocks& blocks, const Target& target,
                          const RunContext& context);
 
+// The same on the calling thread alone, so that a piece of other work may ask for it.
+template <class T>
+void run_channel_product_here(const WindowProduct<T>& problem, const ChannelBlocks& blocks,
+                              const Target& target);
+
 Index channel_pieces(const PixelGrid& grid, const ChannelBlocks& blocks);
 Index channel_scratch(const PixelGrid& grid);                              // bytes of one thread ...
 Index channel_shared(const PixelGrid& grid, Index groups, Index element);  // ... and of all together
