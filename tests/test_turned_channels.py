@@ -86,6 +86,7 @@ def test_explain_says_where(target, dtype):
     assert not turned(lanes + 1)
     assert turned(lanes, operation="conv_grad_input")
     assert turned(2 * lanes, stride=2)
+    assert turned(lanes, stride=2, operation="conv_grad_input")
     assert not turned(2 * lanes, stride=2, operation="conv_grad_input")
     assert turned(lanes * 49 // 28, (7, 7))
     assert not turned(lanes * 49 // 28 + 1, (7, 7))

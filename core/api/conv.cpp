@@ -9,6 +9,7 @@
 #include "api/folded.hpp"
 #include "api/kept_weights.hpp"
 #include "api/plans.hpp"
+#include "api/turned.hpp"
 #include "base/workspace.hpp"
 #include "drivers/bias_gradient.hpp"
 #include "drivers/channel_product.hpp"
@@ -43,8 +44,6 @@ void run_product(const WindowProduct<T>& p, const CallOptions& options, const Ta
   fitting.threads = plan.threads;
   if (plan.channels) {
     run_channel_product(p, *plan.channels, target, fitting);
-  } else if (plan.turned_channels > 0) {
-    run_turned_channels(p, plan.turned_channels, target, fitting);
   } else if (plan.filters) {
     const T* panels = options.kept ? options.kept->panels(p, *plan.filters, target, fitting) : nullptr;
     run_filter_product(p, *plan.filters, panels, target, fitting);
@@ -81,6 +80,14 @@ bool run_if_winograd(const WindowProduct<T>& p, const CallOptions& options, cons
   return finite;
 }
 
+template <class T>
+void run_turned(const TurnedPlan<T>& plan, const Target& target, const RunContext& context) {
+  RunContext fitting = context;
+  fitting.threads = plan.threads;
+  run_turned_channels(plan.problem, target, fitting);
+  context.asked = fitting.asked;
+}
+
 // Whether some input positions are reached by no tap: along an axis, taps reach stride / gcd(stride,
 // dilation) phases at most, and no more than there are taps.
 bool has_empty_phase(const ConvShape& s) {
@@ -114,6 +121,8 @@ void conv(const ConvShape& shape, ArrayView<const T> x, ArrayView<const T> w, Bi
           ArrayView<T> y, const CallOptions& options, const Target& target, const RunContext& context) {
   assert(shape.holds());
   const RunContext few = worth(context, flops_of(shape));
+  if (const auto turned = plan_turned_forward(shape, x, w, b, y, options, target, few.threads))
+    return run_turned(*turned, target, few);
   WindowProduct<T> product = forward_product(shape, x, w, b, y);
   product.limits = options.limits;
   if (!run_if_winograd(product, options, target, few)) run_product(product, options, target, few);
@@ -179,6 +188,8 @@ void conv_grad_input(const ConvShape& shape, ArrayView<const T> dy, ArrayView<co
       return spread_nan(shape, w, dx, few);
     }
   }
+  if (const auto turned = plan_turned_gradient(shape, dy, w, b, dx, options, target, few.threads))
+    return run_turned(*turned, target, few);
   if (const auto phases = plan_phases(shape, dy, w, b, dx, options, target, few.threads)) {
     const auto run = phases->blocks.strips ? run_phase_strips<T> : run_phase_product<T>;
     return run(phases->product, phases->blocks, target, few);

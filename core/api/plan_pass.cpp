@@ -2,6 +2,7 @@
 #include "api/folded.hpp"
 #include "api/plans.hpp"
 #include "api/small_calls.hpp"
+#include "api/turned.hpp"
 #include "drivers/small_gradient.hpp"
 #include "drivers/small_product.hpp"
 
@@ -161,12 +162,6 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
       plan.block_rows = p.rows;
       plan.block_pixels = std::max(plan.block_pixels, product.channels->columns);
       plan.pieces += channel_pieces(p.grid, *product.channels);
-    } else if (product.turned_channels > 0) {
-      plan.kernel = "turned_channels";
-      plan.block_k = size.terms;
-      plan.block_rows = p.rows;
-      plan.block_pixels = std::max(plan.block_pixels, p.grid.per_image());
-      plan.pieces += turned_pieces(p.grid, p.groups, product.turned_channels);
     } else if (product.filters) {
       const FilterBlocks& blocks = *product.filters;
       plan.kernel = "filter_product";
@@ -197,9 +192,26 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
       if (product.parts.empty()) add_panels(size.pixels, product.blocks);
     }
   };
+  const auto add_turned = [&](const TurnedPlan<T>& turned) {
+    plan.kernel = "turned_channels";
+    plan.block_k = terms;
+    plan.block_rows = 1;
+    for (const WindowProduct<T>& p : turned.problem.products)
+      plan.block_pixels = std::max(plan.block_pixels, p.grid.per_image());
+    plan.pieces = turned_pieces(turned.problem);
+    plan.scratch_bytes = turned.scratch;
+    plan.threads = turned.threads;
+  };
   if (pass == Pass::kForward) {
-    add(forward_product<T>(s, {nullptr, x_strides.data()}, {nullptr, w_strides.data()}, {},
-                           {nullptr, y_strides.data()}));
+    const ArrayView<const T> x{nullptr, x_strides.data()}, w{nullptr, w_strides.data()};
+    const ArrayView<T> y{nullptr, y_strides.data()};
+    const auto turned =
+        small ? std::nullopt : plan_turned_forward<T>(s, x, w, {}, y, options, target, threads);
+    if (turned) {
+      add_turned(*turned);
+    } else {
+      add(forward_product<T>(s, x, w, {}, y));
+    }
     return plan;
   }
   ConvShape shape = s;
@@ -223,6 +235,12 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
   }
   const ArrayView<const T> dy{nullptr, y_strides.data()}, w{nullptr, factor_strides.data()};
   const ArrayView<T> dx{nullptr, dx_strides.data()};
+  if (!small && !folded) {
+    if (const auto turned = plan_turned_gradient<T>(s, dy, w, {}, dx, options, target, threads)) {
+      add_turned(*turned);
+      return plan;
+    }
+  }
   const auto phases = small ? std::nullopt : plan_phases<T>(shape, dy, w, {}, dx, options, target, threads);
   if (!phases) {
     for_each_phase<T>(shape, dy, w, dx, false, add);

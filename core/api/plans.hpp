@@ -13,7 +13,6 @@
 #include "api/products.hpp"
 #include "drivers/channel_product.hpp"
 #include "drivers/depthwise_gradient.hpp"
-#include "drivers/turned_channels.hpp"
 #include "drivers/weight_gradient.hpp"
 #include "drivers/winograd.hpp"
 #include "drivers/winograd_gradient.hpp"
@@ -85,10 +84,9 @@ inline Driver chosen_driver(const DirectCandidates& candidates, Algorithm algori
   return candidates.fastest(tile).driver;
 }
 
-// How a product over windows will run: one of the five drivers with its blocks.
+// How a product over windows will run: one of the four drivers with its blocks.
 struct ProductPlan {
   std::optional<ChannelBlocks> channels;
-  Index turned_channels = 0;  // at a time; 0: none are turned over
   std::optional<FilterBlocks> filters;
   std::optional<StripBlocks> strips;
   std::vector<PartBlocks> parts;
@@ -117,15 +115,6 @@ ProductPlan plan_product(const WindowProduct<T>& p, const CallOptions& options, 
       plan.channels = choose_channels(p.grid, p.groups);
       plan.scratch = scratch;
       plan.shared = shared;
-      return plan;
-    }
-  }
-  if (!asks_for_driver(options.algorithm)) {
-    const Index channels = choose_turned_channels(p, tile, threads);
-    const Index scratch = turned_scratch(p.grid, channels, tile.bytes);
-    if (channels > 0 && scratch <= std::min(most, kMostChannelWeights)) {
-      plan.turned_channels = channels;
-      plan.scratch = scratch;
       return plan;
     }
   }

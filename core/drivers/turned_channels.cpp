@@ -8,31 +8,26 @@ namespace windrow {
 namespace {
 
 constexpr Index kImageBytes = 192 << 10;  // of both images that a piece of work turns over
-// By measurement: a row of pixels has at most one vector, or one for each so many taps.
-constexpr Index kVectorTaps = 28;
 
-Index line_of(Index element) { return static_cast<Index>(kAlignment) / element; }
-
-Index positions(const PixelGrid& grid, Index PixelAxis::* extent) {
-  Index count = 1;
-  for (const PixelAxis& axis : grid.axes) count *= axis.*extent;
-  return count;
+Index pixels_of(const ChannelImages& images) {
+  Index pixels = 1;
+  for (const Index size : images.size) pixels *= size;
+  return pixels;
 }
 
-// Calls body(place, number, count) for each run of neighbouring pixels of an image: where it lies, and the
+// Calls body(place, number, count) for runs of neighbouring pixels of an image: where each begins, and the
 // numbers of its pixels, row-major.
 template <class Body>
-void each_run(const std::vector<PixelAxis>& axes, Index PixelAxis::* extent, Index PixelAxis::* stride,
-              Body&& body) {
+void each_run(const ChannelImages& images, Body&& body) {
   Index count = 1;
-  std::size_t outer = axes.size();
-  for (; outer > 0 && axes[outer - 1].*stride == count; --outer) count *= axes[outer - 1].*extent;
-  Extents at(outer, 0), all;
-  for (std::size_t i = 0; i < outer; ++i) all.push_back(axes[i].*extent);
+  std::size_t outer = images.size.size();
+  for (; outer > 0 && images.stride[outer - 1] == count; --outer) count *= images.size[outer - 1];
+  const Extents all(images.size.begin(), images.size.begin() + static_cast<std::ptrdiff_t>(outer));
+  Extents at(outer, 0);
   Index number = 0;
   do {
     Index place = 0;
-    for (std::size_t i = 0; i < outer; ++i) place += at[i] * axes[i].*stride;
+    for (std::size_t i = 0; i < outer; ++i) place += at[i] * images.stride[i];
     body(place, number, count);
     number += count;
   } while (advance(at, all));
@@ -41,119 +36,104 @@ void each_run(const std::vector<PixelAxis>& axes, Index PixelAxis::* extent, Ind
 template <class T>
 class Driver {
  public:
-  Driver(const WindowProduct<T>& problem, Index channels, const Target& target)
+  Driver(const TurnedChannels<T>& problem, const Target& target)
       : p_(problem),
-        channels_(channels),
         target_(target),
         kernels_(target.kernels<T>()),
-        blocks_(ceil_div(problem.groups, channels)),
-        source_pixels_(positions(problem.grid, &PixelAxis::size)),
-        target_pixels_(positions(problem.grid, &PixelAxis::count)),
-        turned_(problem.grid) {
-    turned_.images = 1;
-    Index source_stride = channels, target_stride = channels;
-    for (std::size_t i = turned_.axes.size(); i-- > 0;) {
-      PixelAxis& axis = turned_.axes[i];
-      axis.source_stride = source_stride;
-      axis.target_stride = target_stride;
-      source_stride *= axis.size;
-      target_stride *= axis.count;
-    }
-  }
+        blocks_(ceil_div(problem.groups, problem.channels)) {}
 
-  Index pieces() const { return p_.grid.images * blocks_; }
+  Index pieces() const { return p_.images * blocks_; }
 
   void piece(Index index) const {
-    const Index image = index / blocks_, first = index % blocks_ * channels_;
+    const Index image = index / blocks_, first = index % blocks_ * p_.channels;
+    const Index channels = std::min(p_.channels, p_.groups - first);
+    const ChannelImages &from = p_.source_images, &to = p_.target_images;
+    T* target = p_.target + image * to.image + first * to.channel;
     Scratch scratch;
-    T* source = scratch.take<T>(source_pixels_ * channels_);
-    T* result = scratch.take<T>(target_pixels_ * channels_);
-    T* target = p_.target + image * p_.grid.target_image + first * p_.target_group;
-    WindowProduct<T> some = p_;
-    some.grid = turned_;
-    some.groups = std::min(channels_, p_.groups - first);
-    some.source = source;
-    some.target = result;
-    some.source_group = some.target_group = 1;
-    some.factor += first * p_.factor_group;
-    if (some.bias) some.bias += first * p_.bias_stride;
-    turn(p_.source + image * p_.grid.source_image + first * p_.source_group, p_.source_group,
-         &PixelAxis::size, &PixelAxis::source_stride, some.groups, source);
-    if (p_.accumulate)
-      turn(target, p_.target_group, &PixelAxis::count, &PixelAxis::target_stride, some.groups, result);
-    run_channel_product_here(some, choose_channels(turned_, some.groups), target_);
-    each_run(p_.grid.axes, &PixelAxis::count, &PixelAxis::target_stride,
-             [&](Index place, Index number, Index count) {
-               kernels_.transpose({.target = target + place,
-                                   .target_row = p_.target_group,
-                                   .source = result + number * channels_,
-                                   .source_row = channels_,
-                                   .rows = some.groups,
-                                   .columns = count,
-                                   .ahead = 0});
-             });
-  }
-
- private:
-  void turn(const T* image, Index channel, Index PixelAxis::* extent, Index PixelAxis::* stride, Index count,
-            T* turned) const {
-    each_run(p_.grid.axes, extent, stride, [&](Index place, Index number, Index pixels) {
-      kernels_.transpose({.target = turned + number * channels_,
-                          .target_row = channels_,
-                          .source = image + place,
-                          .source_row = channel,
-                          .rows = pixels,
+    T* source = scratch.take<T>(pixels_of(from) * p_.channels);
+    T* result = scratch.take<T>(pixels_of(to) * p_.channels);
+    turn(p_.source + image * from.image + first * from.channel, from, channels, source);
+    if (p_.accumulate) turn(target, to, channels, result);
+    for (const WindowProduct<T>& product : p_.products) {
+      WindowProduct<T> some = product;
+      some.groups = channels;
+      some.source = source;
+      some.target = result + (product.target - p_.target);
+      some.factor += first * product.factor_group;
+      if (some.bias) some.bias += first * product.bias_stride;
+      run_channel_product_here(some, choose_channels(some.grid, channels), target_);
+    }
+    each_run(to, [&](Index place, Index number, Index count) {
+      kernels_.transpose({.target = target + place,
+                          .target_row = to.channel,
+                          .source = result + number * p_.channels,
+                          .source_row = p_.channels,
+                          .rows = channels,
                           .columns = count,
                           .ahead = 0});
     });
   }
 
-  const WindowProduct<T>& p_;
-  const Index channels_;
+ private:
+  void turn(const T* image, const ChannelImages& images, Index channels, T* turned) const {
+    each_run(images, [&](Index place, Index number, Index count) {
+      kernels_.transpose({.target = turned + number * p_.channels,
+                          .target_row = p_.channels,
+                          .source = image + place,
+                          .source_row = images.channel,
+                          .rows = count,
+                          .columns = channels,
+                          .ahead = 0});
+    });
+  }
+
+  const TurnedChannels<T>& p_;
   const Target& target_;
   const KernelTable<T>& kernels_;
-  const Index blocks_, source_pixels_, target_pixels_;
-  PixelGrid turned_;
+  const Index blocks_;
 };
 
 }  // namespace
 
 template <class T>
-Index choose_turned_channels(const WindowProduct<T>& p, const Tile& tile, Index threads) {
-  const PixelAxis& last = p.grid.axes.back();
-  const Index taps = p.grid.taps();
-  if (p.channels != 1 || p.rows != 1 || p.groups < tile.lanes || last.source_stride != 1 ||
-      last.target_stride != 1 || taps > kChunk ||
-      kVectorTaps * last.count > std::max(kVectorTaps, taps) * tile.lanes)
-    return 0;
-  const Index line = line_of(tile.bytes);
-  const Index both = positions(p.grid, &PixelAxis::size) + positions(p.grid, &PixelAxis::count);
-  const Index lines =
-      std::clamp<Index>(kImageBytes / (both * line * tile.bytes), 1, ceil_div(p.groups, line));
-  const Index blocks = ceil_div(p.groups, lines * line);
-  const Index parts = blocks * parts_for_threads(p.grid.images * blocks, threads, lines);
-  return round_up(ceil_div(p.groups, parts), line);
-}
-
-template <class T>
-void run_turned_channels(const WindowProduct<T>& problem, Index channels, const Target& target,
-                         const RunContext& context) {
-  const Driver<T> driver(problem, channels, target);
+void run_turned_channels(const TurnedChannels<T>& problem, const Target& target, const RunContext& context) {
+  const Driver<T> driver(problem, target);
   parallel_for(context, driver.pieces(), [&](Index piece) { driver.piece(piece); });
 }
 
-Index turned_pieces(const PixelGrid& grid, Index groups, Index channels) {
-  return grid.images * ceil_div(groups, channels);
+// Whole cache lines of them.
+template <class T>
+Index turned_channels(const TurnedChannels<T>& p, Index threads) {
+  constexpr Index kLine = kAlignment / sizeof(T);
+  const Index all = ceil_div(p.groups, kLine);
+  const Index line_bytes = (pixels_of(p.source_images) + pixels_of(p.target_images)) * Index{kAlignment};
+  const Index lines = std::clamp<Index>(kImageBytes / line_bytes, 1, all);
+  const Index blocks = ceil_div(all, lines);
+  return ceil_div(all, blocks * parts_for_threads(p.images * blocks, threads, lines)) * kLine;
 }
 
-Index turned_scratch(const PixelGrid& grid, Index channels, Index element) {
-  const Index both = positions(grid, &PixelAxis::size) + positions(grid, &PixelAxis::count);
-  return both * channels * element + channel_scratch(grid) + channel_shared(grid, channels, element);
+template <class T>
+Index turned_pieces(const TurnedChannels<T>& problem) {
+  return problem.images * ceil_div(problem.groups, problem.channels);
 }
 
-template Index choose_turned_channels(const WindowProduct<float>&, const Tile&, Index);
-template Index choose_turned_channels(const WindowProduct<double>&, const Tile&, Index);
-template void run_turned_channels(const WindowProduct<float>&, Index, const Target&, const RunContext&);
-template void run_turned_channels(const WindowProduct<double>&, Index, const Target&, const RunContext&);
+template <class T>
+Index turned_scratch(const TurnedChannels<T>& problem) {
+  const Index pixels = pixels_of(problem.source_images) + pixels_of(problem.target_images);
+  Index most = 0;
+  for (const WindowProduct<T>& product : problem.products)
+    most = std::max(most, channel_scratch(product.grid) +
+                              channel_shared(product.grid, problem.channels, Index{sizeof(T)}));
+  return pixels * problem.channels * Index{sizeof(T)} + most;
+}
+
+template void run_turned_channels(const TurnedChannels<float>&, const Target&, const RunContext&);
+template void run_turned_channels(const TurnedChannels<double>&, const Target&, const RunContext&);
+template Index turned_channels(const TurnedChannels<float>&, Index);
+template Index turned_channels(const TurnedChannels<double>&, Index);
+template Index turned_pieces(const TurnedChannels<float>&);
+template Index turned_pieces(const TurnedChannels<double>&);
+template Index turned_scratch(const TurnedChannels<float>&);
+template Index turned_scratch(const TurnedChannels<double>&);
 
 }  // namespace windrow

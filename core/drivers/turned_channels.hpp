@@ -1,23 +1,41 @@
 // The product of channel_product for arrays in C order: some channels of an image at a time are turned over,
-// their pixels side by side no more but their channels, and what comes out is turned back. For small images
-// and windows of many taps, whose rows leave lanes along the pixels empty. Same plan of sums, so the same
-// bits.
+// so that they and no more its pixels lie side by side, and what comes out is turned back. For small images
+// and windows of many taps, where lanes along the pixels stay empty. Same plan of sums, so the same bits.
 #pragma once
 
 #include "drivers/channel_product.hpp"
 
 namespace windrow {
 
-// How many channels are best turned over at a time; 0 where the product is not of this kind, or lanes along
-// the pixels are faster.
+// The channels of all images of an array.
+struct ChannelImages {
+  Extents size, stride;  // of an image, along each spatial axis
+  Index image = 0, channel = 0;
+};
+
+// One or several products, as those of the phases of an input gradient, between the same two arrays. They
+// are those of one image with `channels` channels side by side: `source` and `target` are where they begin.
 template <class T>
-Index choose_turned_channels(const WindowProduct<T>& p, const Tile& tile, Index threads);
+struct TurnedChannels {
+  std::vector<WindowProduct<T>> products;
+  Index channels = 0;  // turned over at a time
+  Index images = 0, groups = 0;
+  const T* source = nullptr;
+  T* target = nullptr;
+  ChannelImages source_images, target_images;
+  bool accumulate = false;
+};
 
 template <class T>
-void run_turned_channels(const WindowProduct<T>& problem, Index channels, const Target& target,
-                         const RunContext& context);
+void run_turned_channels(const TurnedChannels<T>& problem, const Target& target, const RunContext& context);
 
-Index turned_pieces(const PixelGrid& grid, Index groups, Index channels);
-Index turned_scratch(const PixelGrid& grid, Index channels, Index element);  // bytes of one thread
+// How many channels are best turned over at a time.
+template <class T>
+Index turned_channels(const TurnedChannels<T>& problem, Index threads);
+
+template <class T>
+Index turned_pieces(const TurnedChannels<T>& problem);
+template <class T>
+Index turned_scratch(const TurnedChannels<T>& problem);  // bytes of one thread
 
 }  // namespace windrow
