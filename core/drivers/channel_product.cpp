@@ -98,9 +98,14 @@ class Driver {
     for (Index r = 0; r < taps_ / last_taps(); ++r)
       if (line[r])
         rows[count++] = {.w = weights_ + r * last_taps() * p_.groups, .x = line[r] + place * x_pixel};
-    for (Index lane = 0; lane < whole;) {
-      const Index some =
-          std::min((last_taps() > 3 ? kWindowBytes : kLaneBytes) / Index{sizeof(T)}, whole - lane);
+    const Index most = (last_taps() > 3 ? kWindowBytes : kLaneBytes) / Index{sizeof(T)};
+    Index lane = 0;
+    const auto run = [&](Index next, Index some) {
+      for (Index r = 0; r < count; ++r) {
+        rows[r].w += next - lane;
+        rows[r].x += next - lane;
+      }
+      lane = next;
       const bool done = kernels_.channel_window({.row = rows,
                                                  .rows = count,
                                                  .columns = static_cast<int>(last_taps()),
@@ -115,16 +120,17 @@ class Driver {
                                                  .count = some,
                                                  .accumulate = p_.accumulate,
                                                  .bias = bias_ ? bias_ + lane : nullptr});
-      if (!done) return 0;
-      limit(kernels_, p_.limits, target + first * last_.target_stride + lane, last_.target_stride,
-            end - first, some);
-      lane += some;
-      for (Index r = 0; r < count; ++r) {
-        rows[r].w += some;
-        rows[r].x += some;
-      }
-    }
-    return whole;
+      if (done)
+        limit(kernels_, p_.limits, target + first * last_.target_stride + lane, last_.target_stride,
+              end - first, some);
+      return done;
+    };
+    for (Index next = 0; next < whole; next += most)
+      if (!run(next, std::min(most, whole - next))) return 0;
+    if (whole == 0 || whole == p_.groups || p_.accumulate) return whole;
+    // What fills no vector of its own is done with channels before it, which get the same results again.
+    run(p_.groups - kernels_.lanes, kernels_.lanes);
+    return p_.groups;
   }
 
   // Tap by tap the channels from `lane` on, cut into single pixels that see the border and what lies between.
