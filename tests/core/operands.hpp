@@ -98,11 +98,13 @@ struct Geometry {
 
   // Any geometry, or one that Winograd's tiles take.
   explicit Geometry(Draw& draw, bool tiles = false) {
-    groups = draw.of({1, 1, 1, 2, 3, 8});
+    groups = draw.of({1, 1, 1, 2, 3, 8, 21});
     n = draw.of({0, 1, 1, 1, 2, 3});
     // Now and then more channels than a partial sum has, more filters or pixels than a block.
     c = groups * draw.of({0, 1, 1, 1, 2, 3, 4, 17, 40});
     k = groups * draw.of({0, 1, 1, 1, 2, 2, 3, 9, 9, 17, 220});
+    // Depthwise: channels in whole vectors of every target, and some that are left.
+    if (groups > 8) c = k = groups;
     const Index rank = tiles ? draw.of({2, 2, 2, 3, 4}) : draw.of({1, 1, 2, 2, 2, 2, 3, 4});
     x = {n, c};
     w = {k, c / groups};
