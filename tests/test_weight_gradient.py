@@ -114,3 +114,23 @@ def test_x_is_read_in_place_or_copied_as_asked_for(target, channels, dtype):
     assert found["filters"].startswith("filters") or channels > 256
     assert found["in_place"].endswith("in place")
     assert not found["copied"].endswith("in place")
+
+
+@pytest.mark.parametrize(("threads", "pieces"), [(1, 3), (2, 6), (3, 3), (4, 12), (8, 15)])
+def test_threads_share_unequal_pieces_by_rows(target, threads, pieces):
+    """Three blocks of channels are no even share for most numbers of threads."""
+    plan = wr.explain(
+        "conv_grad_weight", (1, 192, 17, 17), (192, 192, 1, 7), padding=(0, 3), threads=threads,
+        algorithm="direct",
+    )  # fmt: skip
+    assert plan["pieces"] == pieces
+
+
+@pytest.mark.parametrize(("rows", "taps", "pieces"), [(96, 5, 2), (96, 1, 1), (31, 5, 1), (128, 1, 2)])
+def test_rows_are_shared_where_a_strip_serves_many_sums(target, rows, taps, pieces):
+    """Each thread copies the strip: for 16 rows at least, or for 64 sums of one tap."""
+    plan = wr.explain(
+        "conv_grad_weight", (1, 32, 28, 28), (rows, 32, taps, taps), padding=taps // 2, threads=2,
+        algorithm="direct",
+    )  # fmt: skip
+    assert plan["pieces"] == pieces

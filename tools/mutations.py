@@ -305,6 +305,25 @@ MUTATIONS = [
         tests=("tests/test_phases.py",),
     ),
     *_in(
+        "core/drivers/turned_channels.cpp",
+        ("some.factor += first * product.factor_group;", ""),
+        ("if (some.bias) some.bias += first * product.bias_stride;", ""),
+        ("if (p_.accumulate) turn(target, to, channels, result);", ""),
+        ("result + (product.target - p_.target);", "result;"),
+        ("number += count;", ""),
+        tests=("tests/test_turned_channels.py",),
+    ),
+    *_in(
+        "core/drivers/channel_product.cpp",
+        ("whole == p_.groups || p_.accumulate) return whole;", "whole == p_.groups) return whole;"),
+        tests=("tests/test_channel_product.py",),
+    ),
+    *_in(
+        "core/base/parallel.hpp",
+        ("turns(parts) * best < turns(best) * parts", "turns(parts) < turns(best)"),
+        tests=("tests/test_weight_gradient.py",),
+    ),
+    *_in(
         "core/drivers/depthwise_gradient.cpp",
         ("image * p_.x_image + index / p_.rows * p_.x_channel", "image * p_.x_image + index * p_.x_channel"),
         ("entry = p_.accumulate ? entry + total : total;", "entry = total;"),

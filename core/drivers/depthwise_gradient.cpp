@@ -289,7 +289,7 @@ class ChannelLanes : public Plan<T> {
         p_.most_scratch == 0 ? kLinesBytes : std::min(kLinesBytes, p_.most_scratch - fixed_bytes());
     const Index most = std::max<Index>(1, room / line_bytes());
     const Index all = ceil_div(p_.groups, kChannels);
-    if (p_.x_channel != 1 || p_.dy_channel != 1) return 1;
+    if (p_.x_channel != 1 || p_.dy_channel != 1) return 1;  // planes, read one after another
     const Index pieces = std::max<Index>(ceil_div(all, most), p_.threads == 1 ? 1 : 2 * p_.threads);
     const Index lines = std::max<Index>(1, ceil_div(all, pieces));
     return ceil_div(lines, parts_for_threads(ceil_div(all, lines), p_.threads, lines));
