@@ -401,7 +401,12 @@ void run_depthwise_gradient(const WeightGradient<T>& problem, const Target& targ
 
 template <class T>
 bool has_depthwise_gradient(const WeightGradient<T>& p, const Target& target) {
-  if (p.channels != 1 || p.groups == 1 || p.way != WeightWay::kChosen) return false;
+  if (p.channels != 1 || p.way != WeightWay::kChosen) return false;
+  if (p.groups == 1) {  // small ones are units of the other plan
+    Index pixels = p.images;
+    for (const WindowAxis& axis : p.axes) pixels *= axis.out;
+    if (p.rows != 1 || pixels <= kStripPixels) return false;
+  }
   const Index most =
       p.most_scratch == 0 ? kMostDepthwiseScratch : std::min(p.most_scratch, kMostDepthwiseScratch);
   return PixelLanes<T>(p, target).scratch_bytes() <= most;

@@ -1,5 +1,5 @@
-// The weight gradient where each group has one channel: no product, but one correlation of two images for
-// each filter.
+// The weight gradient where each group has one channel, and of a single filter on images of one channel: no
+// product, but one correlation of two images for each filter.
 //
 // Numerics plan: the pixels of a block (some rows of at most kBlockColumns columns) go to as many sums as a
 // vector has lanes, by their column; at the end of the block these are added in pairs, and the blocks' totals

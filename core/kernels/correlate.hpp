@@ -5,6 +5,7 @@
 #include "kernels/contract.hpp"
 #include "kernels/simd.hpp"
 #include "kernels/stencil.hpp"
+#include "kernels/transpose.hpp"
 
 namespace {
 
@@ -62,12 +63,6 @@ inline T sum_in_pairs(const T* lanes) {
   }
 }
 
-template <class T>
-void add_lanes(const T* sums, std::ptrdiff_t count, T* totals) {
-  constexpr int kLanes = Simd<T>::kLanes;
-  for (std::ptrdiff_t k = 0; k < count; ++k) totals[k] += sum_in_pairs<T, kLanes>(sums + k * kLanes);
-}
-
 // The same of as many vectors as a vector has lanes, lane by lane: totals += the sum of v.
 template <class T>
 inline void add_in_pairs(typename Simd<T>::V (&v)[Simd<T>::kLanes], T* totals) {
@@ -78,6 +73,22 @@ inline void add_in_pairs(typename Simd<T>::V (&v)[Simd<T>::kLanes], T* totals) {
     for (int i = 0; i < half; ++i) v[i] = S::add(v[i], v[i + half]);
   }
   S::store(totals, S::add(S::load(totals), v[0]));
+}
+
+template <class T>
+void add_lanes(const T* sums, std::ptrdiff_t count, T* totals) {
+  constexpr int kLanes = Simd<T>::kLanes;
+  std::ptrdiff_t k = 0;
+#ifdef WINDROW_MASKED
+  for (; k + kLanes <= count; k += kLanes) {
+    typename Simd<T>::V v[kLanes];
+    WINDROW_UNROLL
+    for (int i = 0; i < kLanes; ++i) v[i] = Simd<T>::load(sums + (k + i) * kLanes);
+    Block<T>::turn(v);
+    add_in_pairs<T>(v, totals + k);
+  }
+#endif
+  for (; k < count; ++k) totals[k] += sum_in_pairs<T, kLanes>(sums + k * kLanes);
 }
 
 template <class T>
