@@ -235,7 +235,7 @@ def test_add_lanes(name, dtype, of_vectors):
     rng = np.random.default_rng(SEED)
     lanes = lanes_of(name, dtype)
     width = lanes if of_vectors else 1
-    for count in range(5):
+    for count in (*range(5), lanes - 1, lanes, 2 * lanes + 1):
         sums, totals = draw(rng, (count, lanes, width), dtype), draw(rng, count * width + 1, dtype)
         tree = sums
         while tree.shape[1] > 1:

@@ -79,7 +79,7 @@ template <class T>
 void add_lanes(const T* sums, std::ptrdiff_t count, T* totals) {
   constexpr int kLanes = Simd<T>::kLanes;
   std::ptrdiff_t k = 0;
-#ifdef WINDROW_MASKED
+#ifdef WINDROW_MASKED  // then blocks can be turned over in registers: their lanes are vectors to be added
   for (; k + kLanes <= count; k += kLanes) {
     typename Simd<T>::V v[kLanes];
     WINDROW_UNROLL

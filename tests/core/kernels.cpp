@@ -323,7 +323,7 @@ void correlate(Draw& draw, const Target& target) {
 template <class T>
 void add_lanes(Draw& draw, const Target& target) {
   const KernelTable<T>& kernels = target.kernels<T>();
-  const Index lanes = kernels.lanes, count = draw.number(0, 5);
+  const Index lanes = kernels.lanes, count = draw.number(0, 2 * lanes + 2);
   Guarded<T> sums(count * lanes * lanes, true), totals(count, true), many(count * lanes, true);
   for (T& value : sums) value = small<T>(draw);
   for (T& value : totals) value = small<T>(draw);
