@@ -10,6 +10,7 @@ from tests.choice import only
 from tests.examples import per_target
 from tests.kernels import both_dtypes, lanes_of
 from tests.test_channel_product import ROOM, bits, depthwise, operands
+from tests.test_channel_product import kernel as kernel_of
 from tests.tolerances import reserved
 from windrow import _core
 
@@ -26,9 +27,8 @@ LAYERS = [
 ]
 
 
-def kernel(operation, x_shape, window, dtype, **options):
-    options = {"max_workspace": ROOM, "groups": x_shape[1], **options}
-    return wr.explain(operation, x_shape, (x_shape[1], 1, *window), dtype=dtype, **options)["kernel"]
+def kernel(*problem, **options):
+    return kernel_of(*problem, **{"memory_format": "channels_first", **options})
 
 
 def check_bits(x, w, b, dy, options, rng):
@@ -135,13 +135,24 @@ def test_less_workspace_than_it_wants_is_another_driver():
             np.testing.assert_array_equal(bits(wr.conv(x, w, b, groups=x_shape[1], **limit)), bits(y))
 
 
-def test_scratch_is_what_explain_tells(target):
-    x_shape, window, options = LAYERS[0]
-    x, w, b, _ = operands(x_shape, window, options, np.float64, np.random.default_rng(6))
+TALL = ((1, 16, 200_000, 4), (3, 3), {"padding": 1})  # rows are short, but 49 MiB would be turned over
+
+
+@pytest.mark.parametrize("operation", ["conv", "conv_grad_input"])
+@pytest.mark.parametrize(("layer", "expected"), [(LAYERS[0], True), (TALL, False)], ids=["small", "tall"])
+def test_scratch_is_small_and_what_explain_tells(target, operation, layer, expected):
+    x_shape, window, options = layer
+    x, w, b, dy = operands(x_shape, window, options, np.float32, np.random.default_rng(6))
     options = {"groups": x_shape[1], **options}
-    told = wr.explain("conv", x_shape, w.shape, dtype=np.float64, threads=1, **options)["workspace_bytes"]
+    plan = wr.explain(operation, x_shape, w.shape, dtype=np.float32, threads=1, **options)
+    assert (plan["kernel"] == "turned_channels") is expected
+    told = plan["workspace_bytes"]
+    assert told <= 8 * 2**20
     with wr.num_threads(1):
         wr.release_workspaces()
         for _ in range(2):  # an arena that needed several blocks is one the second time
-            wr.conv(x, w, b, **options)
+            if operation == "conv":
+                wr.conv(x, w, b, **options)
+            else:
+                wr.conv_grad_input(dy, w, x_shape, **options)
         assert _core.workspace_bytes() <= reserved(told + 8 * 64)  # each array begins at a cache line

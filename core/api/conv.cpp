@@ -154,11 +154,9 @@ template <class T>
 void run_columns(const FoldedGradient& f, Index images, ArrayView<const T> dy, ArrayView<const T> w,
                  ArrayView<T> dx, const CallOptions& options, const Target& target,
                  const RunContext& context) {
-  Extents strides(f.dx_strides.size(), 1);
-  Index pitch = f.shape.c;
-  for (std::size_t i = f.shape.axes.size(); i-- > 0; pitch *= f.shape.axes[i].size) strides[2 + i] = pitch;
+  const Extents strides = channels_last_strides(f.shape.c, extents_of(f.shape.axes, &WindowAxis::size));
   Scratch scratch;
-  T* columns = scratch.take<T>(pitch);
+  T* columns = scratch.take<T>(strides[0]);
   CallOptions fresh = options;
   fresh.accumulate = false;
   for (Index n = 0; n < images; ++n) {

@@ -187,8 +187,7 @@ void fill_gradient(const ConvShape& s, BiasView<const T> b, ArrayView<T> dx, con
 // In the order of memory, unlike what follows.
 template <class T>
 bool all_finite(const ConvShape& s, ArrayView<const T> w, const RunContext& context) {
-  Index taps = 1;
-  for (const WindowAxis& a : s.axes) taps *= a.kernel;
+  const Index taps = product_of(s.axes, &WindowAxis::kernel);
   Index dense = 1;
   bool rows = true;
   for (std::size_t i = s.axes.size(); i-- > 0; dense *= s.axes[i].kernel)

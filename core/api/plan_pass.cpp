@@ -17,15 +17,6 @@ Extents c_strides(Index b, const Extents& spatial) {
   return strides;
 }
 
-// The same with the second axis innermost in memory.
-Extents channels_last_strides(Index b, const Extents& spatial) {
-  Extents strides(spatial.size() + 2, 1);
-  Index all = b;
-  for (std::size_t i = spatial.size(); i-- > 0; all *= spatial[i]) strides[2 + i] = all;
-  strides[0] = all;
-  return strides;
-}
-
 const char* winograd_name(Index tile) { return tile == 2 ? "winograd_2x2" : "winograd_4x4"; }
 
 // What could compute the product of one image on one thread.
@@ -56,15 +47,10 @@ std::vector<Candidate> candidates_of(WindowProduct<T> p, const CallOptions& opti
 template <class T>
 PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const CallOptions& options,
                    const Target& target, int threads) {
-  Extents in, out, taps;
-  for (const WindowAxis& a : s.axes) {
-    in.push_back(a.size);
-    out.push_back(a.out);
-    taps.push_back(a.kernel);
-  }
+  const Extents in = extents_of(s.axes, &WindowAxis::size), out = extents_of(s.axes, &WindowAxis::out);
   const Extents x_strides = channels_last ? channels_last_strides(s.c, in) : c_strides(s.c, in);
   const Extents y_strides = channels_last ? channels_last_strides(s.k, out) : c_strides(s.k, out);
-  const Extents w_strides = c_strides(s.c / s.groups, taps);
+  const Extents w_strides = c_strides(s.c / s.groups, extents_of(s.axes, &WindowAxis::kernel));
   const Tile tile = tile_of<T>(target);
   PassPlan plan{.algorithm = "direct",
                 .kernel = "window_product",
@@ -227,19 +213,18 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
     for (const FoldedGradient::Loop& loop : folded->loops) products *= loop.count;
     if (!folded->rows.empty()) {
       products = s.n;
-      dx_strides[1] = 1;
-      Index pitch = shape.c;
-      for (std::size_t i = shape.axes.size(); i-- > 0; pitch *= shape.axes[i].size) dx_strides[2 + i] = pitch;
-      plan.shared_bytes = pitch * tile.bytes;
+      dx_strides = channels_last_strides(shape.c, extents_of(shape.axes, &WindowAxis::size));
+      plan.shared_bytes = dx_strides[0] * tile.bytes;
     }
   }
   const ArrayView<const T> dy{nullptr, y_strides.data()}, w{nullptr, factor_strides.data()};
   const ArrayView<T> dx{nullptr, dx_strides.data()};
-  if (!small && !folded) {
-    if (const auto turned = plan_turned_gradient<T>(s, dy, w, {}, dx, options, target, threads)) {
-      add_turned(*turned);
-      return plan;
-    }
+  const auto turned =
+      small ? std::nullopt : plan_turned_gradient<T>(shape, dy, w, {}, dx, options, target, threads);
+  if (turned) {
+    add_turned(*turned);
+    plan.pieces *= products;
+    return plan;
   }
   const auto phases = small ? std::nullopt : plan_phases<T>(shape, dy, w, {}, dx, options, target, threads);
   if (!phases) {

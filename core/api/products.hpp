@@ -15,6 +15,23 @@
 
 namespace windrow {
 
+// Strides of a dense array (a, channels, spatial...) whose channels lie side by side; the first one is what
+// an image takes.
+inline Extents channels_last_strides(Index channels, const Extents& spatial) {
+  Extents strides(spatial.size() + 2, 1);
+  Index all = channels;
+  for (std::size_t i = spatial.size(); i-- > 0; all *= spatial[i]) strides[2 + i] = all;
+  strides[0] = all;
+  return strides;
+}
+
+// One member of each axis.
+inline Extents extents_of(const std::vector<WindowAxis>& axes, Index WindowAxis::* member) {
+  Extents extents;
+  for (const WindowAxis& axis : axes) extents.push_back(axis.*member);
+  return extents;
+}
+
 // The offsets of all taps, row-major, given the offsets along each axis.
 inline Extents tap_offsets(const std::vector<Extents>& along) {
   Extents all{0};

@@ -10,6 +10,8 @@
 
 namespace windrow {
 
+inline constexpr Index kMostTurnedScratch = Index{4} << 20;  // bytes: beyond, images are not small
+
 template <class T>
 struct TurnedPlan {
   TurnedChannels<T> problem;
@@ -24,15 +26,13 @@ inline bool gains_by_turning(const ConvShape& s, Index WindowAxis::* target_size
                              Index lanes) {
   constexpr Index kVectorTaps = 28, kMostPhases = 16;
   if (s.groups < lanes || s.c != s.groups || s.k != s.groups || s.n == 0) return false;
-  Index taps = 1, columns = 1;  // those of the last axis that has more than one
-  double phases = 1;
+  Index columns = 1;  // those of the last axis that has more than one
   for (const WindowAxis& a : s.axes) {
-    const Index step = in_phases ? std::min(a.stride, a.size) : 1;
-    taps *= a.kernel;
-    phases *= static_cast<double>(step);
-    if (a.*target_size != 1) columns = ceil_div(a.*target_size, std::max<Index>(1, step));
     if (a.size == 0 || a.out == 0) return false;
+    if (a.*target_size != 1) columns = ceil_div(a.*target_size, in_phases ? a.stride : 1);
   }
+  const Index taps = product_of(s.axes, &WindowAxis::kernel);
+  const double phases = in_phases ? phase_count(s) : 1;
   if (phases > 1) columns = ceil_div(4 * columns, 3);
   return taps > 1 && taps <= kChunk && phases <= kMostPhases &&
          kVectorTaps * columns <= std::max(kVectorTaps, taps) * lanes;
@@ -44,19 +44,10 @@ inline bool turns_over(const ConvShape& s, const Index* strides) {
 }
 
 inline ChannelImages channel_images(const ConvShape& s, Index WindowAxis::* size, const Index* strides) {
-  ChannelImages images{.size = {}, .stride = {}, .image = strides[0], .channel = strides[1]};
-  for (std::size_t i = 0; i < s.axes.size(); ++i) {
-    images.size.push_back(s.axes[i].*size);
-    images.stride.push_back(strides[2 + i]);
-  }
-  return images;
-}
-
-// Strides of such an image of so many channels once they are turned over.
-inline Extents turned_strides(const Extents& size, Index channels) {
-  Extents strides(2 + size.size(), 1);
-  for (std::size_t i = size.size(); i-- > 0; channels *= size[i]) strides[2 + i] = channels;
-  return strides;
+  return {.size = extents_of(s.axes, size),
+          .stride = Extents(strides + 2, strides + 2 + s.axes.size()),
+          .image = strides[0],
+          .channel = strides[1]};
 }
 
 // Nothing where another way is faster or asked for, or has to do with the workspace that there is.
@@ -85,11 +76,12 @@ std::optional<TurnedPlan<T>> plan_turned(const ConvShape& s, ArrayView<const T> 
   ConvShape some = s;
   some.n = 1;
   some.c = some.k = some.groups = p.channels;
-  const Extents from = turned_strides(p.source_images.size, p.channels);
-  const Extents to = turned_strides(p.target_images.size, p.channels);
+  const Extents from = channels_last_strides(p.channels, p.source_images.size);
+  const Extents to = channels_last_strides(p.channels, p.target_images.size);
   p.products =
       products(some, ArrayView<const T>{source.data, from.data()}, ArrayView<T>{target.data, to.data()});
   plan.scratch = turned_scratch(p);
+  if (plan.scratch > kMostTurnedScratch) return std::nullopt;
   if (options.max_workspace == 0) return plan;
   if (plan.scratch > options.max_workspace) return std::nullopt;
   plan.threads = static_cast<int>(std::min<Index>(threads, options.max_workspace / plan.scratch));

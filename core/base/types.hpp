@@ -71,6 +71,12 @@ class Extents {
   std::vector<Index> more_;  // all of them, once there are more
 };
 
+inline Index product_of(const Extents& extents) {
+  Index product = 1;
+  for (const Index extent : extents) product *= extent;
+  return product;
+}
+
 // The next index of a box, row-major; false after the last one.
 inline bool advance(Extents& index, const Extents& extent) {
   for (std::size_t i = index.size(); i-- > 0;) {
@@ -116,6 +122,12 @@ struct WindowAxis {
 
   Index at(Index position) const { return repeated_position(position, size, border); }
 };
+
+inline Index product_of(const std::vector<WindowAxis>& axes, Index WindowAxis::* extent) {
+  Index product = 1;
+  for (const WindowAxis& axis : axes) product *= axis.*extent;
+  return product;
+}
 
 // The same windows with steps cut to what they reach: steps that are never taken may be of any length, and
 // offsets or tables made with them would not fit. No two positions are farther apart than `farthest`, so that

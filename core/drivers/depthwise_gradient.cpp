@@ -229,7 +229,8 @@ class ChannelLanes : public Plan<T> {
              .tap = scratch.take<std::ptrdiff_t>(taps_)};
     for (Index t = 0; t < taps_; ++t) m.tap[t] = pixels_.tap_offset(t);
     std::fill_n(m.totals, lines * taps_ * kChannels, T{0});
-    if (channels % kChannels != 0) {  // lanes of no channel hold numbers that take no longer than others
+    // Lanes of no channel, which nothing is turned over into, hold numbers that take no longer than others.
+    if (channels % kChannels != 0 && turns_over()) {
       std::fill_n(m.strip, pixels_.elements() + kChannels, T{0});
       std::fill_n(m.dy, dy_elements(), T{0});
     }
@@ -271,6 +272,7 @@ class ChannelLanes : public Plan<T> {
     std::ptrdiff_t* tap;  // where each lies in the strip, in the end in a filter of dw
   };
 
+  bool turns_over() const { return p_.x_channel != 1 || p_.dy_channel != 1; }
   PixelStrips pixels_of(Index rows) const { return {grid_, rows, blocks_.columns, kChannels, kChannels}; }
 
   // As many as lie in the first-level cache with what they see, in equal shares.
@@ -285,11 +287,11 @@ class ChannelLanes : public Plan<T> {
 
   // All, or fewer where more threads share them or the sums of all would not stay in the caches.
   Index lines_of_a_piece() const {
+    if (turns_over()) return 1;  // planes, read one after another
     const Index room =
         p_.most_scratch == 0 ? kLinesBytes : std::min(kLinesBytes, p_.most_scratch - fixed_bytes());
     const Index most = std::max<Index>(1, room / line_bytes());
     const Index all = ceil_div(p_.groups, kChannels);
-    if (p_.x_channel != 1 || p_.dy_channel != 1) return 1;  // planes, read one after another
     const Index pieces = std::max<Index>(ceil_div(all, most), p_.threads == 1 ? 1 : 2 * p_.threads);
     const Index lines = std::max<Index>(1, ceil_div(all, pieces));
     return ceil_div(lines, parts_for_threads(ceil_div(all, lines), p_.threads, lines));
@@ -373,8 +375,7 @@ template <class T>
 bool wants_channel_lanes(const WeightGradient<T>& p, Index lanes) {
   if (p.rows != 1 || p.groups < lanes) return false;
   if (p.x_channel == 1 && p.dy_channel == 1) return true;
-  Index taps = 1;
-  for (const WindowAxis& axis : p.axes) taps *= axis.kernel;
+  const Index taps = product_of(p.axes, &WindowAxis::kernel);
   return p.x_stride.back() == 1 && p.dy_stride.back() == 1 && 8 * p.axes.back().out <= (taps + 8) * lanes;
 }
 
@@ -402,11 +403,9 @@ void run_depthwise_gradient(const WeightGradient<T>& problem, const Target& targ
 template <class T>
 bool has_depthwise_gradient(const WeightGradient<T>& p, const Target& target) {
   if (p.channels != 1 || p.way != WeightWay::kChosen) return false;
-  if (p.groups == 1) {  // small ones are units of the other plan
-    Index pixels = p.images;
-    for (const WindowAxis& axis : p.axes) pixels *= axis.out;
-    if (p.rows != 1 || pixels <= kStripPixels) return false;
-  }
+  // Small ones of a single filter are units of the other plan.
+  if (p.groups == 1 && (p.rows != 1 || p.images * product_of(p.axes, &WindowAxis::out) <= kStripPixels))
+    return false;
   const Index most =
       p.most_scratch == 0 ? kMostDepthwiseScratch : std::min(p.most_scratch, kMostDepthwiseScratch);
   return PixelLanes<T>(p, target).scratch_bytes() <= most;

@@ -9,12 +9,6 @@ namespace {
 
 constexpr Index kImageBytes = 192 << 10;  // of both images that a piece of work turns over
 
-Index pixels_of(const ChannelImages& images) {
-  Index pixels = 1;
-  for (const Index size : images.size) pixels *= size;
-  return pixels;
-}
-
 // Calls body(place, number, count) for runs of neighbouring pixels of an image: where each begins, and the
 // numbers of its pixels, row-major.
 template <class Body>
@@ -50,8 +44,8 @@ class Driver {
     const ChannelImages &from = p_.source_images, &to = p_.target_images;
     T* target = p_.target + image * to.image + first * to.channel;
     Scratch scratch;
-    T* source = scratch.take<T>(pixels_of(from) * p_.channels);
-    T* result = scratch.take<T>(pixels_of(to) * p_.channels);
+    T* source = scratch.take<T>(product_of(from.size) * p_.channels);
+    T* result = scratch.take<T>(product_of(to.size) * p_.channels);
     turn(p_.source + image * from.image + first * from.channel, from, channels, source);
     if (p_.accumulate) turn(target, to, channels, result);
     for (const WindowProduct<T>& product : p_.products) {
@@ -106,7 +100,8 @@ template <class T>
 Index turned_channels(const TurnedChannels<T>& p, Index threads) {
   constexpr Index kLine = kAlignment / sizeof(T);
   const Index all = ceil_div(p.groups, kLine);
-  const Index line_bytes = (pixels_of(p.source_images) + pixels_of(p.target_images)) * Index{kAlignment};
+  const Index line_bytes =
+      (product_of(p.source_images.size) + product_of(p.target_images.size)) * Index{kAlignment};
   const Index lines = std::clamp<Index>(kImageBytes / line_bytes, 1, all);
   const Index blocks = ceil_div(all, lines);
   return ceil_div(all, blocks * parts_for_threads(p.images * blocks, threads, lines)) * kLine;
@@ -119,7 +114,7 @@ Index turned_pieces(const TurnedChannels<T>& problem) {
 
 template <class T>
 Index turned_scratch(const TurnedChannels<T>& problem) {
-  const Index pixels = pixels_of(problem.source_images) + pixels_of(problem.target_images);
+  const Index pixels = product_of(problem.source_images.size) + product_of(problem.target_images.size);
   Index most = 0;
   for (const WindowProduct<T>& product : problem.products)
     most = std::max(most, channel_scratch(product.grid) +

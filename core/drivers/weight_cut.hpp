@@ -21,12 +21,6 @@ inline constexpr double kRowGain = 1.15;   // how much fuller the vectors must b
 inline constexpr Index kSlotPieces = 8;    // pieces of work that are wanted, with slots if need be
 inline constexpr Index kSlotPixels = 512;  // of a slot at least: adding the slots then costs little
 
-inline Index product_of(const Extents& v) {
-  Index p = 1;
-  for (const Index x : v) p *= x;
-  return p;
-}
-
 // How the problem is cut: boxes of output pixels whose input (with its halo) makes one strip, boxes of taps.
 struct WeightCut {
   Extents pixels, taps;            // extents of a full box
@@ -135,9 +129,8 @@ WeightCut cut(const WeightGradient<T>& p, const WeightRoom& room, Index lanes) {
   const Index units = units_of(p, c);
   const Index pieces = p.groups * product_of(c.tap_boxes) * c.channel_blocks * c.row_blocks;
   const Index all_sums = p.groups * p.rows * p.channels;
-  Index all_taps = 1;
-  for (const WindowAxis& axis : p.axes) all_taps *= axis.kernel;
-  const Index slot_bytes = std::max<Index>(1, all_sums * all_taps * Index{sizeof(T)});
+  const Index slot_bytes =
+      std::max<Index>(1, all_sums * product_of(p.axes, &WindowAxis::kernel) * Index{sizeof(T)});
   c.slots = pieces == 0 ? 1 : ceil_div(kSlotPieces, pieces);
   c.slots = std::min({c.slots, kPartialBytes / slot_bytes, units * box * c.images / kSlotPixels});
   c.slots = room.slots ? std::max<Index>(c.slots, 1) : 1;
