@@ -114,7 +114,7 @@ def test_agrees_with_the_reference(target, problem, dtype, seed, mode, fmt):
         np.testing.assert_array_equal(total, dw + 1)
 
 
-@per_target(40)
+@per_target(20)
 @given(problem=tiled(), dtype=dtypes, seed=seeds, mode=modes, share=st.sampled_from([0.001, 0.05, 1]))
 def test_non_finite_values_in_tiles(target, problem, dtype, seed, mode, share):
     x, w, b = numbers((problem.x_shape, problem.w_shape, problem.w_shape[:1]), dtype, seed)

@@ -141,10 +141,11 @@ def test_weight_gradient_adds_boxes_of_pixels(
 def test_channels_of_a_piece_decide_the_slots(target, kernel, channels, slots):
     rng = np.random.default_rng(4)
     x, dy = draw(rng, 5, channels, 27 + kernel[0], 28), draw(rng, 5, 130, 28, 28)
-    expected = summed_by_boxes(target, dy, x, kernel, 7, 1, slots)
+    some = [0, 25, 26, 51, 52, 64, 65, 78, 104, 129]  # filters, beside the cuts too
+    expected = summed_by_boxes(target, dy[:, some], x, kernel, 7, 1, slots)
     for threads in (1, 2, 5):  # by which rows are cut, and no sum
         with wr.num_threads(threads):
-            assert_same_bits(wr.conv_grad_weight(dy, x, (130, channels, *kernel)), expected)
+            assert_same_bits(wr.conv_grad_weight(dy, x, (130, channels, *kernel))[some], expected)
 
 
 @pytest.mark.parametrize(

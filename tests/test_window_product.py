@@ -131,7 +131,7 @@ def test_scratch_is_what_explain_tells(target, dtype, w_shape):
     [
         ((33, 33), (3, 3), (12, 12), ((12, 12), (12, 12)), 1),
         ((33, 40), (3, 3), (12, 1), ((12, 12), (0, 2)), 1),
-        ((20, 33), (3, 5), (9, 12), ((30, 9), (24, 61)), 2),  # pixels that see no tap at all
+        ((20, 33), (3, 5), (9, 12), ((21, 9), (24, 52)), 2),  # pixels that see no tap at all
         ((1100,), (3,), (700,), ((700, 700),), 1),
         ((7, 12, 13), (3, 3, 3), (5, 6, 6), ((5, 5), (6, 6), (6, 6)), 1),
         ((24, 24), (23, 9), (1, 2), ((11, 11), (8, 8)), 1),  # chunks without a tap
@@ -145,8 +145,8 @@ def test_taps_on_zeros_are_left_out_without_a_change_of_bits(
     taps, pixels = np.prod(kernel), np.prod(size)
     channels = max(17, round(6e5 / taps / pixels)) * 3
     x = rng.standard_normal((2, groups * channels, *size)).astype(dtype)
-    w = rng.standard_normal((90 * groups, channels, *kernel)).astype(dtype)
-    b = rng.standard_normal(90 * groups).astype(dtype)
+    w = rng.standard_normal((50 * groups, channels, *kernel)).astype(dtype)
+    b = rng.standard_normal(50 * groups).astype(dtype)
     options = {"dilation": dilation, "groups": groups}
     wide = np.pad(x, ((0, 0), (0, 0), *padding))
     with only("window_product"), wr.num_threads(threads):

@@ -100,7 +100,7 @@ def test_patches_of_any_chunks(problem, data, fill, mode, dtype):
             np.testing.assert_array_equal(back, whole, strict=True)
 
 
-@settings(max_examples=120, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 @given(
     problem=problems(),
     data=st.data(),
