@@ -17,7 +17,7 @@ namespace windrow {
 // How a product is computed by tiles. Only `tile` changes bits.
 struct WinogradBlocks {
   Index tile = 0;   // results of a tile, each way: 2 or 4
-  Index tiles = 0;  // of a piece of work, a multiple of NR
+  Index tiles = 0;  // of a piece of work, a multiple of the lanes
   Index rows = 0;   // whose sums are held at a time, a multiple of MR
   Index parts = 1;  // pieces that the rows are shared out to
 };

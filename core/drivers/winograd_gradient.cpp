@@ -29,40 +29,52 @@ constexpr Index kBlock = 64;              // rows or channels of a block whose s
 constexpr Index kMostChannels = 256;      // of a block else
 constexpr Index kPieceRows = 64;          // at least, where threads share them
 
-// Tiles that are summed over together, of all images and planes: some rows of tiles, or a part of one.
+// Tiles that are summed over together: some rows of tiles, of all images and planes in order, or a part of a
+// long row. Slots share these evenly, and those of a slot make units of nearly equal size.
 class TileUnits {
  public:
   TileUnits(Index lines, Index across)
       : lines_(lines),
         across_(across),
         parts_(lines * across <= kWholeTiles ? 1 : ceil_div(across, kUnitTiles)),
-        rows_(lines * across <= kWholeTiles ? lines : std::max<Index>(1, kUnitTiles / across)) {}
+        most_(lines * across <= kWholeTiles ? lines : std::max<Index>(1, kUnitTiles / across)) {}
 
-  Index count() const { return parts_ > 1 ? lines_ * parts_ : ceil_div(lines_, rows_); }
+  void share(Index slots) { slots_ = slots; }
+
+  Index tiles() const { return lines_ * across_; }
+  Index pieces() const { return lines_ * parts_; }  // rows or parts of one: no slot has less
   Index parts() const { return parts_; }
-  Index most_tiles() const {
-    return parts_ > 1 ? ceil_div(across_, parts_) : std::min(rows_, lines_) * across_;
+  Index most_tiles() const { return std::min(most_, most_pieces()) * ceil_div(across_, parts_); }
+  Index most_units() const { return ceil_div(most_pieces(), most_); }
+
+  Index units(Index slot) const { return ceil_div(begin(slot + 1) - begin(slot), most_); }
+  Index count() const {
+    Index count = 0;
+    for (Index slot = 0; slot < slots_; ++slot) count += units(slot);
+    return count;
   }
 
-  Index tiles(Index unit) const {
+  Index tiles(Index slot, Index unit) const {
     Index count = 0;
-    each_line(unit, [&](Index, Index first, Index end) { count += end - first; });
+    each_line(slot, unit, [&](Index, Index first, Index end) { count += end - first; });
     return count;
   }
 
   // body(line, first tile across, end) for the lines of a unit.
   template <class Body>
-  void each_line(Index unit, Body&& body) const {
-    if (parts_ > 1) {
-      const Index part = unit % parts_;
-      return body(unit / parts_, across_ * part / parts_, across_ * (part + 1) / parts_);
+  void each_line(Index slot, Index unit, Body&& body) const {
+    const Index begin = this->begin(slot), size = this->begin(slot + 1) - begin, units = this->units(slot);
+    for (Index i = begin + size * unit / units; i < begin + size * (unit + 1) / units; ++i) {
+      const Index part = i % parts_;
+      body(i / parts_, across_ * part / parts_, across_ * (part + 1) / parts_);
     }
-    for (Index line = unit * rows_; line < std::min(lines_, (unit + 1) * rows_); ++line)
-      body(line, Index{0}, across_);
   }
 
  private:
-  const Index lines_, across_, parts_, rows_;
+  Index begin(Index slot) const { return pieces() * slot / slots_; }
+  Index most_pieces() const { return ceil_div(pieces(), slots_); }
+
+  Index lines_, across_, parts_, most_, slots_ = 1;
 };
 
 PixelAxis whole_axis(const WindowAxis& axis, Index stride) {
@@ -102,14 +114,13 @@ class Driver {
         across_(axis_of(rank_ - 1), kTile),
         units_(lines_of(problem, down_), across_.tiles()),
         result_(problem, kernels_),
-        cut_(cut()) {}
+        cut_(cut(units_)) {}
 
   const WinogradGradientCut& how() const { return cut_; }
 
   Index pieces() const { return p_.groups * cut_.taps * cut_.channel_blocks * cut_.row_blocks * cut_.slots; }
 
   WeightGradientCost cost() const {
-    const Index slot_units = ceil_div(units_.count(), cut_.slots);
     // Two transforms each of pixels, results and sums.
     constexpr Index kPixels = 5, kResults = 5, kTaps = 6;
     return {
@@ -118,7 +129,7 @@ class Driver {
             cut_.slots == 1 && !p_.accumulate ? 0 : result_.elements() * cut_.slots * Index{sizeof(T)},
         .pieces = pieces(),
         .slots = cut_.slots,
-        .roundings = 2 * (kPixels + kResults + kTaps) + units_.most_tiles() + slot_units + cut_.slots - 1,
+        .roundings = 2 * (kPixels + kResults + kTaps) + units_.most_tiles() + units_.most_units() + cut_.slots - 1,
         .in_lanes = "channels"};
   }
 
@@ -148,23 +159,25 @@ class Driver {
     return lines;
   }
 
-  WinogradGradientCut cut() const {
+  // Tells the units how many slots share them, too.
+  WinogradGradientCut cut(TileUnits& units) const {
     WinogradGradientCut c{};
     c.lines = lines_of(p_, down_);
     c.across = across_.tiles();
-    c.units = units_.count();
-    c.unit_tiles = units_.most_tiles();
     c.taps = 1;
     for (std::size_t i = 0; i + 2 < rank_; ++i) c.taps *= p_.axes[i].kernel;
     const Index wanted =
         p_.groups * c.taps * ceil_div(p_.rows, kSlotBlock) * ceil_div(p_.channels, kSlotBlock);
     c.slots = std::max<Index>(
         1, std::min({ceil_div(kSlotPieces, wanted), kPartialBytes / (result_.elements() * Index{sizeof(T)}),
-                     units_.count() * units_.most_tiles() / kSlotTiles, units_.count()}));
-    const bool once = ceil_div(units_.count(), c.slots) == 1;  // sums are written once
+                     units.tiles() / kSlotTiles, units.pieces()}));
+    units.share(c.slots);
+    c.units = units.count();
+    c.unit_tiles = units.most_tiles();
+    const bool once = units.most_units() == 1;  // sums are written once
     const Index lanes = kernels_.lanes, bytes = kPoints * Index{sizeof(T)};
     const Index most =
-        once ? std::clamp(kBlockBytes / (bytes * units_.most_tiles()), kBlock, kMostChannels) : kBlock;
+        once ? std::clamp(kBlockBytes / (bytes * c.unit_tiles), kBlock, kMostChannels) : kBlock;
     c.channel_blocks = ceil_div(p_.channels, most);
     c.channels = round_up(ceil_div(p_.channels, c.channel_blocks), lanes);
     c.channel_blocks = ceil_div(p_.channels, c.channels);
@@ -318,19 +331,19 @@ class Driver {
     for (Index i = 0; i < units_.most_tiles(); ++i) steps[i] = {.a = i * dy.tile, .b = i * x.tile};
 
     for (Index phase = 0; phase < down_.phases(); ++phase) x.phases.push_back(x_lines(part, phase));
-    const Index unit0 = units_.count() * slot / cut_.slots, unit1 = units_.count() * (slot + 1) / cut_.slots;
+    const Index units = units_.units(slot);
     for (Index row = part.row; row < part.row + part.rows; row += cut_.held) {
       dy.channels = std::min(cut_.held, part.row + part.rows - row);
       dy.source = p_.dy + (part.group * p_.rows + row) * p_.dy_channel;
       dy.phases.clear();
       for (Index phase = 0; phase < down_.phases(); ++phase)
         dy.phases.push_back(dy_lines(dy.channels, phase));
-      for (Index unit = unit0; unit < unit1; ++unit) {
+      for (Index unit = 0; unit < units; ++unit) {
         checkpoint();
         // Pixels of a single unit are there from the rows before.
-        if ((row == part.row || unit1 - unit0 > 1) && !transform(unit, x, strip)) return false;
-        if (!transform(unit, dy, strip)) return false;
-        multiply(x, dy, units_.tiles(unit), steps, unit > unit0, sums);
+        if ((row == part.row || units > 1) && !transform(slot, unit, x, strip)) return false;
+        if (!transform(slot, unit, dy, strip)) return false;
+        multiply(x, dy, units_.tiles(slot, unit), steps, unit > 0, sums);
       }
       if (!write(part, row, dy.channels, sums, taps, partial)) return false;
     }
@@ -338,10 +351,10 @@ class Driver {
   }
 
   // To the points of a unit's tiles.
-  bool transform(Index unit, const Side& side, T* strip) const {
+  bool transform(Index slot, Index unit, const Side& side, T* strip) const {
     bool finite = true;
     Index done = 0;
-    units_.each_line(unit, [&](Index line, Index first, Index end) {
+    units_.each_line(slot, unit, [&](Index line, Index first, Index end) {
       const TileAxis::Place place = down_.place(line % down_.tiles());
       const Lines& lines = side.phases[static_cast<std::size_t>(place.pixel % down_.step())];
       PixelBlock block{.outer = Extents(rank_ - 2),
@@ -431,7 +444,7 @@ class Driver {
   const KernelTable<T>& kernels_;
   const std::size_t rank_;
   const TileAxis down_, across_;
-  const TileUnits units_;
+  TileUnits units_;
   const WeightResult<T> result_;
   const WinogradGradientCut cut_;
 };

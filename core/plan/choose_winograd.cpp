@@ -17,6 +17,7 @@ constexpr Index kFarTilesBytes = 1 << 20;       // beyond this they fall out of 
 constexpr Index kSumsBytes = 160 << 10;         // and so do the sums of a block of rows; else more rows
 constexpr Index kFarSumsBytes = 1 << 20;        // for each reading of the tiles
 constexpr Index kWeightsBytes = 4 << 20;  // weights beyond this come from afar: more tiles for each reading
+constexpr Index kLeastRows = 64;          // of a piece, where threads share them
 
 // Tiles must be this much faster to be taken: transformed weights fill caches as sums do not, and a layer at
 // which they won by a tenth alone took twice as long within a network of others.
@@ -97,6 +98,76 @@ double predicted_direct(const PixelGrid& grid, Index groups, Index rows, Index c
   return direct_candidates(image, size, channels, strides, blocks, kernel, most).fastest(kernel).seconds;
 }
 
+namespace {
+
+// Rows whose sums are held at a time: they stay near where the tiles do.
+Index held_rows(Index points, Index terms, Index rows, Index tiles, const Tile& kernel) {
+  const Index column = points * kernel.bytes * tiles;
+  const bool near = terms * column <= 2 * kWantedTilesBytes;
+  const Index row_tiles = (near ? kSumsBytes : kFarSumsBytes) / (column * kernel.rows);
+  return std::clamp<Index>(row_tiles, 1, ceil_div(rows, kernel.rows)) * kernel.rows;
+}
+
+// Seconds that a thread takes for a piece of so many tiles and so many of `rows`.
+double piece_seconds(const PixelGrid& grid, Index rows, Index channels, Index tile, const Tile& kernel,
+                     Index tiles, Index piece_rows) {
+  const Index points = (tile + 2) * (tile + 2), terms = winograd_terms(grid, channels);
+  const auto c = static_cast<double>(terms), k = static_cast<double>(piece_rows);
+  const double vectors = parts(tiles, kernel.lanes);
+  Counts count;
+  count[Work::kTile] = c * panel_vectors(piece_rows, tiles, kernel);
+  count[Work::kInput] = vectors * c;
+  count[Work::kOutput] = vectors * k;
+  count[points * rows * terms * kernel.bytes > kWeightsBytes ? Work::kKeptFar : Work::kKept] =
+      k * parts(terms, kernel.lanes);
+  const Index held = held_rows(points, terms, rows, tiles, kernel);
+  count[Work::kTileRead] = c * vectors * parts(piece_rows, held);
+  return predicted(count.times(static_cast<double>(points)), kernel);
+}
+
+// When the last of some threads is done, of which each takes the next piece as soon as it can: equal pieces
+// first, then smaller ones.
+double last_done(Index pieces, double each, Index small_pieces, double small, Index threads) {
+  const Index turns = pieces / threads, busy = pieces % threads;
+  const double full_turns = static_cast<double>(turns + (busy > 0 ? 1 : 0)) * each;
+  const Index meanwhile = busy > 0 ? (threads - busy) * static_cast<Index>(each / small) : 0;
+  return full_turns + parts(std::max<Index>(0, small_pieces - meanwhile), threads) * small;
+}
+
+// Pieces with which all threads are done first: of fewer tiles, for which the weights are read more often, or
+// of fewer rows, for which the tiles are transformed more often.
+WinogradBlocks shared_out(const WinogradBlocks& whole, const PixelGrid& grid, Index groups, Index rows,
+                          Index channels, const Tile& kernel, Index threads) {
+  const Index points = (whole.tile + 2) * (whole.tile + 2), terms = winograd_terms(grid, channels);
+  const Index all_tiles = grid.images * winograd_tiles(grid, whole.tile);
+  const Index wanted = wanted_pieces(threads);
+  WinogradBlocks best = whole;
+  double best_seconds = std::numeric_limits<double>::infinity();
+  for (Index tiles = whole.tiles; tiles > 0; tiles -= kernel.lanes) {
+    const Index count = ceil_div(all_tiles, tiles), rest = all_tiles - (count - 1) * tiles;
+    for (Index share = 1; share <= ceil_div(rows, kLeastRows); ++share) {
+      const Index piece_rows = round_up(ceil_div(rows, share), kernel.rows);
+      const auto seconds = [&](Index some) {
+        return piece_seconds(grid, rows, channels, whole.tile, kernel, some, piece_rows);
+      };
+      const double end = last_done(groups * (count - 1) * share, seconds(tiles), groups * share,
+                                   seconds(rest), threads);
+      if (end < best_seconds) {
+        best_seconds = end;
+        best = {.tile = whole.tile,
+                .tiles = tiles,
+                .rows = held_rows(points, terms, rows, tiles, kernel),
+                .parts = share};
+      }
+      if (groups * count * share >= wanted) break;
+    }
+    if (groups * count >= wanted) break;
+  }
+  return best;
+}
+
+}  // namespace
+
 std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index groups, Index rows, Index channels,
                                               Index tile, const Tile& kernel, Index threads) {
   const Index points = (tile + 2) * (tile + 2);
@@ -111,18 +182,13 @@ std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index group
   panels = ceil_div(ceil_div(all_tiles, nr), ceil_div(ceil_div(all_tiles, nr), panels));
   WinogradBlocks blocks{.tile = tile, .tiles = panels * nr, .rows = 0, .parts = 1};
   for (;;) {
-    const bool near = points * terms * kernel.bytes * blocks.tiles <= 2 * kWantedTilesBytes;
-    const Index row_tiles = std::clamp<Index>(
-        (near ? kSumsBytes : kFarSumsBytes) / (points * kernel.bytes * blocks.tiles * kernel.rows), 1,
-        ceil_div(rows, kernel.rows));
-    blocks.rows = row_tiles * kernel.rows;
+    blocks.rows = held_rows(points, terms, rows, blocks.tiles, kernel);
     if (winograd_scratch(grid, channels, blocks, kernel) <= kMostScratch) break;
     if (blocks.tiles == nr) return std::nullopt;
     blocks.tiles -= nr;
   }
-  const Index pieces = groups * ceil_div(all_tiles, blocks.tiles);
-  const Index wanted = wanted_pieces(threads);
-  if (pieces < wanted) blocks.parts = std::clamp<Index>(wanted / pieces, 1, ceil_div(rows, 64));
+  if (threads > 1 && groups * ceil_div(all_tiles, blocks.tiles) < wanted_pieces(threads))
+    return shared_out(blocks, grid, groups, rows, channels, kernel, threads);
   return blocks;
 }
 
