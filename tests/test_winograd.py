@@ -334,23 +334,48 @@ def test_more_channels_than_fit_the_memory_of_a_thread(target, operation):
 @pytest.mark.parametrize(
     "shapes", [((1, 64, 56, 56), (64, 64, 3, 3)), ((1, 32, 6, 28, 28), (64, 32, 3, 3, 3))]
 )
-def test_workspace(shapes):
-    """ "winograd" asks for what it needs; "auto" does without."""
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_workspace(shapes, threads):
+    """ "winograd" asks for what one thread needs, however many there are; "auto" does without."""
     rng = np.random.default_rng(0)
     x, w = (rng.standard_normal(s).astype(np.float32) for s in shapes)
     options = {"padding": 1}
     facts = wr.explain("conv", x.shape, w.shape, algorithm="winograd", threads=1, **options)
     needed = facts["workspace_bytes"]
     text = f"max_workspace: expected at least {needed} bytes for this problem, got {needed - 1}"
-    with pytest.raises(ValueError) as error:
-        wr.conv(x, w, algorithm="winograd", max_workspace=needed - 1, **options)
-    assert str(error.value) == text
-    y = wr.conv(x, w, algorithm="winograd", **options)
-    fits = wr.conv(x, w, algorithm="winograd", max_workspace=needed, **options)
-    np.testing.assert_array_equal(bits(fits), bits(y))
-    direct = wr.conv(x, w, algorithm="direct", **options)
-    np.testing.assert_array_equal(bits(wr.conv(x, w, max_workspace=needed - 1, **options)), bits(direct))
-    assert wr.explain("conv", x.shape, w.shape, max_workspace=needed - 1, **options)["algorithm"] == "direct"
+    with wr.num_threads(threads):
+        with pytest.raises(ValueError) as error:
+            wr.conv(x, w, algorithm="winograd", max_workspace=needed - 1, **options)
+        assert str(error.value) == text
+        y = wr.conv(x, w, algorithm="winograd", **options)
+        fits = wr.conv(x, w, algorithm="winograd", max_workspace=needed, **options)
+        np.testing.assert_array_equal(bits(fits), bits(y))
+        direct = wr.conv(x, w, algorithm="direct", **options)
+        np.testing.assert_array_equal(bits(wr.conv(x, w, max_workspace=needed - 1, **options)), bits(direct))
+        facts = wr.explain("conv", x.shape, w.shape, max_workspace=needed - 1, **options)
+        assert facts["algorithm"] == "direct"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("layer", [(40, 200, 30, 1), (24, 70, 61, 1), (300, 65, 9, 1), (16, 40, 25, 2)])
+def test_pieces_for_several_threads(target, dtype, layer):
+    """Of fewer tiles or of fewer rows than one thread's: the same bits, and no more memory for each."""
+    c, k, size, images = layer
+    rng = np.random.default_rng(12)
+    x, w = (rng.standard_normal(s).astype(dtype) for s in ((images, c, size, size), (k, c, 3, 3)))
+    options = {"padding": 1, "algorithm": "winograd"}
+
+    def facts(threads):
+        return wr.explain("conv", x.shape, w.shape, dtype=dtype, threads=threads, **options)
+
+    with wr.num_threads(1):
+        y = wr.conv(x, w, **options)
+    for threads in (2, 3, 16):
+        assert facts(threads)["pieces"] >= facts(1)["pieces"]
+        assert facts(threads)["workspace_bytes"] <= threads * facts(1)["workspace_bytes"]
+        with wr.num_threads(threads):
+            np.testing.assert_array_equal(bits(wr.conv(x, w, **options)), bits(y))
+    assert facts(16)["pieces"] > facts(1)["pieces"]
 
 
 @pytest.mark.parametrize("operation", ["conv", "conv_grad_input"])

@@ -105,7 +105,7 @@ def both_ways(transform, tiles):
 
 @pytest.mark.parametrize("images", [1, 5])
 def test_the_plan_to_the_bit(target, images):
-    """Tiles of 4 x 4 results, in units of 28 = 2 rows of 14, or all 49 of an image at once: one slot each."""
+    """Tiles of 4 x 4 results, all 49 of an image at once, or the 20 rows of 4 of five images in units of 6, 7, 7."""
     rng = np.random.default_rng(4)
     size = 28 if images == 1 else 13
     x, dy = (rng.standard_normal((images, c, size, size)).astype(np.float32) for c in (2, 3))
@@ -143,16 +143,18 @@ def test_the_plan_to_the_bit(target, images):
     r = both_ways(results, padded.reshape(*dy.shape[:2], whole // 4, 4, whole // 4, 4).swapaxes(3, 4))
     # [tile][channel][point], tiles row-major over all images
     d, r = (v.transpose(0, 2, 3, 1, 4, 5).reshape(-1, v.shape[1], 36) for v in (d, r))
-    unit = len(d) if len(d) <= 64 else 32 // (whole // 4) * (whole // 4)
+    tiles = np.arange(len(d)).reshape(-1, whole // 4)  # by their rows
+    units = 1 if len(d) <= 64 else -(-len(tiles) // (32 // (whole // 4)))
+    assert units == (1 if images == 1 else 3)
     total = None
-    for first in range(0, len(d), unit):
+    for i in range(units):
         part = np.zeros((3, 2, 36), np.float32)
-        for dt, rt in zip(d[first : first + unit], r[first : first + unit], strict=True):
+        unit = tiles[len(tiles) * i // units : len(tiles) * (i + 1) // units].ravel()
+        for dt, rt in zip(d[unit], r[unit], strict=True):
             factors, vectors = np.broadcast_arrays(rt[:, None], dt[None])
             part = fma(factors, vectors, part)
         total = part if total is None else total + part
     expected = both_ways(taps, total.reshape(3, 2, 6, 6))
-    assert unit < len(d) or images == 1
     np.testing.assert_array_equal(
         bits(wr.conv_grad_weight(dy, x, (3, 2, 3, 3), padding=1, **TILES)), bits(expected)
     )

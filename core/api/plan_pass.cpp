@@ -35,7 +35,7 @@ std::vector<Candidate> candidates_of(WindowProduct<T> p, const CallOptions& opti
   if (direct.strips) found.push_back({"strip_product", direct.strips_counts});
   if (!has_winograd(p) || !may_take_winograd(p.grid, p.groups, p.rows, p.channels)) return found;
   for (const Index side : {2, 4}) {
-    if (winograd_blocks(p.grid, p.groups, p.rows, p.channels, side, tile, 1))
+    if (winograd_blocks(p.grid, p.rows, p.channels, side, tile))
       found.push_back({winograd_name(side),
                        count_winograd(p.grid, p.groups, p.rows, p.channels, side, tile, options.prepared)});
   }

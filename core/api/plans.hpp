@@ -191,10 +191,9 @@ std::optional<WinogradPlan> plan_winograd(const WindowProduct<T>& p, const CallO
   if (!(forced || single || algorithm == Algorithm::kAuto) || !has_winograd(p)) return std::nullopt;
   const Tile tile = tile_of<T>(target);
   const auto blocks =
-      single   ? winograd_blocks(p.grid, p.groups, p.rows, p.channels,
-                                 algorithm == Algorithm::kWinograd2 ? 2 : 4, tile, threads)
-      : forced ? force_winograd(p.grid, p.groups, p.rows, p.channels, tile, options.prepared, threads)
-               : choose_winograd(p.grid, p.groups, p.rows, p.channels, tile, options.prepared, threads);
+      single   ? winograd_blocks(p.grid, p.rows, p.channels, algorithm == Algorithm::kWinograd2 ? 2 : 4, tile)
+      : forced ? force_winograd(p.grid, p.groups, p.rows, p.channels, tile, options.prepared)
+               : choose_winograd(p.grid, p.groups, p.rows, p.channels, tile, options.prepared);
   if (!blocks && forced)
     throw std::invalid_argument("algorithm: 'winograd' sums over at most " +
                                 std::to_string(most_winograd_channels(p.grid, p.rows, tile)) +
@@ -204,13 +203,17 @@ std::optional<WinogradPlan> plan_winograd(const WindowProduct<T>& p, const CallO
   if (!options.prepared)
     plan.weights = winograd_weights(p.grid, p.groups, p.rows, p.channels, blocks->tile, tile);
   plan.scratch = winograd_scratch(p.grid, p.channels, *blocks, tile);
-  if (options.max_workspace == 0) return plan;
-  const Index shared = plan.weights * tile.bytes, room = options.max_workspace - shared;
-  if (room < plan.scratch) {
-    if (forced) throw WorkspaceTooSmall{shared + plan.scratch};
-    return std::nullopt;
+  if (options.max_workspace != 0) {
+    const Index shared = plan.weights * tile.bytes, room = options.max_workspace - shared;
+    if (room < plan.scratch) {
+      if (forced) throw WorkspaceTooSmall{shared + plan.scratch};
+      return std::nullopt;
+    }
+    plan.threads = static_cast<int>(std::min<Index>(threads, room / plan.scratch));
   }
-  plan.threads = static_cast<int>(std::min<Index>(threads, room / plan.scratch));
+  // Only now, since what is chosen must not depend on the threads.
+  plan.blocks = shared_out(*blocks, p.grid, p.groups, p.rows, p.channels, tile, plan.threads);
+  plan.scratch = winograd_scratch(p.grid, p.channels, plan.blocks, tile);
   return plan;
 }
 

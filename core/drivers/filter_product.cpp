@@ -46,14 +46,14 @@ class Driver {
         kernels_(target.kernels<T>()),
         panels_(panels),
         nr_(Index{kernels_.lanes} * kernels_.vectors),
-        width_(even_width(kernels_, problem.rows)),
-        block_filters_(blocks.filters / nr_ * width_),
+        filter_panels_(kernels_, problem.rows),
+        block_panels_(blocks.filters / nr_),
         sums_row_(sums_row(blocks, tile_of<T>(target))),
         strips_(strips_of(joined_pixels(problem.grid), problem.channels, blocks, sizeof(T))),
         taps_(problem.grid.taps()),
         terms_(problem.channels * taps_),
         unit_blocks_(ceil_div(strips_.blocks(), blocks.units)),
-        filter_blocks_(ceil_div(problem.rows, block_filters_)),
+        filter_blocks_(ceil_div(filter_panels_.count(), block_panels_)),
         pixel_step_(strips_.in_place() ? strips_.source_pixel_step() : strips_.pixel_step()),
         row_step_(strips_.in_place() ? strips_.source_row_step() : strips_.row_step()),
         channels_follow_(problem.factor_channel == taps_) {
@@ -73,16 +73,17 @@ class Driver {
   Index pieces() const { return p_.groups * unit_blocks_ * filter_blocks_; }
 
   void piece(Index index) const {
-    const Index filter0 = index % filter_blocks_ * block_filters_;
-    const Index filters = std::min(block_filters_, p_.rows - filter0);
+    const Index panel0 = index % filter_blocks_ * block_panels_;
+    const Index panel1 = std::min(panel0 + block_panels_, filter_panels_.count());
+    const Index filter0 = filter_panels_.begin(panel0), filters = filter_panels_.begin(panel1) - filter0;
     const Index unit0 = index / filter_blocks_ % unit_blocks_ * blocks_.units;
     const Index units = std::min(blocks_.units, strips_.blocks() - unit0);
     const Index group = index / filter_blocks_ / unit_blocks_;
 
     Scratch scratch;
-    const Index row = packed_row(round_up(filters, width_), sizeof(T));
+    const Index row = packed_row(round_up(filters, kernels_.lanes), sizeof(T));
     T* packed = scratch.take<T>(row * kChunk);
-    auto* steps = scratch.take<Step>(kChunk);
+    auto* steps = scratch.take<Step>(2 * kChunk);
     T* sums = scratch.take<T>(units * blocks_.rows * blocks_.columns * sums_row_);
     T* strip = strips_.in_place() ? nullptr : scratch.take<T>(units * strips_.elements());
     const T* source = p_.source + group * p_.source_group;
@@ -106,51 +107,56 @@ class Driver {
     Index k0 = 0;
     do {  // once even where there are no terms: the result is then zero plus the bias
       const Index k1 = std::min(k0 + kChunk, terms_);
-      set_steps(k0, k1, rows_follow_ ? row : width_, steps);
+      // Panels are of two widths at most; those of one chunk follow each other.
+      Step* narrow_steps = steps + kChunk;
+      set_steps(k0, k1, rows_follow_ ? row : most_width(), steps);
+      set_steps(k0, k1, rows_follow_ ? row : most_width() - kernels_.lanes, narrow_steps);
       // Factors are fetched while others are multiplied: the next panel's where each filter's lie on pages of
       // their own, the next chunk's where those of a term are neighbours.
-      const Index k2 = std::min(k1 + kChunk, terms_), end = filter0 + filters;
+      const Index k2 = std::min(k1 + kChunk, terms_);
       LinesAhead<T> ahead;
       if (!panels_ && !channels_follow_) {
         const T* first = factor + filter0 * p_.factor_row;
-        rows_follow_ ? copy_rows(k0, k1, filters, first, row, packed) : pack(k0, k1, filters, first, packed);
+        rows_follow_ ? copy_rows(k0, k1, filters, first, row, packed)
+                     : pack(k0, k1, panel0, panel1, first, packed);
         ahead = factor_lines(k1, k2, filters, first);
-        ahead.share(ceil_div(filters, width_) * tiles);
+        ahead.share((panel1 - panel0) * tiles);
       }
-      for (Index m = filter0; m < end; m += width_) {
+      for (Index i = panel0; i < panel1; ++i) {
+        const Index m = filter_panels_.begin(i), width = this->width(i);
         Panel panel{.first = m,
-                    .count = std::min(width_, end - m),
+                    .count = filter_panels_.begin(i + 1) - m,
                     .k0 = k0,
                     .k1 = k1,
-                    .reads_ahead = source_is_far_ && m == filter0};
+                    .reads_ahead = source_is_far_ && i == panel0};
         const T* factors = packed + (m - filter0) * (rows_follow_ ? 1 : k1 - k0);
         if (panels_) {
           factors = panels_ + panels_place(group, k0) + m * (k1 - k0);
-          const Index panel_terms = (k1 - k0) * width_;
+          const Index panel_terms = (k1 - k0) * width;
           ahead = {factors + panel_terms, 0, 1, ceil_div(panel_terms, kLine)};
           ahead.share(tiles);
         } else if (channels_follow_) {
-          pack(k0, k1, panel.count, factor + m * p_.factor_row, packed);
+          pack(k0, k1, i, i + 1, factor + m * p_.factor_row, packed);
           factors = packed;
-          const bool last = m + width_ >= end;
-          const Index next = last ? filter0 : m + width_;
-          ahead = factor_lines(last ? k1 : k0, last ? k2 : k1, std::min(width_, end - next),
-                               factor + next * p_.factor_row);
+          const bool last = i + 1 == panel1;
+          const Index next = last ? panel0 : i + 1, next_filter = filter_panels_.begin(next);
+          ahead = factor_lines(last ? k1 : k0, last ? k2 : k1, filter_panels_.begin(next + 1) - next_filter,
+                               factor + next_filter * p_.factor_row);
           ahead.share(tiles);
         }
         panel.bias = k1 == terms_ && p_.bias ? p_.bias + (group * p_.rows + m) * p_.bias_stride : nullptr;
         const Product<T> product{.a = nullptr,
                                  .a_row = 0,
                                  .b = factors,
-                                 .step = steps,
+                                 .step = width == most_width() ? steps : narrow_steps,
                                  .c = nullptr,
                                  .c_row = sums_row_,
                                  .k = k1 - k0,
                                  .accumulate = k0 > 0 || p_.accumulate,
                                  .bias = nullptr};
         T* buffer = sums + (blocks_.turned ? m - filter0 : 0);
-        for (Index i = 0; i < runs; buffer += pixels[i++].count * sums_row_)
-          run_pixels(product, panel, pixels[i], buffer, ahead);
+        for (Index run = 0; run < runs; buffer += pixels[run++].count * sums_row_)
+          run_pixels(product, panel, pixels[run], buffer, ahead);
       }
       k0 = k1;
     } while (k0 < terms_);
@@ -166,7 +172,8 @@ class Driver {
     const Index chunks = ceil_div(terms_, Index{kChunk});
     parallel_for(context, p_.groups * chunks, [&](Index i) {
       const Index group = i / chunks, k0 = i % chunks * kChunk, k1 = std::min(k0 + kChunk, terms_);
-      pack(k0, k1, p_.rows, p_.factor + group * p_.factor_group, panels + panels_place(group, k0));
+      pack(k0, k1, 0, filter_panels_.count(), p_.factor + group * p_.factor_group,
+           panels + panels_place(group, k0));
     });
   }
 
@@ -175,7 +182,7 @@ class Driver {
 
   // Where the chunk of a group that begins with this term has its panels among all of them.
   Index panels_place(Index group, Index k0) const {
-    return (group * terms_ + k0) * round_up(p_.rows, width_);
+    return (group * terms_ + k0) * round_up(p_.rows, kernels_.lanes);
   }
 
   // A run of them: what the first one sees and where its results go.
@@ -226,28 +233,35 @@ class Driver {
     }
   }
 
-  // The factors of some filters, for the terms [k0, k1): a panel [term][filter] for every `width_` of them,
-  // zeros past the last filter. Terms come first, filters of all panels within them, in the order of memory
-  // if the factors of neighbouring filters are neighbours.
-  void pack(Index k0, Index k1, Index filters, const T* factor, T* packed) const {
-    const Index panel = (k1 - k0) * width_, tail = filters % width_;
-    if (tail != 0) std::fill_n(packed + (filters - tail) / width_ * panel, panel, T{0});
+  // Filters of a panel, in whole vectors; of the widest.
+  Index width(Index panel) const { return filter_panels_.vectors(panel) * kernels_.lanes; }
+  Index most_width() const { return width(filter_panels_.count() - 1); }
+
+  // The factors of the panels [panel0, panel1), for the terms [k0, k1): panel by panel [term][filter], zeros
+  // past the last filter. `factor` is that of the first filter. Terms come first, filters of all panels
+  // within them, in the order of memory if the factors of neighbouring filters are neighbours.
+  void pack(Index k0, Index k1, Index panel0, Index panel1, const T* factor, T* packed) const {
+    const Index filter0 = filter_panels_.begin(panel0), panels = filter_panels_.count();
+    if (panel1 == panels && p_.rows % kernels_.lanes != 0)
+      std::fill_n(packed + (filter_panels_.begin(panels - 1) - filter0) * (k1 - k0),
+                  width(panels - 1) * (k1 - k0), T{0});
     for (Index k = k0; k < k1;) {
       const Index channel = k / taps_, tap = k % taps_;
       const T* from = factor + channel * p_.factor_channel + tap_factor(tap);
       // Terms that lie side by side are turned over together, forwards or backwards.
       const auto [terms, step] = neighbours(tap, k1 - k);
       const T* first = step > 0 ? from : from - (terms - 1);
-      for (Index m = 0; m < filters; m += width_) {
-        T* target = packed + m / width_ * panel + (k - k0) * width_;
-        const Index count = std::min(width_, filters - m);
+      for (Index i = panel0; i < panel1; ++i) {
+        const Index m = filter_panels_.begin(i) - filter0, width = this->width(i);
+        T* target = packed + m * (k1 - k0) + (k - k0) * width;
+        const Index count = filter_panels_.begin(i + 1) - filter0 - m;
         if (terms == 1) {
           kernels_.collect(
               {.target = target, .source = from + m * p_.factor_row, .step = p_.factor_row, .count = count});
           continue;
         }
-        kernels_.transpose({.target = step > 0 ? target : target + (terms - 1) * width_,
-                            .target_row = step * width_,
+        kernels_.transpose({.target = step > 0 ? target : target + (terms - 1) * width,
+                            .target_row = step * width,
                             .source = first + m * p_.factor_row,
                             .source_row = p_.factor_row,
                             .rows = terms,
@@ -262,7 +276,7 @@ class Driver {
   void copy_rows(Index k0, Index k1, Index filters, const T* factor, Index row, T* packed) const {
     for (Index k = k0; k < k1; ++k, packed += row) {
       std::copy_n(factor + k * p_.factor_channel + tap_factor(0), filters, packed);
-      std::fill(packed + filters, packed + round_up(filters, width_), T{0});
+      std::fill(packed + filters, packed + round_up(filters, kernels_.lanes), T{0});
     }
   }
 
@@ -379,9 +393,10 @@ class Driver {
   const WindowProduct<T>& p_;
   const FilterBlocks& blocks_;
   const KernelTable<T>& kernels_;
-  const T* const panels_;              // all factors, packed before; or null
-  const Index nr_;                     // the widest panel of filters ...
-  const Index width_, block_filters_;  // ... the panels here, and how many filters a piece has
+  const T* const panels_;          // all factors, packed before; or null
+  const Index nr_;                 // the widest panel of filters ...
+  const EvenTiles filter_panels_;  // ... the panels here ...
+  const Index block_panels_;       // ... and how many a piece has
   const Index sums_row_;
   const PixelStrips strips_;
   const Index taps_, terms_, unit_blocks_, filter_blocks_;
@@ -410,7 +425,7 @@ void pack_filters(const WindowProduct<T>& problem, const FilterBlocks& blocks, T
 }
 
 Index filter_panels(Index groups, Index rows, Index terms, const Tile& tile) {
-  return groups * round_up(rows, tile.columns()) * terms;
+  return groups * round_up(rows, tile.lanes) * terms;
 }
 
 Index filter_pieces(const PixelGrid& grid, Index rows, const FilterBlocks& blocks) {
@@ -428,7 +443,7 @@ Index filter_scratch(const PixelGrid& grid, Index channels, const FilterBlocks& 
   const Index packed = kChunk * packed_row(blocks.filters, tile.bytes);
   const Index sums = pixels_of(blocks) * sums_row(blocks, tile);
   return (packed + sums + filter_strip_elements(grid, channels, blocks, tile)) * tile.bytes +
-         kChunk * Index{sizeof(Step)} + blocks.units * Index{4 * sizeof(Index)};
+         2 * kChunk * Index{sizeof(Step)} + blocks.units * Index{4 * sizeof(Index)};
 }
 
 #define WINDROW_FILTER_PRODUCT(T)                                                                         \

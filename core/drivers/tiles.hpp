@@ -11,13 +11,26 @@ namespace windrow {
 // Vectors of sums in a tile; two multiply-adds in a cycle then hide their latency of four.
 inline constexpr Index kSumsInFlight = 8;
 
-// Columns of each tile but perhaps the last, where `count` columns are cut into as few tiles as can be, of
-// nearly equal width: a tile of one vector loads as many factors as one of three.
-template <class T>
-Index even_width(const KernelTable<T>& kernels, Index count) {
-  const Index vectors = ceil_div(count, kernels.lanes);
-  return ceil_div(vectors, std::max<Index>(1, ceil_div(vectors, kernels.vectors))) * kernels.lanes;
-}
+// As few tiles as can be for some columns, of whole vectors and nearly equal width: a tile of one vector
+// loads as many factors as one of three.
+class EvenTiles {
+ public:
+  template <class T>
+  EvenTiles(const KernelTable<T>& kernels, Index columns)
+      : columns_(columns),
+        lanes_(kernels.lanes),
+        vectors_(ceil_div(columns, lanes_)),
+        count_(ceil_div(vectors_, kernels.vectors)) {}
+
+  Index count() const { return count_; }
+  Index begin(Index tile) const { return std::min(columns_, first(tile) * lanes_); }
+  Index vectors(Index tile) const { return first(tile + 1) - first(tile); }
+
+ private:
+  Index first(Index tile) const { return vectors_ * tile / count_; }
+
+  Index columns_, lanes_, vectors_, count_;
+};
 
 // Brings results into their limits, where there are any.
 template <class T>

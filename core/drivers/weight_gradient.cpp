@@ -250,10 +250,10 @@ class Driver {
   // The same sums as those of add_box, as [run][tap and channel][filter]. Tiles of nearly equal size.
   void add_turned(const WeightPart& part, const T* dy, Index pixels, const Step* steps, const T* x,
                   const Index* places, bool accumulate, const Sums& sums, BoxAhead<T>& ahead) const {
-    const Index vectors = ceil_div(part.rows, kernels_.lanes), tiles = ceil_div(vectors, kernels_.vectors);
+    const EvenTiles tiles(kernels_, part.rows);
     const Index rows = part.lane_runs * part.lane_run, row_tiles = ceil_div(rows, kernels_.rows);
-    for (Index tile = 0; tile < tiles; ++tile) {
-      const Index first = vectors * tile / tiles, lane = first * kernels_.lanes;
+    for (Index tile = 0; tile < tiles.count(); ++tile) {
+      const Index lane = tiles.begin(tile);
       for (Index t = 0; t < row_tiles; ++t) {
         const Index m = rows * t / row_tiles;
         ahead.x.fetch();
@@ -269,7 +269,7 @@ class Driver {
                           .bias = nullptr,
                           .a_at = places + m},
                          static_cast<int>(rows * (t + 1) / row_tiles - m),
-                         static_cast<int>(vectors * (tile + 1) / tiles - first));
+                         static_cast<int>(tiles.vectors(tile)));
       }
     }
   }
@@ -304,8 +304,7 @@ class Driver {
 
   void add_box(const WeightPart& part, const T* dy, Index pixels, const Step* steps, const T* strip,
                const Extents& strip_extent, bool accumulate, const Sums& sums, BoxAhead<T>& ahead) const {
-    const Index vectors = ceil_div(part.lane_run, kernels_.lanes),
-                tiles = ceil_div(vectors, kernels_.vectors);
+    const EvenTiles tiles(kernels_, part.lane_run);
     const bool few = has_few_rows(part);
     const Index chunk = chunk_of(part, pixels);
     for (Index k = 0; k < pixels; k += chunk) {
@@ -313,7 +312,7 @@ class Driver {
         const T* run_strip =
             strip + boxes_.tap_position(part, run * part.run_taps, strip_extent) * part.channels;
         const auto multiply = [&](Index m, Index tile) {
-          const Index first = vectors * tile / tiles, lane = first * kernels_.lanes;
+          const Index lane = tiles.begin(tile);
           ahead.x.fetch();
           ahead.dy.fetch();
           kernels_.product({.a = dy + m * p_.dy_channel,
@@ -326,14 +325,14 @@ class Driver {
                             .accumulate = accumulate || k > 0,
                             .bias = nullptr},
                            static_cast<int>(std::min<Index>(kernels_.rows, part.rows - m)),
-                           static_cast<int>(vectors * (tile + 1) / tiles - first));
+                           static_cast<int>(tiles.vectors(tile)));
         };
         if (few) {
-          for (Index tile = 0; tile < tiles; ++tile)
+          for (Index tile = 0; tile < tiles.count(); ++tile)
             for (Index m = 0; m < part.rows; m += kernels_.rows) multiply(m, tile);
         } else {
           for (Index m = 0; m < part.rows; m += kernels_.rows)
-            for (Index tile = 0; tile < tiles; ++tile) multiply(m, tile);
+            for (Index tile = 0; tile < tiles.count(); ++tile) multiply(m, tile);
         }
       }
     }

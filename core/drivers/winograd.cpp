@@ -236,14 +236,14 @@ class Driver {
   }
 
   void multiply(Index group, Index m, Index rows, Index count, const Memory& memory) const {
-    const Index width = even_width(kernels_, count),
-                row = winograd_weights_row(planes_.taps(), p_.channels, kernel_);
+    const EvenTiles panels(kernels_, count);
+    const Index row = winograd_weights_row(planes_.taps(), p_.channels, kernel_);
     const Index point = winograd_weights_point(row, kernel_), tile = sizes_.points * point;
     const Index first = group * ceil_div(p_.rows, kernel_.rows) + m / kernel_.rows;
     for (Index i = 0; i < sizes_.points; ++i) {
-      for (Index lane = 0; lane < count; lane += width) {
-        const Index lanes = std::min(width, count - lane);
-        if (std::all_of(memory.spoilt + lane, memory.spoilt + lane + lanes,
+      for (Index panel = 0; panel < panels.count(); ++panel) {
+        const Index lane = panels.begin(panel);
+        if (std::all_of(memory.spoilt + lane, memory.spoilt + panels.begin(panel + 1),
                         [](unsigned char s) { return s != 0; }))
           continue;
         Product<T> product{.a = weights_ + first * tile + i * point,
@@ -261,7 +261,7 @@ class Driver {
             product.k = std::min(kPartial, terms_ - k);
             product.accumulate = k > 0;
             kernels_.product(product, static_cast<int>(std::min(kernel_.rows, rows - r)),
-                             static_cast<int>(ceil_div(lanes, kernel_.lanes)));
+                             static_cast<int>(panels.vectors(panel)));
           }
           product.a += tile;
           product.c += kernel_.rows * product.c_row;

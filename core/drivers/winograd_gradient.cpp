@@ -129,7 +129,8 @@ class Driver {
             cut_.slots == 1 && !p_.accumulate ? 0 : result_.elements() * cut_.slots * Index{sizeof(T)},
         .pieces = pieces(),
         .slots = cut_.slots,
-        .roundings = 2 * (kPixels + kResults + kTaps) + units_.most_tiles() + units_.most_units() + cut_.slots - 1,
+        .roundings =
+            2 * (kPixels + kResults + kTaps) + units_.most_tiles() + units_.most_units() + cut_.slots - 1,
         .in_lanes = "channels"};
   }
 

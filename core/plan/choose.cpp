@@ -92,8 +92,9 @@ std::optional<StripBlocks> choose_strips(const PixelGrid& grid, const ProductSiz
                      .rows_apart = size.rows > 1};
   if (blocks.in_place && blocks.columns < last.count) {
     const Index columns = kProductStripBytes / (std::max<Index>(1, channels) * tile.bytes);
-    blocks.columns =
-        std::clamp(columns / tile.columns(), kFewPanels, kStripColumns / tile.columns()) * tile.columns();
+    const Index panels = ceil_div(last.count, tile.columns());
+    const Index most = std::clamp(columns / tile.columns(), kFewPanels, kStripColumns / tile.columns());
+    blocks.columns = ceil_div(panels, ceil_div(panels, most)) * tile.columns();
   }
   const auto bytes = [&] {
     return by_chunks ? strip_scratch(grid, size.rows, blocks, tile)
@@ -133,7 +134,9 @@ std::optional<StripBlocks> choose_strips(const PixelGrid& grid, const ProductSiz
     }
   }
   blocks.units = std::max<Index>(1, static_cast<Index>(kStripPieceFlops / std::max(1.0, unit_flops())));
-
+  const Index pieces = ceil_div(units(), blocks.units);
+  if (blocks.units == 1 && unit_flops() > 2 * kStripPieceFlops)
+    blocks.rows = ceil_div(blocks.rows, parts_for_threads(pieces, size.threads, blocks.rows));
   return blocks;
 }
 

@@ -50,7 +50,7 @@ Counts count_winograd(const PixelGrid& grid, Index groups, Index rows, Index cha
   count[Work::kInput] = transforms * c;
   count[Work::kOutput] = transforms * k;
   const double weights = k * static_cast<double>(planes.taps()) * parts(channels, kernel.lanes);
-  const auto blocks = winograd_blocks(image_of(grid), groups, rows, channels, tile, kernel, 1);
+  const auto blocks = winograd_blocks(image_of(grid), rows, channels, tile, kernel);
   if (!kept) count[Work::kWeight] = weights;
   if (blocks) {
     const Index bytes = (tile + 2) * (tile + 2) * rows * terms * kernel.bytes;
@@ -134,42 +134,10 @@ double last_done(Index pieces, double each, Index small_pieces, double small, In
   return full_turns + parts(std::max<Index>(0, small_pieces - meanwhile), threads) * small;
 }
 
-// Pieces with which all threads are done first: of fewer tiles, for which the weights are read more often, or
-// of fewer rows, for which the tiles are transformed more often.
-WinogradBlocks shared_out(const WinogradBlocks& whole, const PixelGrid& grid, Index groups, Index rows,
-                          Index channels, const Tile& kernel, Index threads) {
-  const Index points = (whole.tile + 2) * (whole.tile + 2), terms = winograd_terms(grid, channels);
-  const Index all_tiles = grid.images * winograd_tiles(grid, whole.tile);
-  const Index wanted = wanted_pieces(threads);
-  WinogradBlocks best = whole;
-  double best_seconds = std::numeric_limits<double>::infinity();
-  for (Index tiles = whole.tiles; tiles > 0; tiles -= kernel.lanes) {
-    const Index count = ceil_div(all_tiles, tiles), rest = all_tiles - (count - 1) * tiles;
-    for (Index share = 1; share <= ceil_div(rows, kLeastRows); ++share) {
-      const Index piece_rows = round_up(ceil_div(rows, share), kernel.rows);
-      const auto seconds = [&](Index some) {
-        return piece_seconds(grid, rows, channels, whole.tile, kernel, some, piece_rows);
-      };
-      const double end = last_done(groups * (count - 1) * share, seconds(tiles), groups * share,
-                                   seconds(rest), threads);
-      if (end < best_seconds) {
-        best_seconds = end;
-        best = {.tile = whole.tile,
-                .tiles = tiles,
-                .rows = held_rows(points, terms, rows, tiles, kernel),
-                .parts = share};
-      }
-      if (groups * count * share >= wanted) break;
-    }
-    if (groups * count >= wanted) break;
-  }
-  return best;
-}
-
 }  // namespace
 
-std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index groups, Index rows, Index channels,
-                                              Index tile, const Tile& kernel, Index threads) {
+std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index rows, Index channels, Index tile,
+                                              const Tile& kernel) {
   const Index points = (tile + 2) * (tile + 2);
   const Index all_tiles = std::max<Index>(1, grid.images * winograd_tiles(grid, tile));
   const Index nr = kernel.columns(), terms = winograd_terms(grid, channels);
@@ -187,16 +155,46 @@ std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index group
     if (blocks.tiles == nr) return std::nullopt;
     blocks.tiles -= nr;
   }
-  if (threads > 1 && groups * ceil_div(all_tiles, blocks.tiles) < wanted_pieces(threads))
-    return shared_out(blocks, grid, groups, rows, channels, kernel, threads);
   return blocks;
+}
+
+WinogradBlocks shared_out(const WinogradBlocks& whole, const PixelGrid& grid, Index groups, Index rows,
+                          Index channels, const Tile& kernel, Index threads) {
+  const Index points = (whole.tile + 2) * (whole.tile + 2), terms = winograd_terms(grid, channels);
+  const Index all_tiles = grid.images * winograd_tiles(grid, whole.tile);
+  const Index wanted = wanted_pieces(threads), most_scratch = winograd_scratch(grid, channels, whole, kernel);
+  if (groups * ceil_div(all_tiles, whole.tiles) >= wanted) return whole;
+  WinogradBlocks best = whole;
+  double best_seconds = std::numeric_limits<double>::infinity();
+  for (Index tiles = whole.tiles; tiles > 0; tiles -= kernel.lanes) {
+    const Index count = ceil_div(all_tiles, tiles), rest = all_tiles - (count - 1) * tiles;
+    for (Index share = 1; share <= ceil_div(rows, kLeastRows); ++share) {
+      const Index piece_rows = round_up(ceil_div(rows, share), kernel.rows);
+      const auto seconds = [&](Index some) {
+        return piece_seconds(grid, rows, channels, whole.tile, kernel, some, piece_rows);
+      };
+      const double end =
+          last_done(groups * (count - 1) * share, seconds(tiles), groups * share, seconds(rest), threads);
+      const WinogradBlocks blocks{.tile = whole.tile,
+                                  .tiles = tiles,
+                                  .rows = held_rows(points, terms, rows, tiles, kernel),
+                                  .parts = share};
+      if (end < best_seconds && winograd_scratch(grid, channels, blocks, kernel) <= most_scratch) {
+        best_seconds = end;
+        best = blocks;
+      }
+      if (groups * count * share >= wanted) break;
+    }
+    if (groups * count >= wanted) break;
+  }
+  return best;
 }
 
 Index most_winograd_channels(const PixelGrid& grid, Index rows, const Tile& kernel) {
   Index fits = 0, too_many = kMostScratch;
   while (too_many - fits > 1) {
     const Index channels = fits + (too_many - fits) / 2;
-    (winograd_blocks(grid, 1, rows, channels, 2, kernel, 1) ? fits : too_many) = channels;
+    (winograd_blocks(grid, rows, channels, 2, kernel) ? fits : too_many) = channels;
   }
   return fits;
 }
@@ -216,21 +214,21 @@ TileTimes tile_times(const PixelGrid& grid, Index groups, Index rows, Index chan
   return {time(2), time(4)};
 }
 
-std::optional<WinogradBlocks> faster_blocks(const TileTimes& times, const PixelGrid& grid, Index groups,
-                                            Index rows, Index channels, const Tile& kernel, Index threads) {
+std::optional<WinogradBlocks> faster_blocks(const TileTimes& times, const PixelGrid& grid, Index rows,
+                                            Index channels, const Tile& kernel) {
   if (times.four < times.two) {
-    const auto blocks = winograd_blocks(grid, groups, rows, channels, 4, kernel, threads);
+    const auto blocks = winograd_blocks(grid, rows, channels, 4, kernel);
     if (blocks) return blocks;
   }
-  return winograd_blocks(grid, groups, rows, channels, 2, kernel, threads);
+  return winograd_blocks(grid, rows, channels, 2, kernel);
 }
 
 }  // namespace
 
 std::optional<WinogradBlocks> force_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels,
-                                             const Tile& kernel, bool kept, Index threads) {
+                                             const Tile& kernel, bool kept) {
   const TileTimes times = tile_times(grid, groups, rows, channels, kernel, kept);
-  return faster_blocks(times, grid, groups, rows, channels, kernel, threads);
+  return faster_blocks(times, grid, rows, channels, kernel);
 }
 
 bool may_take_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels) {
@@ -240,12 +238,12 @@ bool may_take_winograd(const PixelGrid& grid, Index groups, Index rows, Index ch
 }
 
 std::optional<WinogradBlocks> choose_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels,
-                                              const Tile& kernel, bool kept, Index threads) {
+                                              const Tile& kernel, bool kept) {
   if (!may_take_winograd(grid, groups, rows, channels)) return std::nullopt;
   const TileTimes times = tile_times(grid, groups, rows, channels, kernel, kept);
   const double direct = predicted_direct(grid, groups, rows, channels, kernel, kept);
   if (std::min(times.two, times.four) > kMargin * direct) return std::nullopt;
-  return faster_blocks(times, grid, groups, rows, channels, kernel, threads);
+  return faster_blocks(times, grid, rows, channels, kernel);
 }
 
 }  // namespace windrow

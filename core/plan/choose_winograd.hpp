@@ -21,22 +21,28 @@ Counts count_winograd(const PixelGrid& grid, Index groups, Index rows, Index cha
 double predicted_direct(const PixelGrid& grid, Index groups, Index rows, Index channels, const Tile& kernel,
                         bool kept);
 
-// The blocks for tiles of `tile` x `tile`, or nothing where one thread's share does not fit its 8 MiB.
-std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index groups, Index rows, Index channels,
-                                              Index tile, const Tile& kernel, Index threads);
+// The blocks for tiles of `tile` x `tile` on one thread, or nothing where they do not fit its 8 MiB.
+std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index rows, Index channels, Index tile,
+                                              const Tile& kernel);
+
+// The same in pieces with which several threads are done first, none of which takes more memory: of fewer
+// tiles, for which the weights are read more often, or of fewer rows, for which the tiles are transformed
+// more often.
+WinogradBlocks shared_out(const WinogradBlocks& whole, const PixelGrid& grid, Index groups, Index rows,
+                          Index channels, const Tile& kernel, Index threads);
 
 // Whether "auto" may take tiles at all: the problem is large enough, and no promise stands against it.
 bool may_take_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels);
 
 // What "auto" takes: the fastest by the costs, if it is not the direct sum.
 std::optional<WinogradBlocks> choose_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels,
-                                              const Tile& kernel, bool kept, Index threads);
+                                              const Tile& kernel, bool kept);
 
 // The most channels of a group for which there are tiles.
 Index most_winograd_channels(const PixelGrid& grid, Index rows, const Tile& kernel);
 
 // What "winograd" takes: the faster of the two tiles.
 std::optional<WinogradBlocks> force_winograd(const PixelGrid& grid, Index groups, Index rows, Index channels,
-                                             const Tile& kernel, bool kept, Index threads);
+                                             const Tile& kernel, bool kept);
 
 }  // namespace windrow
