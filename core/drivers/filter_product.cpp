@@ -245,29 +245,39 @@ class Driver {
     if (panel1 == panels && p_.rows % kernels_.lanes != 0)
       std::fill_n(packed + (filter_panels_.begin(panels - 1) - filter0) * (k1 - k0),
                   width(panels - 1) * (k1 - k0), T{0});
-    for (Index k = k0; k < k1;) {
-      const Index channel = k / taps_, tap = k % taps_;
-      const T* from = factor + channel * p_.factor_channel + tap_factor(tap);
-      // Terms that lie side by side are turned over together, forwards or backwards.
-      const auto [terms, step] = neighbours(tap, k1 - k);
-      const T* first = step > 0 ? from : from - (terms - 1);
+    // Of each filter the `terms` factors from `first` on, which become those of term k and every step-th one.
+    const auto turn = [&](const T* first, Index terms, Index k, Index step) {
       for (Index i = panel0; i < panel1; ++i) {
         const Index m = filter_panels_.begin(i) - filter0, width = this->width(i);
         T* target = packed + m * (k1 - k0) + (k - k0) * width;
+        const T* source = first + m * p_.factor_row;
         const Index count = filter_panels_.begin(i + 1) - filter0 - m;
         if (terms == 1) {
-          kernels_.collect(
-              {.target = target, .source = from + m * p_.factor_row, .step = p_.factor_row, .count = count});
+          kernels_.collect({.target = target, .source = source, .step = p_.factor_row, .count = count});
           continue;
         }
-        kernels_.transpose({.target = step > 0 ? target : target + (terms - 1) * width,
+        kernels_.transpose({.target = target,
                             .target_row = step * width,
-                            .source = first + m * p_.factor_row,
+                            .source = source,
                             .source_row = p_.factor_row,
                             .rows = terms,
                             .columns = count,
                             .ahead = 0});
       }
+    };
+    if (p_.factor_channel == 1 && !channels_follow_) {  // tap by tap, since channels lie side by side
+      for (Index tap = 0; tap < taps_; ++tap) {
+        const Index k = k0 + (tap + taps_ - k0 % taps_) % taps_;
+        if (k < k1) turn(factor + k / taps_ + tap_factor(tap), ceil_div(k1 - k, taps_), k, taps_);
+      }
+      return;
+    }
+    for (Index k = k0; k < k1;) {
+      const Index tap = k % taps_;
+      const T* from = factor + k / taps_ * p_.factor_channel + tap_factor(tap);
+      // Terms that lie side by side, forwards or backwards.
+      const auto [terms, step] = neighbours(tap, k1 - k);
+      step > 0 ? turn(from, terms, k, step) : turn(from - (terms - 1), terms, k + terms - 1, step);
       k += terms;
     }
   }
