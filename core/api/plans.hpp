@@ -35,6 +35,7 @@ ProductSize size_of(const WindowProduct<T>& p, const Tile& tile, int threads) {
           .table_bytes = panel_size(p.grid, tile.lanes, tile.vectors).bytes(),
           .source_channel = p.source_channel,
           .scattered = p.rows > 1 && p.factor_row == 1 && p.factor_channel != 1,
+          .taps_apart = p.rows > 1 && p.factor_channel == 1 && taps > 1,
           .rows_follow = p.factor_row < p.factor_channel,
           .threads = threads};
 }

@@ -215,17 +215,28 @@ class Driver {
     }
   }
 
-  // The factors of some terms as `packed`[term][row], and the steps to them there. Where rows lie side
-  // by side in w and terms far apart, each term of a tile would be a cache line of its own, in few sets of
-  // the cache: so it is in the input gradient of a window of one tap.
+  // The factors of some terms as `packed`[term][row], and the steps to them there. Where rows lie
+  // side by side in w and terms far apart, each term of a tile would be a cache line of its own, in few sets
+  // of the cache: so it is in the input gradient of a window of one tap. In channels-last weights so are the
+  // taps of a row, which are turned over tap by tap.
   void pack_factors(const T* factor, Index terms, Index rows, Index stride, T* packed, Step* steps) const {
-    for (Index k = 0; k < terms; ++k) {
-      kernels_.collect({.target = packed + k * stride,
-                        .source = factor + steps[k].a,
-                        .step = p_.factor_row,
-                        .count = rows});
-      steps[k].a = k * stride;
+    if (p_.factor_channel == 1 && taps_ > 1) {
+      for (Index k = 0; k < std::min(taps_, terms); ++k)
+        kernels_.transpose({.target = packed + k * stride,
+                            .target_row = taps_ * stride,
+                            .source = factor + steps[k].a,
+                            .source_row = p_.factor_row,
+                            .rows = ceil_div(terms - k, taps_),
+                            .columns = rows,
+                            .ahead = 0});
+    } else {
+      for (Index k = 0; k < terms; ++k)
+        kernels_.collect({.target = packed + k * stride,
+                          .source = factor + steps[k].a,
+                          .step = p_.factor_row,
+                          .count = rows});
     }
+    for (Index k = 0; k < terms; ++k) steps[k].a = k * stride;
   }
 
   // From the result to a panel's buffer, if it has one, and back.

@@ -263,11 +263,12 @@ ProductBlocks choose_blocks(const ProductSize& size, const Tile& tile, Index mos
     }
   };
   const Index wanted = wanted_pieces(size.threads);
-  cut(wanted, kRepackTiles, size.scattered ? kPackedPanels : kReadPanels);
+  const bool packs = size.scattered || size.taps_apart;
+  cut(wanted, kRepackTiles, packs ? kPackedPanels : kReadPanels);
   cut(std::min(wanted, kFewPieces), kLeastTiles, 1);
 
   // A panel alone would not repay the packing of its factors.
-  bool pack_factor = size.scattered && panel_count > 1;
+  bool pack_factor = packs && panel_count > 1;
   const auto blocks = [&] {
     // Row blocks of equal size.
     return ProductBlocks{.panels = panel_count,
