@@ -81,6 +81,11 @@ def parser() -> argparse.ArgumentParser:
     )
     behind.add_argument("files", type=Path, nargs="+", help="results of conv")
     behind.add_argument("--limit", type=int, help="only so many cells, most lost first")
+    scaling = commands.add_parser(
+        "scaling", parents=[common], help="each layer on one thread and on all of --threads"
+    )
+    scaling.add_argument("--layers", type=_list, default=[], help="files of shapes/, or paths (default: all)")
+    scaling.add_argument("--pass", dest="passes", type=_list, default=list(PASSES), help="y,dx,dw")
     commands.add_parser("limits", parents=[common], help="FMA peak, fill and read rates of this machine")
     report = commands.add_parser("report", help="Markdown and plot from a result file")
     report.add_argument("file", type=Path)

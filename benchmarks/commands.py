@@ -260,6 +260,33 @@ def _show_behind(document: dict[str, Any]) -> None:
     tables.regrets(found).show()
 
 
+def scaling_command(options: Namespace) -> int:
+    from . import scaling  # noqa: PLC0415  (needs windrow, as calibrate does)
+
+    if options.threads < 2:
+        raise SystemExit(f"--threads: expected 2 or more, got {options.threads}")
+    chosen = layers.load(options.layers, options.only)
+    if not chosen:
+        raise SystemExit("--only: no layer has such a name")
+    method = _method(options)
+    document = results.header(options.command, _settings(options, method))
+    document["missing"] = {}
+    several = _limits(options, document)
+    peaks = [] if several is None else [race.measured_limits(1)[0], several]
+    cells = scaling.run(chosen, options.dtype, options.passes, options.threads, method, peaks)
+    _collect(options, document, cells)
+    _show_scaling(document)
+    return 0
+
+
+def _show_scaling(document: dict[str, Any]) -> None:
+    from . import scaling  # noqa: PLC0415
+
+    found = scaling.rows(document)
+    tables.scaling_cells(found).show()
+    tables.scaling(found).show()
+
+
 def limits(options: Namespace) -> int:
     measured, reason = race.measured_limits(options.threads)
     if measured is None:
@@ -333,6 +360,17 @@ def _report_behind(document: dict[str, Any], full: bool) -> str:
     return "\n\n".join(parts)
 
 
+def _report_scaling(document: dict[str, Any], full: bool) -> str:
+    from . import scaling  # noqa: PLC0415
+
+    found = scaling.rows(document)
+    parts = [tables.machine(document), tables.scaling(found, "").markdown()]
+    shown = found if full else [row for row in found if row.large and row.gain < tables.WANTED_GAIN]
+    if shown:
+        parts.append(tables.scaling_cells(shown, "").markdown())
+    return "\n\n".join(parts)
+
+
 def _report_adapters(document: dict[str, Any], full: bool) -> str:
     return f"{tables.machine(document)}\n\n{tables.adapters(document, '').markdown()}"
 
@@ -347,6 +385,7 @@ def markdown(document: dict[str, Any], full: bool = False) -> str:
         "networks": _report_networks,
         "adapters": _report_adapters,
         "behind": _report_behind,
+        "scaling": _report_scaling,
     }
     return show[document["kind"]](document, full)
 
@@ -360,6 +399,7 @@ COMMANDS = {
     "adapters": adapters_command,
     "calibrate": calibrate_command,
     "behind": behind_command,
+    "scaling": scaling_command,
     "limits": limits,
     "report": report,
 }

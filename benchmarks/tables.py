@@ -9,6 +9,7 @@ from .peers import OURS
 from .summary import PREPARED, Group, Row
 
 MISSING = "-"
+WANTED_GAIN = 1.8  # by two threads, of a large layer
 
 
 def figure(value: float | None, digits: int = 2) -> str:
@@ -342,3 +343,33 @@ def add_calibration(table: Table, target: str, dtype: str, which: str, found: An
         target, dtype, which, str(found.cells), f"{found.error:.0%}", figure(found.regret, 3),
         figure(found.worst), found.where,
     )  # fmt: skip
+
+
+def scaling_cells(found: Sequence[Any], title: str = "Gain by threads, least first") -> Table:
+    heads = ["one thread", "all", "gain", "bare multiply-adds"]
+    table = Table(title, ["layer", "dtype", "pass", "large", *heads], left=4)
+    for r in found:
+        table.add(
+            r.layer, r.dtype, r.which, "yes" if r.large else "no", seconds(r.one), seconds(r.all),
+            figure(r.gain), figure(r.peak),
+        )  # fmt: skip
+    return table
+
+
+def scaling(found: Sequence[Any], title: str = "Gain by threads") -> Table:
+    """By dtype and pass: large layers, and the others, of which none should lose."""
+    wanted = f"at {WANTED_GAIN} or more"
+    heads = ["large", "mean", "least", wanted, "others", "mean", "least", "slower", "bare multiply-adds"]
+    table = Table(title, ["dtype", "pass", *heads], left=2)
+    for dtype, which in sorted({(r.dtype, r.which) for r in found}):
+        own = [r for r in found if (r.dtype, r.which) == (dtype, which)]
+        large, others = ([r.gain for r in own if r.large == kind] for kind in (True, False))
+        table.add(
+            dtype, which,
+            str(len(large)), figure(timing.geometric_mean(large)), figure(min(large, default=None)),
+            str(sum(gain >= WANTED_GAIN for gain in large)),
+            str(len(others)), figure(timing.geometric_mean(others)), figure(min(others, default=None)),
+            str(sum(gain < 1 for gain in others)),
+            figure(timing.geometric_mean(r.peak for r in own if r.peak)),
+        )  # fmt: skip
+    return table

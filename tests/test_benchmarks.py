@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import re
 import subprocess
 import sys
@@ -17,7 +18,19 @@ import pytest
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from benchmarks import calibrate, layers, limits, overhead, patches, pool, results, summary, tables, timing  # noqa: E402
+from benchmarks import (  # noqa: E402
+    calibrate,
+    layers,
+    limits,
+    overhead,
+    patches,
+    pool,
+    results,
+    scaling,
+    summary,
+    tables,
+    timing,
+)  # fmt: skip
 from benchmarks.peers import MODULES, numpy_views  # noqa: E402
 from benchmarks.problem import Check, make  # noqa: E402
 from benchmarks.race import calmest  # noqa: E402
@@ -423,6 +436,48 @@ def test_smoke_pool(tmp_path):
     ]
     assert all(list(cell["candidates"]) == ["windrow"] for cell in document["cells"])
     assert "avg 2x2 s2 64x56x56" in said
+
+
+@pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="there is one core")
+def test_smoke_scaling(tmp_path):
+    out = tmp_path / "result.json"
+    options = ("--threads", "2", "--layers", "small", "--only", "cs231n_gradcheck", "--dtype", "float32")
+    said = race(tmp_path, "scaling", *options, "--out", str(out))
+    assert "Gain by threads" in said
+    cells = results.read(out)["cells"]
+    assert [cell["pass"] for cell in cells] == list(layers.PASSES)
+    for cell in cells:
+        least = {name: min(entry["samples"]) for name, entry in cell["candidates"].items()}
+        assert cell["ratio"] == pytest.approx(least["1"] / least["2"], rel=1e-3)
+
+
+def test_scaling_tells_large_layers_from_others():
+    def cell(layer, flops, per_byte, times):
+        candidates = {name: {"least": least} for name, least in times.items()}
+        return {
+            "layer": layer, "dtype": "float32", "pass": "y", "flops": flops, "flops_per_byte": per_byte,
+            "candidates": candidates, "peak_ratio": 1.9,
+        }  # fmt: skip
+
+    cells = [
+        cell("wide", 2e8, 30.0, {"1": 2.0, "4": 1.0}),
+        cell("deep", 2e8, 30.0, {"1": 1.8, "4": 1.0}),
+        cell("read", 2e8, 19.0, {"1": 0.9, "4": 1.0}),
+        cell("short", 9e7, 30.0, {"1": 3.0, "4": 1.0}),
+    ]
+    found = scaling.rows({"settings": {"threads": 4}, "cells": cells})
+    assert [(r.layer, r.large, r.gain) for r in found] == [
+        ("read", False, 0.9), ("deep", True, 1.8), ("wide", True, 2.0), ("short", False, 3.0)
+    ]  # fmt: skip
+    (line,) = tables.scaling(found).rows
+    assert line == ["float32", "y", "2", "1.90", "1.80", "2", "2", "1.64", "0.90", "1", "1.90"]
+
+
+def test_scaling_wants_several_threads():
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "scaling"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.stderr == "--threads: expected 2 or more, got 1\n"
 
 
 def test_unknown_choices_are_named():

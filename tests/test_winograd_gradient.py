@@ -105,7 +105,7 @@ def both_ways(transform, tiles):
 
 @pytest.mark.parametrize("images", [1, 5])
 def test_the_plan_to_the_bit(target, images):
-    """Tiles of 4 x 4 results, all 49 of an image at once, or the 20 rows of 4 of five images in units of 6, 7, 7."""
+    """Tiles of 4 x 4 results: all 49 of an image at once, or 20 rows of 4 in units of 6, 7 and 7."""
     rng = np.random.default_rng(4)
     size = 28 if images == 1 else 13
     x, dy = (rng.standard_normal((images, c, size, size)).astype(np.float32) for c in (2, 3))

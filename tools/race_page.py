@@ -31,6 +31,12 @@ KINDS = {
         "are listed.",
     ),
     "networks": ("Whole networks", "All convolutions of a network in sequence."),
+    "scaling": (
+        "Several threads",
+        "What a layer gains by all threads: the least time on one over the least on all, beside what bare "
+        "multiply-adds gain. Large layers have over 0.1 GFLOP, and over 20 for each byte of x, w and y; "
+        "those that gain less than 1.8 are listed.",
+    ),
     "patches": ("Patches", "`unfold` and `fold` against the time that the memory takes for the bytes."),
     "pool": ("Pools", "Forward and backward, in both memory formats."),
     "overhead": ("Tiny calls", "Where there is next to nothing to compute."),
