@@ -126,6 +126,35 @@ def test_scratch_is_what_explain_tells(target, dtype, w_shape):
 
 @DTYPES
 @pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("candidate", ["window_product", "filter_product"])
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "options"),
+    [
+        ((2, 40, 17, 19), (70, 40, 3, 3), {"padding": 1}),
+        ((1, 24, 30, 30), (96, 12, 2, 5), {"stride": (2, 1), "groups": 2}),
+        ((1, 20, 6, 7, 8), (33, 20, 3, 2, 3), {}),
+        ((1, 3, 40, 40), (37, 3, 7, 7), {"padding": 3, "stride": 2}),  # chunks that begin within a channel
+        ((1, 51, 33, 33), (40, 51, 3, 3), {"dilation": 12, "padding": 12}),  # parts that see some taps only
+    ],
+)
+def test_channels_last_weights(target, dtype, threads, candidate, x_shape, w_shape, options):
+    """Their factors are copied tap by tap: the bits are those of C-ordered weights."""
+    rng = np.random.default_rng(11)
+    x, w = (rng.standard_normal(shape).astype(dtype) for shape in (x_shape, w_shape))
+    with only("window_product"):
+        y = wr.conv(x, w, **options)
+    dy = rng.standard_normal(y.shape).astype(dtype)
+    with only("window_product"):
+        dx = wr.conv_grad_input(dy, w, x.shape, **options)
+    w = channels_last(w)
+    with only(candidate), wr.num_threads(threads):
+        for change in (np.ascontiguousarray, channels_last):
+            assert wr.conv(change(x), w, **options).tobytes() == y.tobytes()
+            assert wr.conv_grad_input(change(dy), w, x.shape, **options).tobytes() == dx.tobytes()
+
+
+@DTYPES
+@pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize(
     ("size", "kernel", "dilation", "padding", "groups"),
     [

@@ -138,10 +138,10 @@ MUTATIONS = [
         ("if (lines.bordered) clear_beyond(lines, block, strips, strip);", ""),
         ("units_.parts() > 1 && across_.step() == 1 ? first * kTile : 0", "0"),
         (
-            "multiply(x, dy, units_.tiles(unit), steps, unit > unit0, sums);",
-            "multiply(x, dy, units_.tiles(unit), steps, true, sums);",
+            "multiply(x, dy, units_.tiles(slot, unit), steps, unit > 0, sums);",
+            "multiply(x, dy, units_.tiles(slot, unit), steps, true, sums);",
         ),
-        ("if ((row == part.row || unit1 - unit0 > 1) &&", "if (row == part.row &&"),
+        ("if ((row == part.row || units > 1) &&", "if (row == part.row &&"),
         (
             "const bool in_place = cut_.slots == 1 && !p_.accumulate;",
             "const bool in_place = cut_.slots == 1;",
@@ -247,6 +247,7 @@ MUTATIONS = [
         "core/drivers/window_product.cpp",
         ("const Index row0 = row_block * blocks_.rows;", "const Index row0 = 0 * row_block;"),
         ("end / p_.all_taps * taps_ + taps", "end / p_.all_taps * taps_"),
+        (".rows = ceil_div(terms - k, taps_),", ".rows = (terms - k) / taps_,"),
         tests=("tests/test_window_product.py", "tests/test_candidates.py"),
     ),
     *_in(
@@ -288,7 +289,12 @@ MUTATIONS = [
         "core/drivers/filter_product.cpp",
         ("panels_ + panels_place(group, k0) + m", "panels_ + panels_place(group, 0) + m"),
         ("i % chunks * kChunk, k1 =", "0, k1 ="),
-        ("set_steps(k0, k1, rows_follow_ ? row : width_, steps);", "set_steps(k0, k1, width_, steps);"),
+        ("k0 + (tap + taps_ - k0 % taps_) % taps_;", "k0 + tap;"),
+        ("step = width == most_width() ? steps : narrow_steps,", "step = steps,"),
+        (
+            "set_steps(k0, k1, rows_follow_ ? row : most_width(), steps);",
+            "set_steps(k0, k1, most_width(), steps);",
+        ),
         tests=("tests/test_filter_product.py", "tests/test_prepared.py"),
     ),
     *_in(
@@ -376,6 +382,10 @@ MUTATIONS = [
     *_in(
         "core/base/parallel.cpp",
         ("if (!error) error = std::current_exception();", "error = nullptr;"),
+        (
+            "for (int i = 0; i < shares; ++i) {\n      Share& from",
+            "for (int i = 0; i < 1; ++i) {\n      Share& from",
+        ),
         ("if (poll.heard()) throw Interrupted{};\n    return true;", "return true;"),
         ("[] { g_pool.store(nullptr, std::memory_order_release); }", "[] {}"),
         ("    sigfillset(&all);", "    sigemptyset(&all);"),

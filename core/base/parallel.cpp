@@ -80,29 +80,51 @@ class Calling {
   }
 };
 
+// Pieces that one thread does before it helps others, in order: the same ones in every call of a layer, and
+// neighbours in the images that it reads and writes, so that they are in the caches of its core.
+struct alignas(kAlignment) Share {
+  std::atomic<Index> next{0};
+  Index end = 0;
+};
+constexpr int kMostShares = 64;  // which threads beyond so many have in common
+
 struct Job {
   PieceBody call = nullptr;
   void* body = nullptr;
-  Index pieces = 0;
-  std::atomic<Index> next{0};
+  int shares = 0;
+  Share share[kMostShares];
   std::atomic<bool> cancelled{false};
   std::mutex error_lock;
   std::exception_ptr error;
 
-  void start(PieceBody c, void* b, Index n) {
+  void start(PieceBody c, void* b, Index pieces, Index threads) {
     call = c;
     body = b;
-    pieces = n;
-    next.store(0, std::memory_order_relaxed);
+    shares = static_cast<int>(std::min<Index>(threads, kMostShares));
+    for (int i = 0; i < shares; ++i) {
+      share[i].next.store(pieces * i / shares, std::memory_order_relaxed);
+      share[i].end = pieces * (i + 1) / shares;
+    }
     cancelled.store(false, std::memory_order_relaxed);
     error = nullptr;
   }
 
+  // The next piece of a thread's own share, or one of another's; negative when none is left.
+  Index take(int thread) {
+    for (int i = 0; i < shares; ++i) {
+      Share& from = share[(thread + i) % shares];
+      if (from.next.load(std::memory_order_relaxed) >= from.end) continue;
+      const Index piece = from.next.fetch_add(1, std::memory_order_relaxed);
+      if (piece < from.end) return piece;
+    }
+    return -1;
+  }
+
   // Does one piece; false when none is left.
-  bool step() {
+  bool step(int thread) {
     if (cancelled.load(std::memory_order_relaxed)) return false;
-    const Index piece = next.fetch_add(1, std::memory_order_relaxed);
-    if (piece >= pieces) return false;
+    const Index piece = take(thread);
+    if (piece < 0) return false;
     try {
       call(body, piece);
     } catch (const Interrupted&) {
@@ -160,12 +182,12 @@ class Pool {
     if (!owner) return false;
     const Index wanted = std::min<Index>({context.threads, pieces, kMaxWorkers}) - 1;
     const int helpers = start_workers(static_cast<int>(wanted));
-    job_.start(call, body, pieces);
+    job_.start(call, body, pieces, wanted + 1);
     open(helpers);
     InterruptPoll poll(context);
     {
       const Calling calling(poll, &job_.cancelled);
-      while (job_.step())
+      while (job_.step(0))
         if (poll.ask()) job_.cancelled.store(true, std::memory_order_relaxed);
     }
     close();
@@ -243,7 +265,7 @@ class Pool {
       }
       const std::uint64_t number = state_.load(std::memory_order_acquire) >> kNumberShift;
       if (index < helpers_.load(std::memory_order_relaxed) && enter(number)) {
-        while (job_.step()) {
+        while (job_.step(index + 1)) {
         }
         leave();
       }

@@ -1,4 +1,5 @@
-// Work on several threads, by pieces of which any thread may take the next.
+// Work on several threads, by pieces: each thread has some in a row, and takes from the others' when it is
+// done.
 //
 // One persistent pool serves the process. A call that finds it busy (another Python thread is computing) does
 // its pieces itself. Workers spin for at most 50 us after a job, then sleep. After fork the child starts a

@@ -57,10 +57,10 @@ class Driver {
   }
 
   void piece(Index index) const {
-    const Index row0 = index % row_blocks_ * blocks_.rows;
+    const Index pixel_block = index % pixel_blocks_;
+    const Index row0 = index / pixel_blocks_ % row_blocks_ * blocks_.rows;
     const Index rows = std::min(blocks_.rows, p_.rows - row0);
-    const Index pixel_block = index / row_blocks_ % pixel_blocks_;
-    const Index group = index / row_blocks_ / pixel_blocks_;
+    const Index group = index / pixel_blocks_ / row_blocks_;
     const Index panel0 = panels_ * pixel_block / pixel_blocks_;
     const Index panel1 = panels_ * (pixel_block + 1) / pixel_blocks_;
 

@@ -1,7 +1,6 @@
 #include "drivers/weight_gradient.hpp"
 
 #include <algorithm>
-#include <numeric>
 #include <utility>
 
 #include "base/workspace.hpp"
@@ -38,10 +37,8 @@ class Driver {
     }
     Scratch scratch;
     T* partial = scratch.take<T>(result_.elements() * cut_.slots);
-    const std::vector<Index> slots = order_of_slots(context.threads);
     parallel_for(context, pieces * cut_.slots, [&](Index i) {
-      const Index slot = slots[static_cast<std::size_t>(i / pieces)];
-      run_piece(i % pieces, slot, partial + slot * result_.elements());
+      run_piece(i / cut_.slots, i % cut_.slots, partial + i % cut_.slots * result_.elements());
     });
     result_.add_slots(partial, cut_.slots, context);
   }
@@ -65,19 +62,6 @@ class Driver {
 
  private:
   Index nr() const { return Index{kernels_.lanes} * kernels_.vectors; }
-
-  Index first_unit(Index slot) const { return units_ * slot / cut_.slots; }
-
-  // Larger ones first: a thread that began one when the others are nearly done would have them wait. One
-  // thread takes them in the order of memory.
-  std::vector<Index> order_of_slots(int threads) const {
-    std::vector<Index> slots(static_cast<std::size_t>(cut_.slots));
-    std::iota(slots.begin(), slots.end(), Index{0});
-    if (threads == 1) return slots;
-    const auto units = [&](Index slot) { return first_unit(slot + 1) - first_unit(slot); };
-    std::stable_sort(slots.begin(), slots.end(), [&](Index a, Index b) { return units(a) > units(b); });
-    return slots;
-  }
 
   WeightPart part(Index piece) const {
     WeightPart part;
@@ -144,7 +128,7 @@ class Driver {
     const Index calls =
         lanes_.turned() ? ceil_div(width, kernels_.rows) * ceil_div(filters, nr())
                         : part.lane_runs * ceil_div(part.rows, kernels_.rows) * ceil_div(part.lane_run, nr());
-    const Index unit0 = first_unit(slot), unit1 = first_unit(slot + 1);
+    const Index unit0 = units_ * slot / cut_.slots, unit1 = units_ * (slot + 1) / cut_.slots;
     PixelBox box, before;
     Index pixels = 0;  // that the steps lead to
     bool dy_was_in_place = false;

@@ -45,7 +45,7 @@ struct Panel {
 template <class T>
 class Driver {
  public:
-  Driver(const WindowProduct<T>& problem, const ProductBlocks& blocks, const Target& target)
+  Driver(const WindowProduct<T>& problem, const ProductBlocks& blocks, const Target& target, int threads)
       : p_(problem),
         blocks_(blocks),
         kernels_(target.kernels<T>()),
@@ -56,6 +56,7 @@ class Driver {
         panels_(ceil_div(pixels_, nr_)),
         pixel_blocks_(ceil_div(panels_, blocks.panels)),
         row_blocks_(ceil_div(problem.rows, blocks.rows)),
+        by_rows_(threads > 1),
         packed_(panels_packed(blocks, nr_ * kChunk * Index{sizeof(T)})),
         packed_stride_(term_stride(packed_ * nr_, sizeof(T))),
         term_(taps_ == 1 ? packed_stride_ : nr_),
@@ -64,8 +65,10 @@ class Driver {
   Index pieces() const { return p_.groups * pixel_blocks_ * row_blocks_; }
 
   void piece(Index index) const {
-    const Index row_block = index % row_blocks_;
-    const Index pixel_block = index / row_blocks_ % pixel_blocks_;
+    // One thread has all rows pass over the pixels that it has brought near; several share the rows, so that
+    // each keeps its own factors near.
+    const Index row_block = by_rows_ ? index / pixel_blocks_ % row_blocks_ : index % row_blocks_;
+    const Index pixel_block = by_rows_ ? index % pixel_blocks_ : index / row_blocks_ % pixel_blocks_;
     const Index group = index / row_blocks_ / pixel_blocks_;
     const Index row0 = row_block * blocks_.rows;
     const Index rows = std::min(blocks_.rows, p_.rows - row0);
@@ -265,6 +268,7 @@ class Driver {
   const ProductBlocks& blocks_;
   const KernelTable<T>& kernels_;
   const Index nr_, taps_, terms_, pixels_, panels_, pixel_blocks_, row_blocks_;
+  const bool by_rows_;                  // blocks of rows follow each other only after all pixels
   const Index packed_, packed_stride_;  // panels packed at a time, and elements of a term of all of them
   const Index term_;  // from term to term: of all of them under a window of one tap, else of one panel
   const PanelSize table_;
@@ -275,14 +279,14 @@ class Driver {
 template <class T>
 void run_window_product(const WindowProduct<T>& problem, const ProductBlocks& blocks, const Target& target,
                         const RunContext& context) {
-  const Driver<T> driver(problem, blocks, target);
+  const Driver<T> driver(problem, blocks, target, context.threads);
   parallel_for(context, driver.pieces(), [&](Index piece) { driver.piece(piece); });
 }
 
 template <class T>
 void run_window_product_here(const WindowProduct<T>& problem, const ProductBlocks& blocks,
                              const Target& target) {
-  const Driver<T> driver(problem, blocks, target);
+  const Driver<T> driver(problem, blocks, target, 1);
   for (Index piece = 0; piece < driver.pieces(); ++piece) driver.piece(piece);
 }
 

@@ -78,9 +78,8 @@ class Driver {
   Index pieces() const { return pieces_; }
 
   void piece(Index index) const {
-    const Index part = index % b_.parts;
     const Index blocks = ceil_div(tiles_, b_.tiles);
-    const Index block = index / b_.parts % blocks, group = index / b_.parts / blocks;
+    const Index block = index % blocks, part = index / blocks % b_.parts, group = index / blocks / b_.parts;
     const Index first = block * b_.tiles, count = std::min(b_.tiles, tiles_ - first);
     const Index row_tiles = ceil_div(p_.rows, kernel_.rows);
     const Index row0 = row_tiles * part / b_.parts * kernel_.rows;

@@ -15,10 +15,10 @@ namespace windrow {
 struct ProductSize {
   Index rows, terms, pixels;  // M, K, N of the product
   Index groups;
-  Index table_bytes;         // of the table of one panel
-  Index source_channel;      // from channel to channel of the source
-  bool scattered = false;    // factors of neighbouring terms lie far apart, those of neighbouring rows do not
-  bool taps_apart = false;   // those of the taps of a channel do, and those of its neighbours lie between them
+  Index table_bytes;        // of the table of one panel
+  Index source_channel;     // from channel to channel of the source
+  bool scattered = false;   // factors of neighbouring terms lie far apart, those of neighbouring rows do not
+  bool taps_apart = false;  // those of the taps of a channel do, and those of its neighbours lie between them
   bool rows_follow = false;  // the factors of a term lie closer together than those of a row
   Index threads = 1;         // that share the work
 };
