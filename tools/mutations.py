@@ -141,7 +141,6 @@ MUTATIONS = [
             "multiply(x, dy, units_.tiles(slot, unit), steps, unit > 0, sums);",
             "multiply(x, dy, units_.tiles(slot, unit), steps, true, sums);",
         ),
-        ("if ((row == part.row || units > 1) &&", "if (row == part.row &&"),
         (
             "const bool in_place = cut_.slots == 1 && !p_.accumulate;",
             "const bool in_place = cut_.slots == 1;",

@@ -341,8 +341,8 @@ class Driver {
         dy.phases.push_back(dy_lines(dy.channels, phase));
       for (Index unit = 0; unit < units; ++unit) {
         checkpoint();
-        // Pixels of a single unit are there from the rows before.
-        if ((row == part.row || units > 1) && !transform(slot, unit, x, strip)) return false;
+        // A piece with several blocks of rows is of a single unit, whose pixels are there from the first.
+        if (row == part.row && !transform(slot, unit, x, strip)) return false;
         if (!transform(slot, unit, dy, strip)) return false;
         multiply(x, dy, units_.tiles(slot, unit), steps, unit > 0, sums);
       }
