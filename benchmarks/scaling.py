@@ -2,11 +2,13 @@
 
 Windrow alone takes part, on C-ordered arrays and with caches warm from the call before. Of each number of
 threads the least of all samples counts: what disturbs a sample makes it longer, and two cores are twice as
-likely to be disturbed as one. Beside each layer stands what bare multiply-adds gain in the same rounds.
+likely to be disturbed as one. Neighbours of a shared machine stay for seconds, so the rounds of a cell are
+spread over several sweeps. Beside it stands what bare multiply-adds gain in the same rounds.
 """
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +22,8 @@ from .limits import Limits
 # A layer that two threads should serve: enough work for each call, and enough of it for each byte.
 LARGE_FLOPS = 1e8
 LARGE_FLOPS_PER_BYTE = 20
+
+SWEEP = 3  # rounds of each cell before the next sweep
 
 
 class Row(NamedTuple):
@@ -54,9 +58,10 @@ def our_call(data: problem.Problem, which: str) -> Callable[[], Any]:
     }[which]
 
 
-def cell(
+def measure(
     data: problem.Problem, which: str, threads: int, method: timing.Method, peaks: Sequence[Limits]
-) -> dict[str, Any]:
+) -> dict[str, timing.Times]:
+    """Samples of one layer and pass, by the number of threads."""
     call = our_call(data, which)
 
     def on(count: int) -> None:
@@ -66,24 +71,12 @@ def cell(
     candidates = {str(count): partial(on, count) for count in (1, threads)}
     for each in candidates.values():
         each()
-    taken = timing.interleave(candidates, method, lambda: [p.fma_peak(data.dtype) for p in peaks])
-    layer = data.layer
-    moved = (np.prod(layer.x_shape) + np.prod(layer.w_shape) + np.prod(layer.y_shape)) * data.x.itemsize
-    per_byte = layer.flops / float(moved)
-    times = {name: results.times(t) | {"least": results.number(min(t.values))} for name, t in taken.items()}
-    gain = [p.best_peak[data.dtype] for p in peaks]
-    return {
-        "layer": f"{layer.source}/{layer.name}",
-        "n": layer.n,
-        "dtype": data.dtype,
-        "pass": which,
-        "flops": layer.flops,
-        "flops_per_byte": results.number(per_byte),
-        "candidates": times,
-        "absent": {},
-        "ratio": results.number(times["1"]["least"] / times[str(threads)]["least"]),
-        "peak_ratio": results.number(gain[1] / gain[0]) if gain else None,
-    }
+    return timing.interleave(candidates, method, lambda: [p.fma_peak(data.dtype) for p in peaks])
+
+
+def joined(sweeps: Sequence[timing.Times]) -> timing.Times:
+    samples = [sample for times in sweeps for sample in times.samples]
+    return timing.Times(samples, sweeps[0].inner, sum(times.disturbed for times in sweeps))
 
 
 def run(
@@ -94,11 +87,35 @@ def run(
     method: timing.Method,
     peaks: Sequence[Limits],
 ) -> Iterator[dict[str, Any]]:
-    for dtype in dtypes:
-        for layer in layers:
+    """All cells, `SWEEP` rounds of each in every sweep over them."""
+    chosen = [(dtype, layer) for dtype in dtypes for layer in layers]
+    taken: dict[tuple[str, Layer, str], list[dict[str, timing.Times]]] = {}
+    for sweep in range(-(-method.rounds // SWEEP)):
+        rounds = min(SWEEP, method.rounds - sweep * SWEEP)
+        for dtype, layer in chosen:
             data = problem.make(layer, dtype)
             for which in passes:
-                yield cell(data, which, threads, method, peaks)
+                times = measure(data, which, threads, method._replace(rounds=rounds, least=1), peaks)
+                taken.setdefault((dtype, layer, which), []).append(times)
+    for (dtype, layer, which), sweeps in taken.items():
+        candidates = {}
+        for name in sweeps[0]:
+            times = joined([sweep[name] for sweep in sweeps])
+            candidates[name] = results.times(times) | {"least": results.number(min(times.values))}
+        moved = (prod(layer.x_shape) + prod(layer.w_shape) + prod(layer.y_shape)) * np.dtype(dtype).itemsize
+        peak = [p.best_peak[dtype] for p in peaks]
+        yield {
+            "layer": f"{layer.source}/{layer.name}",
+            "n": layer.n,
+            "dtype": dtype,
+            "pass": which,
+            "flops": layer.flops,
+            "flops_per_byte": results.number(layer.flops / moved),
+            "candidates": candidates,
+            "absent": {},
+            "ratio": results.number(candidates["1"]["least"] / candidates[str(threads)]["least"]),
+            "peak_ratio": results.number(peak[1] / peak[0]) if peak else None,
+        }
 
 
 def rows(document: dict[str, Any]) -> list[Row]:
