@@ -28,8 +28,10 @@ struct Sizes {
   Sizes(Index terms, const WinogradBlocks& b, const Tile& kernel) {
     side = b.tile + 2;
     points = side * side;
-    // The last vector of a run of tiles may spill over the block's end.
-    row = b.tiles + std::max(kernel.lanes, kLine / kernel.bytes);
+    // The last vector of a run of tiles may spill over the block's end. Lines are odd in number, so that rows
+    // spread over the sets of the caches.
+    const Index line = kLine / kernel.bytes;
+    row = (ceil_div(b.tiles + std::max(kernel.lanes, line), line) | 1) * line;
     tiles_point = terms * row + kPad;
     sums_point = b.rows * row + kPad;
     strip_row = kSegmentTiles * b.tile + 2 * kernel.lanes;

@@ -155,6 +155,10 @@ std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index rows,
     if (blocks.tiles == nr) return std::nullopt;
     blocks.tiles -= nr;
   }
+  // Nearly equal blocks: a last one of a few tiles would take as long as one of many.
+  const Index vectors = ceil_div(all_tiles, kernel.lanes), most = blocks.tiles / kernel.lanes;
+  blocks.tiles = ceil_div(vectors, ceil_div(vectors, most)) * kernel.lanes;
+  blocks.rows = held_rows(points, terms, rows, blocks.tiles, kernel);
   return blocks;
 }
 
