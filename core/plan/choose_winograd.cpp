@@ -17,7 +17,7 @@ constexpr Index kFarTilesBytes = 1 << 20;       // beyond this they fall out of 
 constexpr Index kSumsBytes = 160 << 10;         // and so do the sums of a block of rows; else more rows
 constexpr Index kFarSumsBytes = 1 << 20;        // for each reading of the tiles
 constexpr Index kWeightsBytes = 4 << 20;  // weights beyond this come from afar: more tiles for each reading
-constexpr Index kLeastRows = 64;          // of a piece, where threads share them
+constexpr Index kLeastRows = 32;          // of a piece, where threads share them
 
 // Tiles must be this much faster to be taken: transformed weights fill caches as sums do not, and a layer at
 // which they won by a tenth alone took twice as long within a network of others.
