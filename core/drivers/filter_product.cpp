@@ -107,10 +107,10 @@ class Driver {
     Index k0 = 0;
     do {  // once even where there are no terms: the result is then zero plus the bias
       const Index k1 = std::min(k0 + kChunk, terms_);
-      // Panels are of two widths at most; those of one chunk follow each other.
+      // Panels are of two widths at most, the first of all as narrow as any.
       Step* narrow_steps = steps + kChunk;
       set_steps(k0, k1, rows_follow_ ? row : most_width(), steps);
-      set_steps(k0, k1, rows_follow_ ? row : most_width() - kernels_.lanes, narrow_steps);
+      if (width(0) != most_width()) set_steps(k0, k1, rows_follow_ ? row : width(0), narrow_steps);
       // Factors are fetched while others are multiplied: the next panel's where each filter's lie on pages of
       // their own, the next chunk's where those of a term are neighbours.
       const Index k2 = std::min(k1 + kChunk, terms_);

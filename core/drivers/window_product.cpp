@@ -218,10 +218,10 @@ class Driver {
     }
   }
 
-  // The factors of some terms as `packed`[term][row], and the steps to them there. Where rows lie
-  // side by side in w and terms far apart, each term of a tile would be a cache line of its own, in few sets
-  // of the cache: so it is in the input gradient of a window of one tap. In channels-last weights so are the
-  // taps of a row, which are turned over tap by tap.
+  // The factors of some terms as `packed`[term][row], and the steps to them there. Where rows lie side by
+  // side in w and terms far apart, each term of a tile would be a cache line of its own, in few sets of the
+  // cache: so it is in the input gradient of a window of one tap. In channels-last weights the taps of a row
+  // lie so far apart, and the factors are turned over tap by tap.
   void pack_factors(const T* factor, Index terms, Index rows, Index stride, T* packed, Step* steps) const {
     if (p_.factor_channel == 1 && taps_ > 1) {
       for (Index k = 0; k < std::min(taps_, terms); ++k)
