@@ -5,7 +5,7 @@ import pytest
 
 import windrow as wr
 from tests.kernels import CHUNK
-from tests.problems import scrambled
+from tests.problems import channels_last, scrambled
 from tests.tolerances import conv_grad_input_error_bound
 
 ROOM = 2**40  # under any limit every tap is a term
@@ -15,6 +15,7 @@ APART = [  # the bits are those of taps as terms
     ((2, 6, 13, 27), (21, 2, 3, 4), {"stride": (3, 5), "groups": 3}),
     ((1, 9, 60), (17, 9, 3), {"stride": 4}),
     ((1, 2, 9, 8, 8), (5, 2, 3, 4, 4), {"stride": (3, 4, 4)}),
+    ((2, 3, 40, 44), (9, 3, 4, 4), {"stride": 4}),
 ]
 SINGLE = [
     ((5, 1, 20, 100), (30, 1, 3, 100), {}),
@@ -22,6 +23,24 @@ SINGLE = [
     ((1, 40, 9, 24), (30, 20, 9, 3), {"groups": 2, "padding": ((0, 0), (1, 2))}),
     ((2, 12, 40, 50), (20, 12, 30, 4), {"padding": ((3, 2), (1, 1)), "stride": (20, 2), "dilation": (1, 2)}),
     ((1, 8, 400), (60, 8, 90), {"padding": ((7, 3),), "dilation": 4, "stride": 60}),
+]
+
+
+def some_strides(array):
+    return scrambled(np.random.default_rng(6), array)
+
+
+def flipped(array):
+    """Taps in the other direction of memory."""
+    return np.ascontiguousarray(array[..., ::-1])[..., ::-1]
+
+
+FORMATS = [  # of dy, w and dx
+    (some_strides, some_strides, some_strides),
+    (channels_last, channels_last, channels_last),
+    (channels_last, np.ascontiguousarray, channels_last),
+    (np.ascontiguousarray, channels_last, np.ascontiguousarray),
+    (np.ascontiguousarray, flipped, flipped),
 ]
 
 
@@ -41,10 +60,11 @@ def test_against_the_reference(target, x_shape, w_shape, options, dtype):
     wide = dy.astype(np.longdouble), w.astype(np.longdouble)
     bound = conv_grad_input_error_bound(dy, w, x_shape, chunk=CHUNK, **options)
     assert (np.abs(dx - wr.reference.conv_grad_input(*wide, x_shape, **options)) <= bound).all()
-    out = scrambled(rng, np.full_like(dx, np.nan))
-    with wr.num_threads(3):
-        wr.conv_grad_input(scrambled(rng, dy), scrambled(rng, w), x_shape, out=out, **options)
-    np.testing.assert_array_equal(out, dx)
+    for form_dy, form_w, form_dx in FORMATS:
+        out = form_dx(np.full_like(dx, np.nan))
+        with wr.num_threads(3):
+            wr.conv_grad_input(form_dy(dy), form_w(w), x_shape, out=out, **options)
+        np.testing.assert_array_equal(out, dx)
     alone = wr.conv_grad_input(dy[-1:], w, (1, *x_shape[1:]), **options)
     np.testing.assert_array_equal(alone, dx[-1:])
     added = np.ones_like(dx)

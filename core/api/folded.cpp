@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cmath>
+#include <cstdlib>
 #include <limits>
 
 #include "base/finite.hpp"
@@ -82,7 +83,7 @@ std::optional<FoldedGradient> fold_axes(const ConvShape& s, const Index* w_strid
     Index count, w, dx;
     bool channels = false;
   };
-  std::vector<Rows> all{{s.c / s.groups, w_strides[1], dx_strides[1], true}};
+  std::vector<Rows> each{{s.c / s.groups, w_strides[1], dx_strides[1], true}};
   for (std::size_t i = 0; i < rank; ++i) {
     WindowAxis& a = f.shape.axes[i];
     if (!is_single(a) && !is_apart(a)) continue;
@@ -94,21 +95,29 @@ std::optional<FoldedGradient> fold_axes(const ConvShape& s, const Index* w_strid
     f.first.w += low * w_strides[2 + i];
     f.first.dx += (low * a.dilation - a.before) * step;
     f.dx_strides[2 + i] = a.stride * step;
-    const Rows taps{count, w_strides[2 + i], a.dilation * step};
+    each.push_back({count, w_strides[2 + i], a.dilation * step});
     a = {.size = a.out, .out = a.out};
-    Rows& outer = all.back();
-    const bool follow = outer.w == taps.w * taps.count && outer.dx == taps.dx * taps.count;
-    if (follow && !(outer.channels && has_bias)) {
-      outer = {outer.count * taps.count, taps.w, taps.dx, outer.channels};
+  }
+  // In the order of memory, those that follow each other in w and in dx as one. The channels of one group are
+  // not followed by those of the next where taps lie between them.
+  std::stable_sort(each.begin(), each.end(),
+                   [](const Rows& a, const Rows& b) { return std::abs(a.w) > std::abs(b.w); });
+  std::vector<Rows> all;
+  for (const Rows& inner : each) {
+    const bool follow = !all.empty() && all.back().w == inner.w * inner.count &&
+                        all.back().dx == inner.dx * inner.count && !(inner.channels && s.groups > 1);
+    if (follow && !(has_bias && (all.back().channels || inner.channels))) {
+      const Rows& outer = all.back();
+      all.back() = {outer.count * inner.count, inner.w, inner.dx, outer.channels || inner.channels};
     } else {
-      all.push_back(taps);
+      all.push_back(inner);
     }
   }
-  Index columns = s.c;
+  Index columns = s.groups;
   for (const WindowAxis& a : f.shape.axes) columns *= a.size;
   bool even = all.size() > 1 && !has_bias;
   for (std::size_t i = 0; i < all.size(); ++i) {
-    if (i > 0) columns *= all[i].count;
+    columns *= all[i].count;
     even = even && (i == 0 || all[i - 1].w == all[i].w * all[i].count);
   }
   if (even && columns <= kMostColumns && columns > 0) {
