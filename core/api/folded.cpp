@@ -83,7 +83,8 @@ std::optional<FoldedGradient> fold_axes(const ConvShape& s, const Index* w_strid
     Index count, w, dx;
     bool channels = false;
   };
-  std::vector<Rows> each{{s.c / s.groups, w_strides[1], dx_strides[1], true}};
+  std::vector<Rows> each{{s.c / s.groups, w_strides[1], dx_strides[1], true}};  // in the order of w's memory
+  const auto before = [](const Rows& a, const Rows& b) { return std::abs(a.w) > std::abs(b.w); };
   for (std::size_t i = 0; i < rank; ++i) {
     WindowAxis& a = f.shape.axes[i];
     if (!is_single(a) && !is_apart(a)) continue;
@@ -95,13 +96,12 @@ std::optional<FoldedGradient> fold_axes(const ConvShape& s, const Index* w_strid
     f.first.w += low * w_strides[2 + i];
     f.first.dx += (low * a.dilation - a.before) * step;
     f.dx_strides[2 + i] = a.stride * step;
-    each.push_back({count, w_strides[2 + i], a.dilation * step});
+    const Rows taps{count, w_strides[2 + i], a.dilation * step};
+    each.insert(std::upper_bound(each.begin(), each.end(), taps, before), taps);
     a = {.size = a.out, .out = a.out};
   }
-  // In the order of memory, those that follow each other in w and in dx as one. The channels of one group are
-  // not followed by those of the next where taps lie between them.
-  std::stable_sort(each.begin(), each.end(),
-                   [](const Rows& a, const Rows& b) { return std::abs(a.w) > std::abs(b.w); });
+  // Those that follow each other in w and in dx are one. The channels of one group are not followed by those
+  // of the next where taps lie between them.
   std::vector<Rows> all;
   for (const Rows& inner : each) {
     const bool follow = !all.empty() && all.back().w == inner.w * inner.count &&
