@@ -13,7 +13,7 @@ from tests.choice import only
 from tests.examples import per_target
 from tests.problems import channels_last, scrambled
 from tests.test_convolution import assert_same_kind, assert_within, bits
-from windrow import reference
+from windrow import _core, reference
 from windrow.gradcheck import check
 
 dtypes = st.sampled_from([np.float32, np.float64])
@@ -376,6 +376,22 @@ def test_pieces_for_several_threads(target, dtype, layer):
         with wr.num_threads(threads):
             np.testing.assert_array_equal(bits(wr.conv(x, w, **options)), bits(y))
     assert facts(16)["pieces"] > facts(1)["pieces"]
+
+
+@pytest.mark.parametrize(
+    ("c", "k", "size", "dtype"),
+    # With AVX-512 nearly equal blocks have fewer tiles here, but the sums of more rows at a time.
+    [(422, 96, 55, np.float32), (952, 200, 23, np.float32), (235, 96, 52, np.float64)],
+)
+def test_a_thread_keeps_to_8_mib(target, c, k, size, dtype):
+    facts = wr.explain(
+        "conv", (1, c, size, size), (k, c, 3, 3), dtype=dtype, padding=1, threads=1, algorithm="winograd"
+    )
+    rows, _, lanes = _core._testing.tile(target, dtype is np.float64)[:3]
+    itemsize = np.dtype(dtype).itemsize
+    points = 36 if facts["kernel"] == "winograd_4x4" else 16
+    weights = -(-k // rows) * points * (rows * -(-c // lanes) * lanes * itemsize + 64)  # of all threads
+    assert facts["workspace_bytes"] - weights <= 8 << 20
 
 
 @pytest.mark.parametrize("operation", ["conv", "conv_grad_input"])

@@ -108,6 +108,12 @@ Index held_rows(Index points, Index terms, Index rows, Index tiles, const Tile& 
   return std::clamp<Index>(row_tiles, 1, ceil_div(rows, kernel.rows)) * kernel.rows;
 }
 
+WinogradBlocks blocks_of(Index tile, Index tiles, Index terms, Index rows, const Tile& kernel,
+                         Index parts = 1) {
+  const Index held = held_rows((tile + 2) * (tile + 2), terms, rows, tiles, kernel);
+  return {.tile = tile, .tiles = tiles, .rows = held, .parts = parts};
+}
+
 // Seconds that a thread takes for a piece of so many tiles and so many of `rows`.
 double piece_seconds(const PixelGrid& grid, Index rows, Index channels, Index tile, const Tile& kernel,
                      Index tiles, Index piece_rows) {
@@ -148,23 +154,25 @@ std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index rows,
   Index panels = std::max(fewest, kWantedTilesBytes / panel);
   panels = std::min(panels, ceil_div(all_tiles, nr));
   panels = ceil_div(ceil_div(all_tiles, nr), ceil_div(ceil_div(all_tiles, nr), panels));
-  WinogradBlocks blocks{.tile = tile, .tiles = panels * nr, .rows = 0, .parts = 1};
-  for (;;) {
-    blocks.rows = held_rows(points, terms, rows, blocks.tiles, kernel);
-    if (winograd_scratch(grid, channels, blocks, kernel) <= kMostScratch) break;
-    if (blocks.tiles == nr) return std::nullopt;
-    blocks.tiles -= nr;
+  const auto of = [&](Index tiles) { return blocks_of(tile, tiles, terms, rows, kernel); };
+  const auto fits = [&](const WinogradBlocks& blocks) {
+    return winograd_scratch(grid, channels, blocks, kernel) <= kMostScratch;
+  };
+  Index most = panels * nr;
+  while (!fits(of(most))) {
+    if (most == nr) return std::nullopt;
+    most -= nr;
   }
   // Nearly equal blocks: a last one of a few tiles would take as long as one of many.
-  const Index vectors = ceil_div(all_tiles, kernel.lanes), most = blocks.tiles / kernel.lanes;
-  blocks.tiles = ceil_div(vectors, ceil_div(vectors, most)) * kernel.lanes;
-  blocks.rows = held_rows(points, terms, rows, blocks.tiles, kernel);
-  return blocks;
+  const Index vectors = ceil_div(all_tiles, kernel.lanes);
+  const WinogradBlocks even = of(ceil_div(vectors, ceil_div(vectors, most / kernel.lanes)) * kernel.lanes);
+  // Fewer tiles may have the sums of more rows held.
+  return even.tiles == most || fits(even) ? even : of(most);
 }
 
 WinogradBlocks shared_out(const WinogradBlocks& whole, const PixelGrid& grid, Index groups, Index rows,
                           Index channels, const Tile& kernel, Index threads) {
-  const Index points = (whole.tile + 2) * (whole.tile + 2), terms = winograd_terms(grid, channels);
+  const Index terms = winograd_terms(grid, channels);
   const Index all_tiles = grid.images * winograd_tiles(grid, whole.tile);
   const Index wanted = wanted_pieces(threads), most_scratch = winograd_scratch(grid, channels, whole, kernel);
   if (groups * ceil_div(all_tiles, whole.tiles) >= wanted) return whole;
@@ -179,10 +187,7 @@ WinogradBlocks shared_out(const WinogradBlocks& whole, const PixelGrid& grid, In
       };
       const double end =
           last_done(groups * (count - 1) * share, seconds(tiles), groups * share, seconds(rest), threads);
-      const WinogradBlocks blocks{.tile = whole.tile,
-                                  .tiles = tiles,
-                                  .rows = held_rows(points, terms, rows, tiles, kernel),
-                                  .parts = share};
+      const WinogradBlocks blocks = blocks_of(whole.tile, tiles, terms, rows, kernel, share);
       if (end < best_seconds && winograd_scratch(grid, channels, blocks, kernel) <= most_scratch) {
         best_seconds = end;
         best = blocks;
