@@ -99,10 +99,15 @@ def _progress(cell: dict[str, Any]) -> None:
             print(f"    {who}: {reason}", flush=True)
 
 
-def conv(options: Namespace) -> int:
-    chosen = layers.batches(layers.load(options.layers, options.only), options.batch)
+def _layers(options: Namespace) -> list[layers.Layer]:
+    chosen = layers.load(options.layers, options.only)
     if not chosen:
         raise SystemExit("--only: no layer has such a name")
+    return chosen
+
+
+def conv(options: Namespace) -> int:
+    chosen = layers.batches(_layers(options), options.batch)
     method, rivals, document = _start(options)
     measured = _limits(options, document)
     again = not options.quick if options.again is None else options.again
@@ -265,9 +270,7 @@ def scaling_command(options: Namespace) -> int:
 
     if options.threads < 2:
         raise SystemExit(f"--threads: expected 2 or more, got {options.threads}")
-    chosen = layers.load(options.layers, options.only)
-    if not chosen:
-        raise SystemExit("--only: no layer has such a name")
+    chosen = _layers(options)
     method = _method(options)
     document = results.header(options.command, _settings(options, method))
     document["missing"] = {}

@@ -6,9 +6,8 @@ likely to be disturbed as one. Neighbours of a shared machine stay for seconds, 
 spread over several sweeps. Beside it stands what bare multiply-adds gain in the same rounds.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import partial
-from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +17,7 @@ import windrow as wr
 from . import problem, results, timing
 from .layers import Layer
 from .limits import Limits
+from .peers import windrow_own
 
 # A layer that two threads should serve: enough work for each call, and enough of it for each byte.
 LARGE_FLOPS = 1e8
@@ -42,27 +42,11 @@ class Row(NamedTuple):
         return self.one / self.all
 
 
-def our_call(data: problem.Problem, which: str) -> Callable[[], Any]:
-    layer = data.layer
-    options = {
-        "stride": layer.stride,
-        "padding": tuple((p, p) for p in layer.pad),
-        "dilation": layer.dilation,
-        "groups": layer.groups,
-        "out": data.empty(which),
-    }
-    return {
-        "y": partial(wr.conv, data.x, data.w, **options),
-        "dx": partial(wr.conv_grad_input, data.dy, data.w, layer.x_shape, **options),
-        "dw": partial(wr.conv_grad_weight, data.dy, data.x, layer.w_shape, **options),
-    }[which]
-
-
 def measure(
     data: problem.Problem, which: str, threads: int, method: timing.Method, peaks: Sequence[Limits]
 ) -> dict[str, timing.Times]:
     """Samples of one layer and pass, by the number of threads."""
-    call = our_call(data, which)
+    call = windrow_own.candidate("windrow", data, which, np.ascontiguousarray, False).call
 
     def on(count: int) -> None:
         with wr.num_threads(count):
@@ -102,7 +86,7 @@ def run(
         for name in sweeps[0]:
             times = joined([sweep[name] for sweep in sweeps])
             candidates[name] = results.times(times) | {"least": results.number(min(times.values))}
-        moved = (prod(layer.x_shape) + prod(layer.w_shape) + prod(layer.y_shape)) * np.dtype(dtype).itemsize
+        moved = sum(layer.traffic("y")) * np.dtype(dtype).itemsize  # all of x, w and y, in every pass
         peak = [p.best_peak[dtype] for p in peaks]
         yield {
             "layer": f"{layer.source}/{layer.name}",

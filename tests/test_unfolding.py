@@ -522,7 +522,7 @@ def test_windows_that_share_no_pixel(target, shape, kernel, options, item):
             with wr.num_threads(threads):
                 cols = wr.im2col(x[::-1], kernel, layout=layout, **options)
                 assert raw(wr.im2col(x, kernel, layout=layout, **options)) == raw(expected)
-        assert raw(cols) == raw(wr.im2col(x[::-1].copy(), kernel, layout=layout, **options))
+        assert raw(cols) == raw(reference.im2col(x[::-1], kernel, layout=layout, **options))
         if item == "V3":
             continue
         for reduce in ("sum", "max") if np.dtype(item).kind != "c" else ("sum",):

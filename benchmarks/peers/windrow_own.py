@@ -21,9 +21,9 @@ class Windrow(Peer):
         self.settings = {"threads": wr.get_num_threads(), "config": wr.show_config(mode="dict")}
 
     def conv(self, problem: Problem, which: str) -> list[Candidate]:
-        found = [_candidate("windrow", problem, which, np.ascontiguousarray, False)]
+        found = [candidate("windrow", problem, which, np.ascontiguousarray, False)]
         if problem.layer.c > 1 or problem.layer.filters > 1:
-            found.append(_candidate("windrow channels-last", problem, which, channels_last, True))
+            found.append(candidate("windrow channels-last", problem, which, channels_last, True))
         if which == "y":
             layer = wr.prepare_conv(problem.w, **_geometry(problem))
             out = problem.empty("y")
@@ -64,7 +64,8 @@ def _geometry(problem: Problem) -> dict[str, Any]:
     return {**_window(problem.layer), "groups": problem.layer.groups, "algorithm": problem.algorithm}
 
 
-def _candidate(name: str, problem: Problem, which: str, arrange: Any, last: bool) -> Candidate:
+def candidate(name: str, problem: Problem, which: str, arrange: Any, last: bool) -> Candidate:
+    """One pass on arrays that `arrange` gives, into an existing buffer."""
     geometry = _geometry(problem)
     out = problem.empty(which, channels_last=last and which != "dw")
     x, dy = arrange(problem.x), arrange(problem.dy)
