@@ -8,6 +8,54 @@
 
 namespace {
 
+// Without a step all sums are zero.
+template <class T, int M, int V>
+void product_of_nothing(const windrow::Product<T>& p, T* const* c) {
+  using S = Simd<T>;
+  for (int m = 0; m < M; ++m) {
+    for (int v = 0; v < V; ++v) {
+      T* const to = c[m] + v * S::kLanes;
+      typename S::V sum = S::zero();
+      if (p.accumulate) sum = S::add(S::load(to), sum);
+      if (p.bias) sum = S::add(sum, S::all(p.bias[m]));
+      S::store(to, sum);
+    }
+  }
+}
+
+// One step of a tile: `use(m, v, sum)` is given each sum after it.
+template <class T, int M, int V, class Use>
+inline __attribute__((always_inline)) void product_step(const windrow::Product<T>& p, const T* const* a,
+                                                        std::ptrdiff_t k, typename Simd<T>::V (&sum)[M][V],
+                                                        const Use& use) {
+  using S = Simd<T>;
+  const T* row = p.b + p.step[k].b;
+  const std::ptrdiff_t column = p.step[k].a;
+  typename S::V b[V];
+  for (int v = 0; v < V; ++v) b[v] = S::load(row + v * S::kLanes);
+  WINDROW_UNROLL
+  for (int m = 0; m < M; ++m) {
+    const typename S::V factor = S::all(a[m][column]);
+    WINDROW_UNROLL
+    for (int v = 0; v < V; ++v) use(m, v, S::fma(factor, b[v], sum[m][v]));
+  }
+}
+
+// The last step of a chunk, whose sums are written as they come: after a loop over all steps, the writing
+// would begin late, since the processor guesses wrong where the loop ends.
+template <class T, int M, int V, bool kAdd, bool kBias>
+inline __attribute__((always_inline)) void product_end(const windrow::Product<T>& p, const T* const* a,
+                                                       T* const* c, std::ptrdiff_t k,
+                                                       typename Simd<T>::V (&sum)[M][V]) {
+  using S = Simd<T>;
+  product_step<T, M, V>(p, a, k, sum, [&](int m, int v, typename S::V s) {
+    T* const to = c[m] + v * S::kLanes;
+    if (kAdd) s = S::add(S::load(to), s);
+    if (kBias) s = S::add(s, S::all(p.bias[m]));
+    S::store(to, s);
+  });
+}
+
 template <class T, int M, int V>
 void product_tile(const windrow::Product<T>& p) {
   using S = Simd<T>;
@@ -19,36 +67,25 @@ void product_tile(const windrow::Product<T>& p) {
     // The tile is written at the end of the chunk: fetch its lines while the sums are made.
     for (int v = 0; v < V; ++v) __builtin_prefetch(c[m] + v * S::kLanes, 1);
   }
+  if (p.k == 0) return product_of_nothing<T, M, V>(p, c);
   bool add_to_c = p.accumulate;
   std::ptrdiff_t k = 0;
   do {
-    const std::ptrdiff_t end = p.k - k < windrow::kChunk ? p.k : k + windrow::kChunk;
+    const std::ptrdiff_t last = (p.k - k < windrow::kChunk ? p.k : k + windrow::kChunk) - 1;
     typename S::V sum[M][V];
     for (int m = 0; m < M; ++m)
       for (int v = 0; v < V; ++v) sum[m][v] = S::zero();
-    for (; k < end; ++k) {
-      const T* row = p.b + p.step[k].b;
-      const std::ptrdiff_t column = p.step[k].a;
-      typename S::V b[V];
-      for (int v = 0; v < V; ++v) b[v] = S::load(row + v * S::kLanes);
-      for (int m = 0; m < M; ++m) {
-        const typename S::V factor = S::all(a[m][column]);
-        for (int v = 0; v < V; ++v) sum[m][v] = S::fma(factor, b[v], sum[m][v]);
-      }
-    }
+    for (; k < last; ++k)
+      product_step<T, M, V>(p, a, k, sum, [&](int m, int v, typename S::V s) { sum[m][v] = s; });
+    const bool bias = p.bias && last + 1 == p.k;
     if (add_to_c) {
-      WINDROW_UNROLL
-      for (int m = 0; m < M; ++m) WINDROW_UNROLL
-      for (int v = 0; v < V; ++v) sum[m][v] = S::add(S::load(c[m] + v * S::kLanes), sum[m][v]);
+      bias ? product_end<T, M, V, true, true>(p, a, c, k, sum)
+           : product_end<T, M, V, true, false>(p, a, c, k, sum);
+    } else {
+      bias ? product_end<T, M, V, false, true>(p, a, c, k, sum)
+           : product_end<T, M, V, false, false>(p, a, c, k, sum);
     }
-    if (p.bias && k == p.k) {
-      WINDROW_UNROLL
-      for (int m = 0; m < M; ++m) WINDROW_UNROLL
-      for (int v = 0; v < V; ++v) sum[m][v] = S::add(sum[m][v], S::all(p.bias[m]));
-    }
-    WINDROW_UNROLL
-    for (int m = 0; m < M; ++m) WINDROW_UNROLL
-    for (int v = 0; v < V; ++v) S::store(c[m] + v * S::kLanes, sum[m][v]);
+    ++k;
     add_to_c = true;
   } while (k < p.k);
 }
