@@ -51,8 +51,10 @@ class Driver {
     const Index chunks = ceil_div(units_, cut_.slots) * ceil_div(box_pixels, kChunk);
     const Index usual = cut_.strip_positions * cut_.images * cut_.channels + nr();
     const Index strips = (lanes_.x_in_place() ? 0 : boxes_.strip_elements()) - usual;
+    const Index not_held = cut_.rows - held_rows(cut_.rows, ceil_div(units_, cut_.slots));
     return {
-        .scratch_bytes = scratch_bytes<T>(cut_, target) + strips * Index{sizeof(T)} + lanes_.scratch_bytes(),
+        .scratch_bytes = scratch_bytes<T>(cut_, target) +
+                         (strips - not_held * cut_.row_sums) * Index{sizeof(T)} + lanes_.scratch_bytes(),
         .partial_bytes = partial * Index{sizeof(T)},
         .pieces = p_.groups * tap_boxes_ * cut_.channel_blocks * cut_.row_blocks * cut_.slots,
         .slots = cut_.slots,
@@ -89,11 +91,18 @@ class Driver {
     return part;
   }
 
-  // Where the sums of a piece are held: [row][run of lanes][lane].
+  // Where the sums of a piece are held: [row][run of lanes][lane]. Where all pixels come at once, those of a
+  // tile's rows go to dw before the next ones are begun, and only they are held.
   struct Sums {
     T* data;
     Index row;
+    bool one_tile = false;
+    T* of(Index m) const { return data + (one_tile ? 0 : m * row); }
   };
+  Index held_rows(Index rows, Index units) const {
+    const bool written_at_once = units == 1 && !lanes_.turned() && !has_few_rows(rows);
+    return written_at_once ? std::min<Index>(kernels_.rows, rows) : rows;
+  }
 
   // One tap whose channels fill their vectors and lie side by side is summed where it belongs: in dw, or in
   // the partial sums, laid out as a C-ordered dw.
@@ -115,7 +124,10 @@ class Driver {
     T* strip = strips;
     const Index width = part.lane_runs * part.lane_width;
     const bool in_place = sums_in_place(part, partial);
-    const Sums sums = in_place ? place(part, partial) : Sums{scratch.take<T>(part.rows * width), width};
+    const Index unit0 = units_ * slot / cut_.slots, unit1 = units_ * (slot + 1) / cut_.slots;
+    const Index held = held_rows(part.rows, unit1 - unit0);
+    const Sums sums =
+        in_place ? place(part, partial) : Sums{scratch.take<T>(held * width), width, held < part.rows};
     const Index most_pixels = product_of(cut_.pixels) * cut_.images;
     auto* steps = scratch.take<Step>(most_pixels);
     T* rows = lanes_.rows_of_taps() ? scratch.take<T>(most_pixels * part.lane_run + nr()) : nullptr;
@@ -128,7 +140,6 @@ class Driver {
     const Index calls =
         lanes_.turned() ? ceil_div(width, kernels_.rows) * ceil_div(filters, nr())
                         : part.lane_runs * ceil_div(part.rows, kernels_.rows) * ceil_div(part.lane_run, nr());
-    const Index unit0 = units_ * slot / cut_.slots, unit1 = units_ * (slot + 1) / cut_.slots;
     PixelBox box, before;
     Index pixels = 0;  // that the steps lead to
     bool dy_was_in_place = false;
@@ -163,13 +174,14 @@ class Driver {
         add_turned(part, dy_in_place ? dy : turned_dy, pixels, steps, x, places, unit > unit0, turned_sums,
                    ahead);
       } else {
-        add_box(part, dy, pixels, steps, x, box.seen, unit > unit0, sums, ahead);
+        add_box(part, dy, pixels, steps, x, box.seen, unit > unit0, sums, ahead,
+                !in_place && unit + 1 == unit1, partial);
       }
       before = std::exchange(box, std::move(next));
     }
     if (unit0 == unit1) {
       for (Index m = 0; m < part.rows; ++m)
-        std::fill_n(sums.data + m * sums.row, in_place ? part.channels : width, T{0});
+        std::fill_n(sums.of(m), in_place ? part.channels : width, T{0});
     } else if (lanes_.turned()) {
       kernels_.transpose({.target = sums.data,
                           .target_row = sums.row,
@@ -178,8 +190,10 @@ class Driver {
                           .rows = part.rows,
                           .columns = width,
                           .ahead = 0});
+    } else {
+      return;  // they are written with the last box
     }
-    if (!in_place) write(part, sums.data, partial);
+    if (!in_place) write(part, 0, part.rows, sums, partial);
   }
 
   // dy of a box as [pixel][filter].
@@ -280,63 +294,77 @@ class Driver {
 
   // Of few rows, beside the lanes of a tile, dy stays near for all tiles, and the vectors of a chunk and tile
   // in the first-level cache for all rows.
-  bool has_few_rows(const WeightPart& part) const { return part.rows <= kNearRows * nr(); }
+  bool has_few_rows(Index rows) const { return rows <= kNearRows * nr(); }
   // Of the pixels of a box: those that all tiles see before the next ones.
   Index chunk_of(const WeightPart& part, Index pixels) const {
-    return !lanes_.turned() && has_few_rows(part) ? Index{kChunk} : pixels;
+    return !lanes_.turned() && has_few_rows(part.rows) ? Index{kChunk} : pixels;
   }
 
+  // Where `write` says so, sums are complete with this box, and are written as their rows come.
   void add_box(const WeightPart& part, const T* dy, Index pixels, const Step* steps, const T* strip,
-               const Extents& strip_extent, bool accumulate, const Sums& sums, BoxAhead<T>& ahead) const {
+               const Extents& strip_extent, bool accumulate, const Sums& sums, BoxAhead<T>& ahead, bool write,
+               T* partial) const {
     const EvenTiles tiles(kernels_, part.lane_run);
-    const bool few = has_few_rows(part);
-    const Index chunk = chunk_of(part, pixels);
-    for (Index k = 0; k < pixels; k += chunk) {
-      for (Index run = 0; run < part.lane_runs; ++run) {
-        const T* run_strip =
-            strip + boxes_.tap_position(part, run * part.run_taps, strip_extent) * part.channels;
-        const auto multiply = [&](Index m, Index tile) {
-          const Index lane = tiles.begin(tile);
-          ahead.x.fetch();
-          ahead.dy.fetch();
-          kernels_.product({.a = dy + m * p_.dy_channel,
-                            .a_row = p_.dy_channel,
-                            .b = run_strip + lane,
-                            .step = steps + k,
-                            .c = sums.data + m * sums.row + run * part.lane_width + lane,
-                            .c_row = sums.row,
-                            .k = std::min(chunk, pixels - k),
-                            .accumulate = accumulate || k > 0,
-                            .bias = nullptr},
-                           static_cast<int>(std::min<Index>(kernels_.rows, part.rows - m)),
-                           static_cast<int>(tiles.vectors(tile)));
-        };
-        if (few) {
+    const auto multiply = [&](Index m, Index run, Index tile, Index k, Index count) {
+      const Index lane = tiles.begin(tile);
+      const T* run_strip =
+          strip + boxes_.tap_position(part, run * part.run_taps, strip_extent) * part.channels;
+      ahead.x.fetch();
+      ahead.dy.fetch();
+      kernels_.product({.a = dy + m * p_.dy_channel,
+                        .a_row = p_.dy_channel,
+                        .b = run_strip + lane,
+                        .step = steps + k,
+                        .c = sums.of(m) + run * part.lane_width + lane,
+                        .c_row = sums.row,
+                        .k = count,
+                        .accumulate = accumulate || k > 0,
+                        .bias = nullptr},
+                       static_cast<int>(std::min<Index>(kernels_.rows, part.rows - m)),
+                       static_cast<int>(tiles.vectors(tile)));
+    };
+    if (has_few_rows(part.rows)) {
+      const Index chunk = chunk_of(part, pixels);
+      for (Index k = 0; k < pixels; k += chunk)
+        for (Index run = 0; run < part.lane_runs; ++run)
           for (Index tile = 0; tile < tiles.count(); ++tile)
-            for (Index m = 0; m < part.rows; m += kernels_.rows) multiply(m, tile);
-        } else {
-          for (Index m = 0; m < part.rows; m += kernels_.rows)
-            for (Index tile = 0; tile < tiles.count(); ++tile) multiply(m, tile);
+            for (Index m = 0; m < part.rows; m += kernels_.rows)
+              multiply(m, run, tile, k, std::min(chunk, pixels - k));
+      if (write) this->write(part, 0, part.rows, sums, partial);
+      return;
+    }
+    for (Index m = 0; m < part.rows; m += kernels_.rows) {
+      const Index rows = std::min<Index>(kernels_.rows, part.rows - m);
+      LinesAhead<T> result;
+      if (write) result = result_.lines_of(first_row(part) + m, rows, part.channel, part.channels, partial);
+      result.share(part.lane_runs * tiles.count());
+      for (Index run = 0; run < part.lane_runs; ++run) {
+        for (Index tile = 0; tile < tiles.count(); ++tile) {
+          result.fetch();
+          multiply(m, run, tile, 0, pixels);
         }
       }
+      if (write) this->write(part, m, rows, sums, partial);
     }
   }
 
-  // sums [row][run][tap][channel] -> [row][channel][tap], in dw or in a slot's partial sums
-  void write(const WeightPart& part, const T* sums, T* partial) const {
+  // The first row of a part, counted over all groups.
+  Index first_row(const WeightPart& part) const { return part.group * p_.rows + part.row; }
+
+  // Some rows of sums [row][run][tap][channel] -> [row][channel][tap], in dw or in a slot's partial sums.
+  void write(const WeightPart& part, Index row, Index rows, const Sums& sums, T* partial) const {
     const Extents offset = result_.tap_offsets(part.tap, part.taps, partial != nullptr);
     // Runs without gaps between them are one.
     const Index run_taps = part.lane_width == part.lane_run ? product_of(part.taps) : part.run_taps;
     const Index runs = product_of(part.taps) / run_taps;
-    for (Index m = 0; m < part.rows; ++m) {
+    for (Index m = 0; m < rows; ++m) {
       for (Index run = 0; run < runs; ++run) {
-        result_.write({.row = part.group * p_.rows + part.row + m,
+        result_.write({.row = first_row(part) + row + m,
                        .channel = part.channel,
                        .channels = part.channels,
                        .to = offset.data() + run * run_taps,
                        .taps = run_taps,
-                       .from = sums + m * part.lane_runs * part.lane_width +
-                               run * run_taps / part.run_taps * part.lane_width,
+                       .from = sums.of(row) + m * sums.row + run * run_taps / part.run_taps * part.lane_width,
                        .tap_stride = part.channels},
                       partial);
       }

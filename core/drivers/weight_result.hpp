@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "drivers/ahead.hpp"
 #include "drivers/weight_gradient.hpp"
 
 namespace windrow {
@@ -45,6 +46,16 @@ class WeightResult {
       offsets.push_back(in_slot ? flat : strided);
     } while (advance(at, extent));
     return offsets;
+  }
+
+  // What all taps of some channels and rows take in dw or in a slot, to be fetched before it is written; none
+  // where they do not lie side by side.
+  LinesAhead<T> lines_of(Index row, Index rows, Index channel, Index channels, const T* slot) const {
+    if (!slot && !in_order_) return {};
+    constexpr Index kLine = static_cast<Index>(kAlignment / sizeof(T));
+    const Index step = slot ? p_.channels * taps_ : p_.dw_row;
+    const T* first = (slot ? slot : p_.dw) + row * step + channel * taps_;
+    return {first, step, rows, ceil_div(channels * taps_, kLine) + 1};
   }
 
   // Writes sums to a slot, or to dw, or adds them to what it holds.
