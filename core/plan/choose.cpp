@@ -49,6 +49,8 @@ constexpr Index kFewTiles = 2;
 constexpr Index kFewPanels = 4;
 // Channels that the processor reads ahead by itself where a strip is read in place: it sees each as a stream.
 constexpr Index kStreams = 64;
+// By which factor half the columns of a strip must be copied less often to be taken.
+constexpr double kFewerCopies = 0.9;
 constexpr Index kStripColumns = 1024;       // pixels of one row in a strip
 constexpr double kStripPieceFlops = 1.5e6;  // of one piece of work: some 20 to 50 us
 
@@ -65,6 +67,16 @@ Index phases(const PixelAxis& axis) {
   for (const Index tap : axis.tap) seen.push_back((tap % axis.step + axis.step) % axis.step);
   std::sort(seen.begin(), seen.end());
   return std::unique(seen.begin(), seen.end()) - seen.begin();
+}
+
+// How often pixels of a strip are copied, whose blocks have so many rows and columns.
+double copies(const PixelGrid& grid, Index rows, Index columns) {
+  const auto along = [](const PixelAxis& axis, Index count) {
+    const auto [first, last] = std::minmax_element(axis.tap.begin(), axis.tap.end());
+    return 1 + static_cast<double>(*last - *first) / static_cast<double>(count * axis.step);
+  };
+  const double across = along(grid.axes.back(), columns);
+  return grid.axes.size() > 1 ? across * along(grid.axes[grid.axes.size() - 2], rows) : across;
 }
 
 }  // namespace
@@ -105,15 +117,31 @@ std::optional<StripBlocks> choose_strips(const PixelGrid& grid, const ProductSiz
   if (bytes() > kMostStripBytes || strip_scratch(grid, size.rows, blocks, tile) > most_scratch)
     return std::nullopt;
 
-  const bool deep = by_chunks || (size.rows == 1 && channels > 1);
+  // What one tile of rows reads comes from the second level anyway; what counts is how often it is copied.
+  const bool once = !by_chunks && !blocks.in_place && size.rows <= tile.rows && channels > 1;
   const Index usual = size.rows == 1 ? kStencilStripBytes : kProductStripBytes;
-  const Index room = std::min(deep ? kMostStripBytes : usual, most_scratch);
-  const double row_flops = 2.0 * static_cast<double>(size.rows * size.terms * blocks.columns);
-  Index fewest = 1, too_many = all_rows + 1;
-  while (too_many - fewest > 1) {
-    blocks.rows = fewest + (too_many - fewest) / 2;
-    const bool fits = bytes() <= room && row_flops * static_cast<double>(blocks.rows) <= kPieceFlops;
-    (fits ? fewest : too_many) = blocks.rows;
+  const Index room = std::min(by_chunks || once ? kMostStripBytes : usual, most_scratch);
+  const auto most_rows = [&] {
+    const double row_flops = 2.0 * static_cast<double>(size.rows * size.terms * blocks.columns);
+    Index most = 1, too_many = all_rows + 1;
+    while (too_many - most > 1) {
+      blocks.rows = most + (too_many - most) / 2;
+      const bool fits = bytes() <= room && row_flops * static_cast<double>(blocks.rows) <= kPieceFlops;
+      (fits ? most : too_many) = blocks.rows;
+    }
+    return most;
+  };
+  Index fewest = most_rows();
+  while (once && blocks.columns > kFewPanels * tile.columns()) {
+    const StripBlocks wide = blocks;
+    const double copied = copies(grid, fewest, blocks.columns);
+    blocks.columns = round_up(ceil_div(blocks.columns, 2), tile.lanes);
+    const Index rows = most_rows();
+    if (copies(grid, rows, blocks.columns) > kFewerCopies * copied) {
+      blocks = wide;
+      break;
+    }
+    fewest = rows;
   }
   blocks.rows = ceil_div(all_rows, ceil_div(all_rows, fewest));  // blocks of equal size
   const auto unit_flops = [&] {
