@@ -250,20 +250,16 @@ class Driver {
         Product<T> product{.a = weights_ + first * tile + i * point,
                            .a_row = row,
                            .b = memory.tiles + i * sizes_.tiles_point + lane,
-                           .step = nullptr,
+                           .step = memory.steps,
                            .c = memory.sums + i * sizes_.sums_point + lane,
                            .c_row = sizes_.row,
-                           .k = 0,
+                           .k = terms_,
                            .accumulate = false,
-                           .bias = nullptr};
+                           .bias = nullptr,
+                           .chunk = kPartial};
         for (Index r = 0; r < rows; r += kernel_.rows) {
-          for (Index k = 0; k < terms_; k += kPartial) {
-            product.step = memory.steps + k;
-            product.k = std::min(kPartial, terms_ - k);
-            product.accumulate = k > 0;
-            kernels_.product(product, static_cast<int>(std::min(kernel_.rows, rows - r)),
-                             static_cast<int>(panels.vectors(panel)));
-          }
+          kernels_.product(product, static_cast<int>(std::min(kernel_.rows, rows - r)),
+                           static_cast<int>(panels.vectors(panel)));
           product.a += tile;
           product.c += kernel_.rows * product.c_row;
         }

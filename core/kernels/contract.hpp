@@ -38,10 +38,11 @@ struct Product {
   T* c;
   std::ptrdiff_t c_row;
   std::ptrdiff_t
-      k;  // terms; 0 gives zeros. A call that another one continues must end at a multiple of kChunk.
+      k;  // terms; 0 gives zeros. A call that another one continues must end at a multiple of `chunk`.
   bool accumulate;  // add to what C holds (the sum of earlier chunks), else overwrite without reading it
   const T* bias;    // one value per row, added last; or null
   const std::ptrdiff_t *a_at = nullptr, *c_at = nullptr;
+  std::ptrdiff_t chunk = kChunk;  // terms that are summed by themselves before they are added to C
 };
 
 // y[r * y_row + i] (+)= sum over k of w[step[k].a] * x[r * x_row + step[k].b + i]  (+ bias)    for r < rows,

@@ -71,7 +71,7 @@ void product_tile(const windrow::Product<T>& p) {
   bool add_to_c = p.accumulate;
   std::ptrdiff_t k = 0;
   do {
-    const std::ptrdiff_t last = (p.k - k < windrow::kChunk ? p.k : k + windrow::kChunk) - 1;
+    const std::ptrdiff_t last = (p.k - k < p.chunk ? p.k : k + p.chunk) - 1;
     typename S::V sum[M][V];
     for (int m = 0; m < M; ++m)
       for (int v = 0; v < V; ++v) sum[m][v] = S::zero();
