@@ -23,7 +23,8 @@ from .layers import Layer
 from .problem import Problem, make
 
 PASSES = ("y", "dx")
-WIDTHS = {"portable": 16, "neon": 16, "x86_v3": 32, "x86_v4": 64}  # bytes of a target's vectors
+# The rows of a target in the core's table.
+COSTS = {"portable": "Portable", "neon": "Portable", "x86_v3": "X86V3", "x86_v4": "X86V4", "zen4": "Zen4"}
 FEWEST_FLOPS, MOST_FLOPS = 1e6, 3e9  # less is over before a choice matters, more tells nothing new
 SAMPLE, SAMPLES = 3e-4, 2  # seconds of one sample, and how many of them in a row
 MARGIN = 0.85  # of the core: tiles are taken below this share of the direct sums' least time
@@ -215,7 +216,7 @@ def quality(rows: Sequence[Row], predicted: dict[tuple[tuple[str, ...], str], fl
 
 def name_of(target: str, dtype: str) -> str:
     """The row of a target in the core's table."""
-    return f"kVectors{WIDTHS[target]}{dtype.capitalize()}"
+    return f"k{COSTS[target]}{dtype.capitalize()}"
 
 
 def line_of(name: str, cost: np.ndarray, origin: str) -> str:

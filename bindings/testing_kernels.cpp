@@ -15,8 +15,9 @@ namespace {
 template <class T>
 void run_product(const Target& target, nb::handle a_array, Index a_row, nb::handle a_offsets,
                  nb::handle b_array, nb::handle b_offsets, nb::handle c_array, Index c_row, int rows,
-                 int vectors, bool accumulate, nb::handle bias_array) {
+                 int vectors, bool accumulate, nb::handle bias_array, Index chunk) {
   const KernelTable<T>& kernels = target.kernels<T>();
+  if (chunk < 1) throw nb::value_error("chunk");
   if (rows < 1 || rows > kernels.rows || vectors < 1 || vectors > kernels.vectors)
     throw nb::value_error("rows or vectors outside the tile");
   const Index width = Index{vectors} * kernels.lanes;
@@ -38,7 +39,8 @@ void run_product(const Target& target, nb::handle a_array, Index a_row, nb::hand
                      .c_row = c_row,
                      .k = a_offset.size,
                      .accumulate = accumulate,
-                     .bias = nullptr};
+                     .bias = nullptr,
+                     .chunk = chunk};
   if (!bias_array.is_none()) {
     const Buffer<T> bias("bias", bias_array);
     bias.check(0, rows - 1);
@@ -217,6 +219,15 @@ void run_add_lanes(const Target& target, nb::handle sums_array, Index count, nb:
 
 void bind_kernels(nb::module_& m) {
   m.attr("CHUNK") = kChunk;
+  // The target whose kernels a target has.
+  m.def(
+      "compiled_as",
+      [](const std::string& name) {
+        for (const Target& target : targets_built())
+          if (target.name == name) return target.compiled_as;
+        throw nb::value_error("target");
+      },
+      nb::arg("target"));
   m.def(
       "tile",
       [](const std::string& target, bool is_double) {
@@ -229,13 +240,14 @@ void bind_kernels(nb::module_& m) {
       "product",
       [](const std::string& target, bool is_double, nb::handle a, Index a_row, nb::handle a_offset,
          nb::handle b, nb::handle b_offset, nb::handle c, Index c_row, int rows, int vectors, bool accumulate,
-         nb::handle bias) {
+         nb::handle bias, Index chunk) {
         const auto run = is_double ? run_product<double> : run_product<float>;
-        run(target_named(target), a, a_row, a_offset, b, b_offset, c, c_row, rows, vectors, accumulate, bias);
+        run(target_named(target), a, a_row, a_offset, b, b_offset, c, c_row, rows, vectors, accumulate, bias,
+            chunk);
       },
       nb::arg("target"), nb::arg("is_double"), nb::arg("a"), nb::arg("a_row"), nb::arg("a_offset"),
       nb::arg("b"), nb::arg("b_offset"), nb::arg("c"), nb::arg("c_row"), nb::arg("rows"), nb::arg("vectors"),
-      nb::arg("accumulate"), nb::arg("bias").none());
+      nb::arg("accumulate"), nb::arg("bias").none(), nb::arg("chunk") = kChunk);
   m.def(
       "stencil",
       [](const std::string& target, bool is_double, nb::handle w, nb::handle w_offset, nb::handle x,

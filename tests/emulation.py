@@ -37,20 +37,20 @@ def _is_fused(target, *operands):
     return target not in UNFUSED and not exact
 
 
-def product(target, a, b, start=None, bias=None):
+def product(target, a, b, start=None, bias=None, chunk=CHUNK):
     """start + a @ b + bias in the order of the plan: by chunks of k, the bias last."""
-    total = sums(target, *np.broadcast_arrays(a[:, :, None], b[None, :, :]), start)
+    total = sums(target, *np.broadcast_arrays(a[:, :, None], b[None, :, :]), start, chunk)
     return total if bias is None else total + bias[:, None]
 
 
-def sums(target, a, b, start=None):
+def sums(target, a, b, start=None, chunk=CHUNK):
     """start + the sum of a * b over their second axis, in the order of the plan."""
     fused = _is_fused(target, a, b)
     terms = a.shape[1]
     total = start
-    for first in range(0, max(terms, 1), CHUNK):
+    for first in range(0, max(terms, 1), chunk):
         part = np.zeros((a.shape[0], a.shape[2]), a.dtype)
-        for k in range(first, min(first + CHUNK, terms)):
+        for k in range(first, min(first + chunk, terms)):
             part = fma(a[:, k], b[:, k], part) if fused else a[:, k] * b[:, k] + part
         total = part if total is None else total + part
     return total

@@ -4,9 +4,7 @@ import os
 
 from hypothesis import HealthCheck, settings
 
-from windrow import _core
-
-TARGETS = len(_core.targets_available())
+from tests.kernels import TARGETS
 
 
 def number(usual: int) -> int:
@@ -16,6 +14,6 @@ def number(usual: int) -> int:
 def per_target(usual: int) -> settings:
     """For a test that runs on each target: on three of them as many in all as on two."""
     return settings(
-        max_examples=max(1, number(usual) * 2 // max(2, TARGETS)),
+        max_examples=max(1, number(usual) * 2 // max(2, len(TARGETS))),
         suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
     )

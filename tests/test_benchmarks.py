@@ -529,5 +529,5 @@ def test_smoke_calibrate(tmp_path):
 
 
 def test_a_table_without_the_row_is_not_written():
-    with pytest.raises(ValueError, match=r"^--write: the table has no row kVectors8Float32$"):
-        calibrate.replaced("nothing", "kVectors8Float32", "")
+    with pytest.raises(ValueError, match=r"^--write: the table has no row kZen9Float32$"):
+        calibrate.replaced("nothing", "kZen9Float32", "")

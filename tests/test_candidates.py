@@ -157,3 +157,19 @@ def test_the_plan_lists_the_fastest_first():
     names = [part.split()[0] for part in line.removeprefix("candidates").split(",")]
     assert names == sorted(plan["candidates"], key=plan["candidates"].get)
     assert line.endswith("ms predicted for one image on one thread")
+
+
+@pytest.mark.parametrize("threads", [2, 3])
+@pytest.mark.parametrize(
+    ("operation", "x_shape", "w_shape", "options", "kernel"),
+    [
+        ("conv", (1, 256, 56, 56), (64, 256, 1, 1), {}, "window_product"),
+        ("conv_grad_input", (1, 128, 56, 56), (128, 128, 3, 3), {"stride": 2, "padding": 1}, "phase_product"),
+    ],
+)
+def test_threads_have_about_as_many_pieces(target, operation, x_shape, w_shape, options, kernel, threads):
+    with only("window_product"):
+        plan = wr.explain(operation, x_shape, w_shape, threads=threads, **options)
+    assert plan["kernel"] == kernel
+    most = -(-plan["pieces"] // threads)
+    assert most * threads <= 17 / 16 * plan["pieces"]

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.kernels import TARGETS
 from windrow import _core
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -81,7 +82,7 @@ def test_tiles_are_those_of_the_build():
         re.MULTILINE,
     )
     stated = {(target, dtype): tuple(map(int, numbers)) for target, dtype, *numbers in rows}
-    for target in _core.targets_available():
+    for target in TARGETS:
         for dtype in ("float32", "float64"):
             rows, vectors, lanes = _core._testing.tile(target, dtype == "float64")
             assert stated[target, dtype] == (lanes, rows, vectors * lanes, rows * vectors, vectors)

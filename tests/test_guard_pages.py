@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from tests import programs
-from windrow import _core
+from tests.kernels import each_target
 
 PROGRAM = """
 import ctypes, mmap, random
@@ -93,7 +93,7 @@ print("done")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs mprotect")
-@pytest.mark.parametrize("name", _core.targets_available())
+@each_target
 def test_nothing_outside_is_touched(name):
     source = PROGRAM.replace("FIRST", "1000")
     assert programs.output(source, WINDROW_TARGET=name, timeout=300) == "done"

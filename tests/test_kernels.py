@@ -24,8 +24,8 @@ from tests.kernels import (
 class ProductCall:
     """Operands of the product kernel in memory with gaps of NaN, which nobody may read or write."""
 
-    def __init__(self, rng, name, dtype, rows, vectors, terms, *, accumulate=False, bias=False):
-        self.name, self.dtype, self.rows, self.vectors = name, dtype, rows, vectors
+    def __init__(self, rng, name, dtype, rows, vectors, terms, *, accumulate=False, bias=False, chunk=CHUNK):
+        self.name, self.dtype, self.rows, self.vectors, self.chunk = name, dtype, rows, vectors, chunk
         width = vectors * lanes_of(name, dtype)
         self.a = draw(rng, (rows, terms), dtype)
         self.b = draw(rng, (terms, width), dtype)
@@ -66,12 +66,13 @@ class ProductCall:
             self.vectors,
             self.start is not None,
             self.bias,
+            self.chunk,
         )
         assert_same_bits(self.c_memory[self.guard], before[self.guard])
         return self.c_memory[~self.guard].reshape(self.rows, -1)
 
     def expected(self):
-        return emulation.product(self.name, self.a, self.b, self.start, self.bias)
+        return emulation.product(self.name, self.a, self.b, self.start, self.bias, self.chunk)
 
 
 @each_target
@@ -97,6 +98,19 @@ def test_product_adds_c_first_and_the_bias_last(name, dtype, terms, accumulate, 
     call = ProductCall(rng, name, dtype, *testing.tile(name, dtype is np.float64)[:2], terms,
                        accumulate=accumulate, bias=bias)  # fmt: skip
     assert_same_bits(call.run(), call.expected())
+
+
+@each_target
+@both_dtypes
+@pytest.mark.parametrize("chunk", [1, 32])
+@pytest.mark.parametrize("terms", [0, 1, 31, 32, 33, 96])
+def test_product_of_shorter_chunks(name, dtype, chunk, terms):
+    """As Winograd's tiles are multiplied, whose partial sums are shorter."""
+    rng = np.random.default_rng(SEED + terms)
+    for accumulate in (False, True):
+        call = ProductCall(rng, name, dtype, *testing.tile(name, dtype is np.float64)[:2], terms,
+                           accumulate=accumulate, bias=True, chunk=chunk)  # fmt: skip
+        assert_same_bits(call.run(), call.expected())
 
 
 @each_target

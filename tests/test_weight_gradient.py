@@ -9,7 +9,7 @@ import windrow as wr
 from tests.choice import WEIGHT_CANDIDATES, only
 from tests.examples import per_target
 from tests.problems import channels_last, problems, scrambled
-from windrow import reference
+from windrow import _core, reference
 
 LAYERS = [
     ((9, 3, 31, 31), (25, 3, 3, 3), {"stride": 2, "padding": 1}),  # filters that fill no vector
@@ -134,3 +134,30 @@ def test_rows_are_shared_where_a_strip_serves_many_sums(target, rows, taps, piec
         algorithm="direct",
     )  # fmt: skip
     assert plan["pieces"] == pieces
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("images", [1, 70])
+@pytest.mark.parametrize("kernel", [(3, 3), (2, 1)])
+def test_rows_go_to_dw_as_their_sums_come(target, dtype, images, kernel):
+    """Of more rows than stay near, those of one tile are held where all pixels come at once."""
+    rows, vectors, lanes = _core._testing.tile(target, dtype is np.float64)
+    filters, channels = 4 * vectors * lanes + rows + 1, 5
+    rng = np.random.default_rng(7)
+    x = rng.integers(-3, 4, (images, channels, 7, 6)).astype(dtype)
+    w_shape = (filters, channels, *kernel)
+    dy = rng.integers(-3, 4, reference.conv(x, np.zeros(w_shape, dtype), padding=1).shape).astype(dtype)
+    expected = reference.conv_grad_weight(dy, x, w_shape, padding=1)
+    start = rng.integers(-3, 4, w_shape).astype(dtype)
+    with only("runs"):
+        plan = wr.explain("conv_grad_weight", x.shape, w_shape, dtype=dtype, padding=1, threads=1)
+        np.testing.assert_array_equal(wr.conv_grad_weight(dy, x, w_shape, padding=1), expected)
+        out = start.copy()
+        wr.conv_grad_weight(dy, x, w_shape, padding=1, out=out, accumulate=True)
+        np.testing.assert_array_equal(out, start + expected)
+        apart = np.zeros((*w_shape[::-1],), dtype).T  # no taps side by side
+        wr.conv_grad_weight(dy, x, w_shape, padding=1, out=apart)
+        np.testing.assert_array_equal(apart, expected)
+    sums = filters * channels * kernel[0] * kernel[1] * np.dtype(dtype).itemsize
+    assert images == 1 or plan["workspace_bytes"] > sums
+    assert images > 1 or kernel == (2, 1) or plan["workspace_bytes"] < sums

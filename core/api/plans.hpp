@@ -157,7 +157,8 @@ std::optional<PhasePlan<T>> plan_phases(const ConvShape& s, ArrayView<const T> d
   std::optional<PhaseProduct<T>> product = all_phases(s, dy, w, b, dx);
   if (!product) return std::nullopt;
   const PixelGrid& grid = product->all.grid;
-  const PhaseSize size = phase_size(*product);
+  PhaseSize size = phase_size(*product);
+  size.threads = threads;
   const Index most =
       options.max_workspace == 0 ? std::numeric_limits<Index>::max() : options.max_workspace / threads;
   const auto blocks = choose_phases(grid, size, tile, most);

@@ -46,6 +46,16 @@ constexpr Index parts_for_threads(Index pieces, Index threads, Index most) {
   return best;
 }
 
+// How many of `all` a block holds, so that there are as few blocks as can be, from `blocks` on, of which each
+// thread has as many as the others. There are `others` pieces of work for each block.
+constexpr Index block_for_threads(Index all, Index blocks, Index others, Index threads) {
+  for (Index more = blocks; more < blocks + threads && more <= all; ++more) {
+    const Index block = ceil_div(all, more);
+    if (ceil_div(all, block) * others % threads == 0) return block;
+  }
+  return ceil_div(all, std::max<Index>(1, blocks));
+}
+
 // Calls body(piece) once for each piece in [0, pieces), in any order, on up to context.threads threads. The
 // first exception that a piece throws is thrown again here, after all running pieces have ended. Pieces must
 // not call parallel_for. A piece should take between 20 us and 10 ms: shorter ones cost overhead, longer ones

@@ -27,19 +27,30 @@ namespace {
 
 bool always() { return true; }
 
-constexpr Target kTargets[] = {
-    {"portable", always, &portable::float32, &portable::float64, &portable::patches},
 #if defined(__x86_64__)
-    {"x86_v3", [] { return __builtin_cpu_supports("x86-64-v3") != 0; }, &x86_v3::float32, &x86_v3::float64,
-     &x86_v3::patches},
+bool is_x86_v3() { return __builtin_cpu_supports("x86-64-v3") != 0; }
 #ifdef WINDROW_X86_V4
-    {"x86_v4", [] { return __builtin_cpu_supports("x86-64-v4") != 0; }, &x86_v4::float32, &x86_v4::float64,
-     &x86_v4::patches},
+bool is_x86_v4() { return __builtin_cpu_supports("x86-64-v4") != 0; }
+// A vector of 64 bytes goes through its units in two halves, and its second-level cache has 1 MiB.
+bool is_zen4() { return is_x86_v4() && __builtin_cpu_is("amdfam19h") != 0; }
+#endif
+#endif
+
+#define WINDROW_KERNELS(name) &name::float32, &name::float64, &name::patches
+
+constexpr Target kTargets[] = {
+    {"portable", "portable", always, Costs::kPortable, WINDROW_KERNELS(portable)},
+#if defined(__x86_64__)
+    {"x86_v3", "x86_v3", is_x86_v3, Costs::kX86V3, WINDROW_KERNELS(x86_v3)},
+#ifdef WINDROW_X86_V4
+    {"x86_v4", "x86_v4", is_x86_v4, Costs::kX86V4, WINDROW_KERNELS(x86_v4)},
+    {"zen4", "x86_v4", is_zen4, Costs::kZen4, WINDROW_KERNELS(x86_v4)},
 #endif
 #elif defined(__aarch64__)
-    {"neon", always, &neon::float32, &neon::float64, &neon::patches},
+    {"neon", "neon", always, Costs::kPortable, WINDROW_KERNELS(neon)},
 #endif
 };
+#undef WINDROW_KERNELS
 
 std::atomic<const Target*> g_current{nullptr};
 

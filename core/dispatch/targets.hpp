@@ -11,9 +11,14 @@
 
 namespace windrow {
 
+// On whose processors the costs were measured by which a target chooses between algorithms and blocks.
+enum class Costs { kPortable, kX86V3, kX86V4, kZen4 };
+
 struct Target {
   const char* name;
+  const char* compiled_as;  // the target whose kernels it has: its own, or another one's
   bool (*runs_here)();
+  Costs costs;
   const KernelTable<float>* float32;
   const KernelTable<double>* float64;
   const PatchKernels* patches;
@@ -32,13 +37,14 @@ struct Target {
 struct Tile {
   Index rows, lanes, vectors;
   Index bytes;  // of an element
+  Costs costs;
   Index columns() const { return lanes * vectors; }
 };
 
 template <class T>
 Tile tile_of(const Target& target) {
   const KernelTable<T>& k = target.kernels<T>();
-  return {.rows = k.rows, .lanes = k.lanes, .vectors = k.vectors, .bytes = sizeof(T)};
+  return {.rows = k.rows, .lanes = k.lanes, .vectors = k.vectors, .bytes = sizeof(T), .costs = target.costs};
 }
 
 // From the plainest to the most capable.

@@ -69,6 +69,7 @@ struct PhaseSize {
   Index alike;        // most that are made together, ...
   Index merged;       // and as rows of one product
   Index factor_taps;  // of w
+  Index threads = 1;  // that share the work
 };
 template <class T>
 PhaseSize phase_size(const PhaseProduct<T>& p) {

@@ -52,14 +52,13 @@ class Driver {
     const Index usual = cut_.strip_positions * cut_.images * cut_.channels + nr();
     const Index strips = (lanes_.x_in_place() ? 0 : boxes_.strip_elements()) - usual;
     const Index not_held = cut_.rows - held_rows(cut_.rows, ceil_div(units_, cut_.slots));
-    return {
-        .scratch_bytes = scratch_bytes<T>(cut_, target) +
-                         (strips - not_held * cut_.row_sums) * Index{sizeof(T)} + lanes_.scratch_bytes(),
-        .partial_bytes = partial * Index{sizeof(T)},
-        .pieces = p_.groups * tap_boxes_ * cut_.channel_blocks * cut_.row_blocks * cut_.slots,
-        .slots = cut_.slots,
-        .roundings = std::min(box_pixels, Index{kChunk}) + chunks + cut_.slots - 1,
-        .in_lanes = lanes_.name()};
+    return {.scratch_bytes = scratch_bytes<T>(cut_, target) +
+                             (strips - not_held * cut_.row_sums) * Index{sizeof(T)} + lanes_.scratch_bytes(),
+            .partial_bytes = partial * Index{sizeof(T)},
+            .pieces = p_.groups * tap_boxes_ * cut_.channel_blocks * cut_.row_blocks * cut_.slots,
+            .slots = cut_.slots,
+            .roundings = std::min(box_pixels, Index{kChunk}) + chunks + cut_.slots - 1,
+            .in_lanes = lanes_.name()};
   }
 
  private:
@@ -180,8 +179,7 @@ class Driver {
       before = std::exchange(box, std::move(next));
     }
     if (unit0 == unit1) {
-      for (Index m = 0; m < part.rows; ++m)
-        std::fill_n(sums.of(m), in_place ? part.channels : width, T{0});
+      for (Index m = 0; m < part.rows; ++m) std::fill_n(sums.of(m), in_place ? part.channels : width, T{0});
     } else if (lanes_.turned()) {
       kernels_.transpose({.target = sums.data,
                           .target_row = sums.row,

@@ -5,6 +5,7 @@
 #include <span>
 
 #include "base/workspace.hpp"
+#include "drivers/ahead.hpp"
 #include "drivers/tiles.hpp"
 #include "drivers/winograd_batches.hpp"
 #include "drivers/winograd_weights.hpp"
@@ -241,6 +242,11 @@ class Driver {
     const Index row = winograd_weights_row(planes_.taps(), p_.channels, kernel_);
     const Index point = winograd_weights_point(row, kernel_), tile = sizes_.points * point;
     const Index first = group * ceil_div(p_.rows, kernel_.rows) + m / kernel_.rows;
+    // The first panel brings a point's weights near for the others. Each tile's lie by themselves, so that
+    // the processor would find them one after another.
+    const bool far =
+        panels.count() > 1 &&
+        static_cast<double>(sizes_.points * p_.rows * row) * static_cast<double>(kernel_.bytes) >= kFarBytes;
     for (Index i = 0; i < sizes_.points; ++i) {
       for (Index panel = 0; panel < panels.count(); ++panel) {
         const Index lane = panels.begin(panel);
@@ -258,6 +264,7 @@ class Driver {
                            .bias = nullptr,
                            .chunk = kPartial};
         for (Index r = 0; r < rows; r += kernel_.rows) {
+          if (far && panel == 0 && r + kernel_.rows < rows) fetch(product.a + tile, kernel_.rows * row);
           kernels_.product(product, static_cast<int>(std::min(kernel_.rows, rows - r)),
                            static_cast<int>(panels.vectors(panel)));
           product.a += tile;
@@ -265,6 +272,11 @@ class Driver {
         }
       }
     }
+  }
+
+  void fetch(const T* weights, Index count) const {
+    const Index line = kLine / kernel_.bytes;
+    for (Index i = 0; i < count; i += line) __builtin_prefetch(weights + i, 0, 2);
   }
 
   // Rows of the results of a batch, from row m + r on, except for tiles that have failed. False where one

@@ -294,6 +294,9 @@ ProductBlocks choose_blocks(const ProductSize& size, const Tile& tile, Index mos
   const bool packs = size.scattered || size.taps_apart;
   cut(wanted, kRepackTiles, packs ? kPackedPanels : kReadPanels);
   cut(std::min(wanted, kFewPieces), kLeastTiles, 1);
+  if (size.threads > 1)
+    panel_count = block_for_threads(panels, ceil_div(panels, panel_count),
+                                    size.groups * ceil_div(row_tiles, tiles), size.threads);
 
   // A panel alone would not repay the packing of its factors.
   bool pack_factor = packs && panel_count > 1;

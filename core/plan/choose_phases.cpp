@@ -86,6 +86,8 @@ std::optional<PhaseBlocks> choose_phases(const PixelGrid& grid, const PhaseSize&
       break;
     }
   }
+  panels = block_for_threads(all_panels, ceil_div(all_panels, panels),
+                             size.groups * ceil_div(row_tiles, tiles), size.threads);
   tiles = ceil_div(row_tiles, ceil_div(row_tiles, tiles));
   factor_tiles = ceil_div(tiles, ceil_div(tiles, factor_tiles));
   blocks.panels = panels;

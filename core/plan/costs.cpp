@@ -9,14 +9,17 @@ namespace {
 
 const Nanoseconds& costs_of(const Tile& tile) {
   const bool single = tile.bytes == sizeof(float);
-  switch (tile.lanes * tile.bytes) {
-    case 64:
-      return single ? kVectors64Float32 : kVectors64Float64;
-    case 32:
-      return single ? kVectors32Float32 : kVectors32Float64;
-    default:
-      return single ? kVectors16Float32 : kVectors16Float64;
+  switch (tile.costs) {
+    case Costs::kPortable:
+      break;
+    case Costs::kX86V3:
+      return single ? kX86V3Float32 : kX86V3Float64;
+    case Costs::kX86V4:
+      return single ? kX86V4Float32 : kX86V4Float64;
+    case Costs::kZen4:
+      return single ? kZen4Float32 : kZen4Float64;
   }
+  return single ? kPortableFloat32 : kPortableFloat64;
 }
 
 // Multiply-adds that one core has under way at once: a tile of fewer vectors waits for its sums. As many
