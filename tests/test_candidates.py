@@ -159,17 +159,12 @@ def test_the_plan_lists_the_fastest_first():
     assert line.endswith("ms predicted for one image on one thread")
 
 
-@pytest.mark.parametrize("threads", [2, 3])
-@pytest.mark.parametrize(
-    ("operation", "x_shape", "w_shape", "options", "kernel"),
-    [
-        ("conv", (1, 256, 56, 56), (64, 256, 1, 1), {}, "window_product"),
-        ("conv_grad_input", (1, 128, 56, 56), (128, 128, 3, 3), {"stride": 2, "padding": 1}, "phase_product"),
-    ],
-)
-def test_threads_have_about_as_many_pieces(target, operation, x_shape, w_shape, options, kernel, threads):
-    with only("window_product"):
-        plan = wr.explain(operation, x_shape, w_shape, threads=threads, **options)
-    assert plan["kernel"] == kernel
-    most = -(-plan["pieces"] // threads)
-    assert most * threads <= 17 / 16 * plan["pieces"]
+def test_threads_have_as_many_pieces_as_each_other(target):
+    """Where some number of panels for each piece gives that: in most images, not in about half of them."""
+    options = {"dtype": np.float32, "stride": 2, "padding": 1, "threads": 2}
+    plans = [
+        wr.explain("conv_grad_input", (1, 128, size, size), (128, 128, 3, 3), **options)
+        for size in range(40, 64)
+    ]
+    assert {plan["kernel"] for plan in plans} == {"phase_product"}
+    assert sum(plan["pieces"] % 2 == 0 for plan in plans) >= 21
