@@ -5,7 +5,7 @@
 namespace windrow {
 namespace {
 
-constexpr Index kFactorBytes = 160 << 10;  // of some rows, in a second-level cache of 512 KiB up
+constexpr Index kFactorBytes = 320 << 10;  // of some rows, in a second-level cache of 512 KiB up
 // What dy shows of a block of channels, and the sums of a piece: each tile has work for hundreds of cycles on
 // what it reads of them, so that they may come from farther away.
 constexpr Index kPackedBytes = 416 << 10;
