@@ -1,6 +1,6 @@
 // Nanoseconds for one of each kind of work, in the order of plan/costs.hpp, for each target and dtype.
-// `python -m benchmarks calibrate --write core/plan/costs_table.hpp` replaces rows, and says above each where it
-// was measured.
+// `python -m benchmarks calibrate --write core/plan/costs_table.hpp` replaces rows, and says above each where
+// it was measured.
 // clang-format off
 #pragma once
 
