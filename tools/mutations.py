@@ -30,14 +30,15 @@ MUTATIONS = [
         ("p.c_at[m] : m * p.c_row", "p.c_at[m] : m * (p.c_row + 1)"),
         ("bool add_to_c = p.accumulate;", "bool add_to_c = false;"),
         ("    add_to_c = true;\n", ""),
-        ("p.bias && k == p.k", "p.bias && k != p.k"),
+        ("p.bias && last + 1 == p.k", "p.bias && last + 1 != p.k"),
+        ("if (p.accumulate) sum = S::add(S::load(to), sum);", ""),
         ("if (rows < M) {", "if (rows < M - 1) {"),
         ("const std::ptrdiff_t column = p.step[k].a;", "const std::ptrdiff_t column = p.step[0].a;"),
     ),
     *_in(
         "core/kernels/product.hpp",
-        ("p.k - k < windrow::kChunk ? p.k : k + windrow::kChunk", "p.k"),
-        ("S::add(sum[m][v], S::all(p.bias[m]))", "S::fma(S::all(p.bias[m]), S::all(2), sum[m][v])"),
+        ("p.k - k < p.chunk ? p.k : k + p.chunk", "p.k"),
+        ("s = S::add(s, S::all(p.bias[m]))", "s = S::fma(S::all(p.bias[m]), S::all(2), s)"),
         tests=BITS,
     ),
     *_in("core/kernels/simd.hpp", ("return a * b + c;", "return b * a + c + c - c;"), tests=BITS),
@@ -252,7 +253,7 @@ MUTATIONS = [
     *_in(
         "core/drivers/winograd.cpp",
         (".rows = std::min(b_.tile, s.down.pixels) + 2,", ".rows = b_.tile + 2,"),
-        ("product.accumulate = k > 0;", "product.accumulate = false;"),
+        (".k = terms_,", ".k = std::min(kPartial, terms_),"),
         (".column = s.across.pixel + width_.tap[0],", ".column = s.across.pixel,"),
         (
             ".columns = std::min(s.count * b_.tile, s.across.pixels) + 2,",
@@ -303,6 +304,13 @@ MUTATIONS = [
             "if (rows || pixels == 0 ||",
         ),
         tests=("tests/test_convolution.py",),
+    ),
+    *_in(
+        "core/drivers/weight_gradient.cpp",
+        ("units == 1 && !lanes_.turned()", "!lanes_.turned()"),
+        ("this->write(part, m, rows, sums, partial);", "this->write(part, 0, rows, sums, partial);"),
+        ("!in_place && unit + 1 == unit1", "!in_place && unit == unit0"),
+        tests=("tests/test_weight_gradient.py",),
     ),
     *_in(
         "core/api/products.hpp",
