@@ -66,10 +66,10 @@ class Driver {
 
   WeightPart part(Index piece) const {
     WeightPart part;
-    const Index row_block = piece % cut_.row_blocks;
-    piece /= cut_.row_blocks;
     const Index channel_block = piece % cut_.channel_blocks;
     piece /= cut_.channel_blocks;
+    const Index row_block = piece % cut_.row_blocks;
+    piece /= cut_.row_blocks;
     Index tap_box = piece % tap_boxes_;
     part.group = piece / tap_boxes_;
     part.channel = channel_block * cut_.channels;
