@@ -18,7 +18,11 @@ namespace windrow::detail {
 namespace {
 
 using Clock = std::chrono::steady_clock;
+// After a job: the next one of a program that computes comes sooner.
 constexpr auto kSpin = std::chrono::microseconds(50);
+// While others are at work on a job in which nothing is left to begin. Who sleeps then comes too late for the
+// next job, has less of it to do, and is again the first to sleep.
+constexpr auto kSpinMeanwhile = std::chrono::milliseconds(1);
 constexpr auto kInterruptInterval = std::chrono::milliseconds(20);  // with pieces of 10 ms: well under 50 ms
 
 void relax() {
@@ -29,16 +33,20 @@ void relax() {
 #endif
 }
 
-template <class Condition>
-bool spin_until(Condition condition) {
+// Spins for kSpin after others were last at work, and for kSpinMeanwhile at most.
+template <class Condition, class AtWork>
+bool spin_until(Condition condition, AtWork at_work) {
   if (condition()) return true;
-  const auto end = Clock::now() + kSpin;
+  const auto begin = Clock::now();
+  auto now = begin, end = begin + kSpin;
   do {
     for (int i = 0; i < 16; ++i) {
       relax();
       if (condition()) return true;
     }
-  } while (Clock::now() < end);
+    now = Clock::now();
+    if (now < begin + kSpinMeanwhile && at_work()) end = now + kSpin;
+  } while (now < end);
   return false;
 }
 
@@ -228,7 +236,7 @@ class Pool {
   void close() {
     state_.fetch_or(kClosed, std::memory_order_acq_rel);
     const auto empty = [this] { return (state_.load(std::memory_order_acquire) & kInside) == 0; };
-    if (spin_until(empty)) return;
+    if (spin_until(empty, [] { return true; })) return;
     std::unique_lock guard(sleep_lock_);
     done_.wait(guard, empty);
   }
@@ -256,15 +264,21 @@ class Pool {
       const std::uint64_t state = state_.load(std::memory_order_acquire);
       return (state >> kNumberShift) != done && !(state & kClosed);
     };
+    bool helped = false;
+    const auto others_at_work = [&] {
+      const std::uint64_t state = state_.load(std::memory_order_acquire);
+      return helped && (!(state & kClosed) || (state & kInside) != 0);
+    };
     for (;;) {
-      if (!spin_until(has_news)) {
+      if (!spin_until(has_news, others_at_work)) {
         std::unique_lock guard(sleep_lock_);
         ++sleepers_;
         wake_.wait(guard, has_news);
         --sleepers_;
       }
       const std::uint64_t number = state_.load(std::memory_order_acquire) >> kNumberShift;
-      if (index < helpers_.load(std::memory_order_relaxed) && enter(number)) {
+      helped = index < helpers_.load(std::memory_order_relaxed) && enter(number);
+      if (helped) {
         while (job_.step(index + 1)) {
         }
         leave();
