@@ -308,7 +308,7 @@ MUTATIONS = [
     *_in(
         "core/drivers/weight_gradient.cpp",
         ("units == 1 && !lanes_.turned()", "!lanes_.turned()"),
-        ("this->write(part, m, rows, sums, partial);", "this->write(part, 0, rows, sums, partial);"),
+        ("write(part, m, rows, sums, partial);", "write(part, 0, rows, sums, partial);"),
         ("!in_place && unit + 1 == unit1", "!in_place && unit == unit0"),
         tests=("tests/test_weight_gradient.py",),
     ),

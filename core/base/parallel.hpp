@@ -6,6 +6,7 @@
 // new pool and takes no lock of the parent's.
 #pragma once
 
+#include <algorithm>
 #include <chrono>
 #include <type_traits>
 #include <utility>

@@ -298,10 +298,10 @@ class Driver {
     return !lanes_.turned() && has_few_rows(part.rows) ? Index{kChunk} : pixels;
   }
 
-  // Where `write` says so, sums are complete with this box, and are written as their rows come.
+  // Where sums are `complete` with this box, they are written as their rows come.
   void add_box(const WeightPart& part, const T* dy, Index pixels, const Step* steps, const T* strip,
-               const Extents& strip_extent, bool accumulate, const Sums& sums, BoxAhead<T>& ahead, bool write,
-               T* partial) const {
+               const Extents& strip_extent, bool accumulate, const Sums& sums, BoxAhead<T>& ahead,
+               bool complete, T* partial) const {
     const EvenTiles tiles(kernels_, part.lane_run);
     const auto multiply = [&](Index m, Index run, Index tile, Index k, Index count) {
       const Index lane = tiles.begin(tile);
@@ -328,13 +328,14 @@ class Driver {
           for (Index tile = 0; tile < tiles.count(); ++tile)
             for (Index m = 0; m < part.rows; m += kernels_.rows)
               multiply(m, run, tile, k, std::min(chunk, pixels - k));
-      if (write) this->write(part, 0, part.rows, sums, partial);
+      if (complete) write(part, 0, part.rows, sums, partial);
       return;
     }
     for (Index m = 0; m < part.rows; m += kernels_.rows) {
       const Index rows = std::min<Index>(kernels_.rows, part.rows - m);
       LinesAhead<T> result;
-      if (write) result = result_.lines_of(first_row(part) + m, rows, part.channel, part.channels, partial);
+      if (complete)
+        result = result_.lines_of(first_row(part) + m, rows, part.channel, part.channels, partial);
       result.share(part.lane_runs * tiles.count());
       for (Index run = 0; run < part.lane_runs; ++run) {
         for (Index tile = 0; tile < tiles.count(); ++tile) {
@@ -342,7 +343,7 @@ class Driver {
           multiply(m, run, tile, 0, pixels);
         }
       }
-      if (write) this->write(part, m, rows, sums, partial);
+      if (complete) write(part, m, rows, sums, partial);
     }
   }
 

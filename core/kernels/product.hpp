@@ -25,9 +25,9 @@ void product_of_nothing(const windrow::Product<T>& p, T* const* c) {
 
 // One step of a tile: `use(m, v, sum)` is given each sum after it.
 template <class T, int M, int V, class Use>
-inline __attribute__((always_inline)) void product_step(const windrow::Product<T>& p, const T* const* a,
-                                                        std::ptrdiff_t k, typename Simd<T>::V (&sum)[M][V],
-                                                        const Use& use) {
+[[gnu::always_inline]] inline void product_step(const windrow::Product<T>& p, const T* const* a,
+                                                std::ptrdiff_t k, typename Simd<T>::V (&sum)[M][V],
+                                                const Use& use) {
   using S = Simd<T>;
   const T* row = p.b + p.step[k].b;
   const std::ptrdiff_t column = p.step[k].a;
@@ -44,9 +44,8 @@ inline __attribute__((always_inline)) void product_step(const windrow::Product<T
 // The last step of a chunk, whose sums are written as they come: after a loop over all steps, the writing
 // would begin late, since the processor guesses wrong where the loop ends.
 template <class T, int M, int V, bool kAdd, bool kBias>
-inline __attribute__((always_inline)) void product_end(const windrow::Product<T>& p, const T* const* a,
-                                                       T* const* c, std::ptrdiff_t k,
-                                                       typename Simd<T>::V (&sum)[M][V]) {
+[[gnu::always_inline]] inline void product_end(const windrow::Product<T>& p, const T* const* a, T* const* c,
+                                               std::ptrdiff_t k, typename Simd<T>::V (&sum)[M][V]) {
   using S = Simd<T>;
   product_step<T, M, V>(p, a, k, sum, [&](int m, int v, typename S::V s) {
     T* const to = c[m] + v * S::kLanes;

@@ -72,6 +72,7 @@ Index phases(const PixelAxis& axis) {
 // How often pixels of a strip are copied, whose blocks have so many rows and columns.
 double copies(const PixelGrid& grid, Index rows, Index columns) {
   const auto along = [](const PixelAxis& axis, Index count) {
+    if (axis.tap.empty()) return 1.0;
     const auto [first, last] = std::minmax_element(axis.tap.begin(), axis.tap.end());
     return 1 + static_cast<double>(*last - *first) / static_cast<double>(count * axis.step);
   };
@@ -131,19 +132,19 @@ std::optional<StripBlocks> choose_strips(const PixelGrid& grid, const ProductSiz
     }
     return most;
   };
-  Index fewest = most_rows();
+  Index rows = most_rows();
   while (once && blocks.columns > kFewPanels * tile.columns()) {
     const StripBlocks wide = blocks;
-    const double copied = copies(grid, fewest, blocks.columns);
+    const double copied = copies(grid, rows, blocks.columns);
     blocks.columns = round_up(ceil_div(blocks.columns, 2), tile.lanes);
-    const Index rows = most_rows();
-    if (copies(grid, rows, blocks.columns) > kFewerCopies * copied) {
+    const Index more = most_rows();
+    if (copies(grid, more, blocks.columns) > kFewerCopies * copied) {
       blocks = wide;
       break;
     }
-    fewest = rows;
+    rows = more;
   }
-  blocks.rows = ceil_div(all_rows, ceil_div(all_rows, fewest));  // blocks of equal size
+  blocks.rows = ceil_div(all_rows, ceil_div(all_rows, rows));  // blocks of equal size
   const auto unit_flops = [&] {
     return 2.0 * static_cast<double>(size.rows * size.terms * blocks.columns * blocks.rows);
   };
