@@ -15,7 +15,7 @@ namespace {
 template <class T>
 void run_product(const Target& target, nb::handle a_array, Index a_row, nb::handle a_offsets,
                  nb::handle b_array, nb::handle b_offsets, nb::handle c_array, Index c_row, int rows,
-                 int vectors, bool accumulate, nb::handle bias_array, Index chunk) {
+                 int vectors, bool accumulate, nb::handle bias_array, int chunk) {
   const KernelTable<T>& kernels = target.kernels<T>();
   if (chunk < 1) throw nb::value_error("chunk");
   if (rows < 1 || rows > kernels.rows || vectors < 1 || vectors > kernels.vectors)
@@ -39,8 +39,8 @@ void run_product(const Target& target, nb::handle a_array, Index a_row, nb::hand
                      .c_row = c_row,
                      .k = a_offset.size,
                      .accumulate = accumulate,
-                     .bias = nullptr,
-                     .chunk = chunk};
+                     .chunk = chunk,
+                     .bias = nullptr};
   if (!bias_array.is_none()) {
     const Buffer<T> bias("bias", bias_array);
     bias.check(0, rows - 1);
@@ -240,14 +240,14 @@ void bind_kernels(nb::module_& m) {
       "product",
       [](const std::string& target, bool is_double, nb::handle a, Index a_row, nb::handle a_offset,
          nb::handle b, nb::handle b_offset, nb::handle c, Index c_row, int rows, int vectors, bool accumulate,
-         nb::handle bias, Index chunk) {
+         nb::handle bias, int chunk) {
         const auto run = is_double ? run_product<double> : run_product<float>;
         run(target_named(target), a, a_row, a_offset, b, b_offset, c, c_row, rows, vectors, accumulate, bias,
             chunk);
       },
       nb::arg("target"), nb::arg("is_double"), nb::arg("a"), nb::arg("a_row"), nb::arg("a_offset"),
       nb::arg("b"), nb::arg("b_offset"), nb::arg("c"), nb::arg("c_row"), nb::arg("rows"), nb::arg("vectors"),
-      nb::arg("accumulate"), nb::arg("bias").none(), nb::arg("chunk") = kChunk);
+      nb::arg("accumulate"), nb::arg("bias").none(), nb::arg("chunk") = static_cast<int>(kChunk));
   m.def(
       "stencil",
       [](const std::string& target, bool is_double, nb::handle w, nb::handle w_offset, nb::handle x,

@@ -261,8 +261,8 @@ class Driver {
                            .c_row = sizes_.row,
                            .k = terms_,
                            .accumulate = false,
-                           .bias = nullptr,
-                           .chunk = kPartial};
+                           .chunk = static_cast<int>(kPartial),
+                           .bias = nullptr};
         for (Index r = 0; r < rows; r += kernel_.rows) {
           if (far && panel == 0 && r + kernel_.rows < rows) fetch(product.a + tile, kernel_.rows * row);
           kernels_.product(product, static_cast<int>(std::min(kernel_.rows, rows - r)),
