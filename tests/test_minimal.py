@@ -12,7 +12,6 @@ import numpy as np
 import pytest
 
 import windrow as wr
-from tests.kernels import TARGETS
 from windrow import _core, reference, verify
 
 RNG = np.random.default_rng(2026)
@@ -27,7 +26,7 @@ PROBLEMS = [
 ]
 
 
-@pytest.fixture(params=TARGETS)
+@pytest.fixture(params=_core.targets_available())
 def target(request):
     before = _core.target()
     _core.set_target(request.param)
