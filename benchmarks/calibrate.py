@@ -128,14 +128,14 @@ def rows(cells: Iterable[dict[str, Any]]) -> list[Row]:
     ]
 
 
-def least(cells: Sequence[dict[str, Any]]) -> np.ndarray:
+def floors(cells: Sequence[dict[str, Any]]) -> np.ndarray:
     """LEAST in the order of the kinds of work, 0 for the others."""
     kinds = next(each["work"] for cell in cells for each in cell["candidates"].values())
     return np.array([LEAST.get(kind, 0.0) for kind in kinds])
 
 
-def fit(rows: Sequence[Row], least: np.ndarray | None = None) -> np.ndarray:
-    """Nanoseconds for one of each kind of work, `least` or more; 0 for what does not occur.
+def fit(rows: Sequence[Row], floor: np.ndarray | None = None) -> np.ndarray:
+    """Nanoseconds for one of each kind of work, `floor` or more; 0 for what does not occur.
 
     Coordinate descent on the sum of e^2 with e = predicted / measured - 1, OWN of it, and of (e - f)^2 for
     any two candidates of a cell, within NEAR times the fastest: an error that both have misleads nobody. What
@@ -151,7 +151,7 @@ def fit(rows: Sequence[Row], least: np.ndarray | None = None) -> np.ndarray:
     aim = np.repeat((1.0, 0.0), (len(shares), len(rivals)))
     share = np.repeat((OWN, 1.0), (len(shares), len(rivals)))
     weight = share
-    low = np.zeros(shares.shape[1]) if least is None else least[used] * scale
+    low = np.zeros(shares.shape[1]) if floor is None else floor[used] * scale
     cost = low.copy()
     for _ in range(6):
         square = (matrix * weight[:, None]).T @ matrix

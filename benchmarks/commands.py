@@ -219,7 +219,7 @@ def calibrate_command(options: Namespace) -> int:
     for target in targets:
         for dtype in options.dtype:
             rows = [row for row in found if row.cell[:2] == (target, dtype)]
-            cost = calibrate.fit(rows, calibrate.least(document["cells"]))
+            cost = calibrate.fit(rows, calibrate.floors(document["cells"]))
             built = {(row.cell, row.name): row.built for row in rows}
             fitted = {(row.cell, row.name): calibrate.seconds(row, cost) for row in rows}
             for which, predicted in (("built in", built), ("fitted now", fitted)):

@@ -10,6 +10,13 @@ namespace windrow {
 // begins: it is fetched ahead. Less is there if the call before left it, and asking would only take time.
 inline constexpr double kFarBytes = 2 << 20;
 
+// Asks for one run of elements at once.
+template <class T>
+void fetch_run(const T* first, Index count) {
+  constexpr Index kLine = 64 / sizeof(T);
+  for (Index i = 0; i < count; i += kLine) __builtin_prefetch(first + i, 0, 2);
+}
+
 // Runs of lines at a constant distance, `outers` times, `outer_step` apart.
 template <class T>
 class LinesAhead {

@@ -6,6 +6,7 @@
 #include <span>
 
 #include "base/workspace.hpp"
+#include "drivers/ahead.hpp"
 #include "drivers/phases.hpp"
 #include "drivers/tiles.hpp"
 
@@ -130,7 +131,9 @@ class Driver {
     const T* factor = p_.factor + work.group * p_.factor_group + (work.row0 + m) * p_.factor_row;
     for (Index k = 0; k < channels; ++k) {
       const T* from = factor + (c + k) * p_.factor_channel;
-      if (k + kAhead < channels) fetch(from + kAhead * p_.factor_channel, rows);
+      // The factors of one channel lie on pages of their own, too many for the hardware to guess.
+      if (factors_follow_ && k + kAhead < channels)
+        fetch_run(from + kAhead * p_.factor_channel, rows * p_.factor_row);
       T* to = work.factors + k * factor_taps_ * stride_;
       if (factors_follow_ && factor_taps_ > 1) {
         kernels_.transpose({.target = to,
@@ -148,13 +151,6 @@ class Driver {
                           .step = p_.factor_row,
                           .count = rows});
     }
-  }
-
-  // The factors of one channel lie on pages of their own, too many for the hardware to guess.
-  void fetch(const T* from, Index rows) const {
-    constexpr Index kLine = static_cast<Index>(kAlignment / sizeof(T));
-    for (Index i = 0; factors_follow_ && i < rows * p_.factor_row; i += kLine)
-      __builtin_prefetch(from + i, 0, 2);
   }
 
   // Rows [m, m + rows) of the piece over all its panels and phases, for some channels.

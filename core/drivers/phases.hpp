@@ -69,10 +69,10 @@ struct PhaseSize {
   Index alike;        // most that are made together, ...
   Index merged;       // and as rows of one product
   Index factor_taps;  // of w
-  Index threads = 1;  // that share the work
+  Index threads;      // that share the work
 };
 template <class T>
-PhaseSize phase_size(const PhaseProduct<T>& p) {
+PhaseSize phase_size(const PhaseProduct<T>& p, Index threads = 1) {
   PhaseSize size{.rows = p.all.rows,
                  .channels = p.all.channels,
                  .groups = p.all.groups,
@@ -81,7 +81,8 @@ PhaseSize phase_size(const PhaseProduct<T>& p) {
                  .all_phases = static_cast<Index>(p.phases.size()),
                  .alike = 0,
                  .merged = 0,
-                 .factor_taps = static_cast<Index>(p.all.factor_tap.size())};
+                 .factor_taps = static_cast<Index>(p.all.factor_tap.size()),
+                 .threads = threads};
   for (const Phase& phase : p.phases) size.phases += phase.tap.empty() ? 0 : 1;
   for (const AlikePhases& some : p.alike) {
     size.alike = std::max(size.alike, some.count);

@@ -322,12 +322,11 @@ class Driver {
                        static_cast<int>(tiles.vectors(tile)));
     };
     if (has_few_rows(part.rows)) {
-      const Index chunk = chunk_of(part, pixels);
-      for (Index k = 0; k < pixels; k += chunk)
+      for (Index k = 0; k < pixels; k += kChunk)
         for (Index run = 0; run < part.lane_runs; ++run)
           for (Index tile = 0; tile < tiles.count(); ++tile)
             for (Index m = 0; m < part.rows; m += kernels_.rows)
-              multiply(m, run, tile, k, std::min(chunk, pixels - k));
+              multiply(m, run, tile, k, std::min(Index{kChunk}, pixels - k));
       if (complete) write(part, 0, part.rows, sums, partial);
       return;
     }

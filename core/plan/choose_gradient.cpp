@@ -48,8 +48,8 @@ Counts count_winograd_gradient(const WeightGradient<T>& p, const Target& target)
   // Lanes are channels, which need not be moved as those of an image's tiles.
   constexpr double kUnmoved = 2.0 / 3;
   count[Work::kInput] = kUnmoved * points * (pixels + results);
-  // The way back, which reads the sums of all points, takes else a quarter of that of tiles of an image, and
-  // has the taps of a channel side by side.
+  // Back from points to taps: the sums of all points are read; the arithmetic is a quarter of that which
+  // makes a tile of results; then a channel's taps are put side by side.
   count[Work::kTileRead] = static_cast<double>(kPoints * cut.slots) * sums;
   const double written = static_cast<double>(kTaps * cut.slots) * sums;
   count[Work::kOutput] = written;
