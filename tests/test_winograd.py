@@ -359,10 +359,13 @@ def test_workspace(shapes, threads):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("layer", [(40, 200, 30, 1), (24, 70, 61, 1), (300, 65, 9, 1), (16, 40, 25, 2)])
 def test_pieces_for_several_threads(target, dtype, layer):
-    """Of fewer tiles or of fewer rows than one thread's: the same bits, and no more memory for each."""
+    """Of some rows and tiles of a block that all transform: the same bits, and no more memory for each."""
     c, k, size, images = layer
     rng = np.random.default_rng(12)
     x, w = (rng.standard_normal(s).astype(dtype) for s in ((images, c, size, size), (k, c, 3, 3)))
+    # Tiles that are spoilt by what one thread has transformed.
+    x[0, c // 2, 3, -3:] = np.nan
+    x[-1, -1, -1, 0] = np.inf
     options = {"padding": 1, "algorithm": "winograd"}
 
     def facts(threads):

@@ -243,13 +243,12 @@ def test_a_constant_border(target):
         )
 
 
-def test_the_choice():
+def test_the_choice(target):
     """By the shapes, the batch included, and by nothing else."""
+    takes = [(1, 64, 56, 1), (1, 256, 14, 1), (32, 512, 7, 1), (1, 128, 65, 2)]
+    takes_not = [(1, 15, 112, 1), (1, 16, 8, 1), (1, 64, 4, 1)]
     taken = {}
-    for n, c, size, d in [
-        (1, 64, 56, 1), (1, 256, 14, 1), (1, 512, 7, 1), (32, 512, 7, 1), (1, 15, 112, 1), (1, 16, 8, 1),
-        (1, 128, 65, 2), (1, 64, 4, 1),
-    ]:  # fmt: skip
+    for n, c, size, d in takes + takes_not:
         plans = {
             (plan["algorithm"], plan["kernel"])
             for memory_format in ("channels_first", "channels_last")
@@ -264,9 +263,7 @@ def test_the_choice():
         assert len(plans) == 1
         taken[n, c, size, d] = plans.pop()
     tiles = ("winograd", "winograd_gradient")
-    assert [key for key, plan in taken.items() if plan == tiles] == [
-        (1, 64, 56, 1), (1, 256, 14, 1), (32, 512, 7, 1), (1, 128, 65, 2)
-    ]  # fmt: skip
+    assert [key for key, plan in taken.items() if plan == tiles] == takes
     assert {plan for plan in taken.values() if plan != tiles} <= {
         ("direct", "weight_gradient"), ("direct", "small_gradient")
     }  # fmt: skip
@@ -315,6 +312,21 @@ def test_workspace(shapes, accumulate):
     small = wr.conv_grad_weight(dy, x, w_shape, max_workspace=needed // 2, **options)
     limited = wr.conv_grad_weight(dy, x, w_shape, max_workspace=needed // 2, algorithm="direct", **options)
     np.testing.assert_array_equal(bits(small), bits(limited))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_threads_with_channels_of_their_own(target, dtype):
+    """The same bits, and each thread with as many vectors of channels, of which the last is not full."""
+    rng = np.random.default_rng(5)
+    c, options = 383, {"padding": 1}
+    x, dy = (rng.standard_normal((1, some, 28, 28)).astype(dtype) for some in (c, 9))
+    with wr.num_threads(1):
+        dw = by_tiles(dy, x, (9, c, 3, 3), options)
+    for threads in (2, 3, 4):
+        facts = wr.explain("conv_grad_weight", x.shape, (9, c, 3, 3), threads=threads, **options, **TILES)
+        assert facts["pieces"] % threads == 0
+        with wr.num_threads(threads):
+            np.testing.assert_array_equal(bits(by_tiles(dy, x, (9, c, 3, 3), options)), bits(dw))
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

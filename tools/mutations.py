@@ -146,6 +146,7 @@ MUTATIONS = [
             "const bool in_place = cut_.slots == 1 && !p_.accumulate;",
             "const bool in_place = cut_.slots == 1;",
         ),
+        ("channel_block / blocks * share + first", "first"),
         tests=("tests/test_winograd_gradient.py",),
     ),
     *_in(
@@ -251,15 +252,28 @@ MUTATIONS = [
         tests=("tests/test_window_product.py", "tests/test_candidates.py"),
     ),
     *_in(
-        "core/drivers/winograd.cpp",
-        (".rows = std::min(b_.tile, s.down.pixels) + 2,", ".rows = b_.tile + 2,"),
-        (".k = terms_,", ".k = std::min(kPartial, terms_),"),
-        (".column = s.across.pixel + width_.tap[0],", ".column = s.across.pixel,"),
+        "core/drivers/winograd_tiles.hpp",
+        (".column = s.across.pixel + planes_.across().tap[0],", ".column = s.across.pixel,"),
         (
             ".columns = std::min(s.count * b_.tile, s.across.pixels) + 2,",
             ".columns = s.count * b_.tile,",
         ),
         ("*edge = strip[end + e];", "*edge = strip[end];"),
+    ),
+    *_in(
+        "core/drivers/winograd_tiles.hpp",
+        ("if (r >= seen.rows) std::fill_n(strip + start, width, T{0});", ""),
+        ("if (term == begin || channel == 0) see_planes", "if (channel == 0) see_planes"),
+        tests=("tests/test_winograd.py",),
+    ),
+    *_in(
+        "core/drivers/winograd_tiles.hpp",
+        (".rows = std::min(b_.tile, s.down.pixels) + 2,", ".rows = b_.tile + 2,"),
+        tests=("tests/test_borders_fused.py",),
+    ),
+    *_in(
+        "core/drivers/winograd.cpp",
+        (".k = terms_,", ".k = std::min(kPartial, terms_),"),
         ("p_.accumulate && c < columns", "p_.accumulate && c < columns - 1"),
         ("std::min(end * b_.tile, wide) - at", "end * b_.tile - at"),
     ),
@@ -282,7 +296,10 @@ MUTATIONS = [
         ("if (!finite) good = mark_failed", "if (finite) good = mark_failed"),
         ("for (Index& tap : axis.tap) tap += corner[i];", ""),
         ("failed[lane] = 1;", "failed[lane] = 0;"),
-        ("if (r >= seen.rows) std::fill_n(strip + start, width, T{0});", ""),
+        (
+            "row_tiles * (part + 1) / b_.row_parts * kernel_.rows",
+            "row_tiles * part / b_.row_parts * kernel_.rows",
+        ),
         tests=("tests/test_winograd.py",),
     ),
     *_in(

@@ -127,7 +127,7 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
     plan.block_rows = winograd.blocks.rows;
     plan.pieces = winograd_pieces(p.grid, p.groups, winograd.blocks);
     plan.scratch_bytes = winograd.scratch;
-    plan.shared_bytes = winograd.weights * tile.bytes;
+    plan.shared_bytes = winograd.weights * tile.bytes + winograd.shared;
     plan.threads = winograd.threads;
     plan.roundings = winograd_roundings(plan.block_k);
   };
@@ -153,8 +153,9 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
       plan.kernel = "filter_product";
       plan.block_k = kChunk;
       plan.block_pixels = std::max(plan.block_pixels, blocks.rows * blocks.columns * blocks.units);
-      plan.block_rows = std::max(plan.block_rows, std::min(blocks.filters, size.rows));
-      plan.pieces += filter_pieces(p.grid, size.rows, blocks) * size.groups;
+      plan.block_rows = std::max(plan.block_rows,
+                                 std::min(ceil_div(blocks.panels, blocks.parts) * tile.columns(), size.rows));
+      plan.pieces += filter_pieces(p.grid, blocks) * size.groups;
     } else if (product.strips) {
       const StripBlocks& strips = *product.strips;
       const PixelAxis& last = p.grid.axes.back();
@@ -167,15 +168,14 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
           size.groups * ceil_div(lines, strips.rows) * ceil_div(last.count, strips.columns), strips.units);
     } else {
       plan.block_k = kChunk;
-      const auto add_panels = [&](Index pixels, const ProductBlocks& blocks) {
+      const auto add_panels = [&](const ProductBlocks& blocks) {
         plan.block_pixels = std::max(plan.block_pixels, blocks.panels * tile.columns());
         plan.block_rows = std::max(plan.block_rows, blocks.rows);
-        plan.pieces += size.groups * ceil_div(ceil_div(pixels, tile.columns()), blocks.panels) *
-                       ceil_div(size.rows, blocks.rows);
+        plan.pieces +=
+            size.groups * ceil_div(blocks.all_panels, blocks.panels) * ceil_div(size.rows, blocks.rows);
       };
-      for (const PartBlocks& each : product.parts)
-        add_panels(each.part.grid.images * each.part.grid.per_image(), each.blocks);
-      if (product.parts.empty()) add_panels(size.pixels, product.blocks);
+      for (const PartBlocks& each : product.parts) add_panels(each.blocks);
+      if (product.parts.empty()) add_panels(product.blocks);
     }
   };
   const auto add_turned = [&](const TurnedPlan<T>& turned) {

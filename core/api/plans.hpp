@@ -120,7 +120,16 @@ ProductPlan plan_product(const WindowProduct<T>& p, const CallOptions& options, 
     }
   }
   DirectCandidates candidates = direct_candidates(p, size, plan.blocks, options.prepared, tile, most);
-  const Driver driver = chosen_driver(candidates, options.algorithm, tile);
+  Driver driver = chosen_driver(candidates, options.algorithm, tile);
+  if (threads > 1) {
+    // The fastest of one thread's: pieces for more read and copy more in all, which is no loss of time.
+    ProductSize alone = size;
+    alone.threads = 1;
+    const ProductBlocks blocks = choose_blocks(alone, tile, most);
+    const Driver fastest = chosen_driver(direct_candidates(p, alone, blocks, options.prepared, tile, most),
+                                         options.algorithm, tile);
+    if (candidates.has(fastest)) driver = fastest;
+  }
   if (driver == Driver::kFilters) {
     plan.filters = candidates.filters;
     plan.scratch = filter_scratch(p.grid, p.channels, *plan.filters, tile);
@@ -157,8 +166,7 @@ std::optional<PhasePlan<T>> plan_phases(const ConvShape& s, ArrayView<const T> d
   std::optional<PhaseProduct<T>> product = all_phases(s, dy, w, b, dx);
   if (!product) return std::nullopt;
   const PixelGrid& grid = product->all.grid;
-  PhaseSize size = phase_size(*product);
-  size.threads = threads;
+  const PhaseSize size = phase_size(*product, threads);
   const Index most =
       options.max_workspace == 0 ? std::numeric_limits<Index>::max() : options.max_workspace / threads;
   const auto blocks = choose_phases(grid, size, tile, most);
@@ -171,7 +179,8 @@ std::optional<PhasePlan<T>> plan_phases(const ConvShape& s, ArrayView<const T> d
 struct WinogradPlan {
   WinogradBlocks blocks;
   Index weights = 0;  // elements of their transform, which all threads share
-  Index scratch = 0;  // bytes, of one thread
+  Index shared = 0;   // bytes, of all threads together ...
+  Index scratch = 0;  // ... and of one
   int threads = 1;
 };
 
@@ -205,17 +214,24 @@ std::optional<WinogradPlan> plan_winograd(const WindowProduct<T>& p, const CallO
   if (!options.prepared)
     plan.weights = winograd_weights(p.grid, p.groups, p.rows, p.channels, blocks->tile, tile);
   plan.scratch = winograd_scratch(p.grid, p.channels, *blocks, tile);
+  Index room = std::numeric_limits<Index>::max();
   if (options.max_workspace != 0) {
-    const Index shared = plan.weights * tile.bytes, room = options.max_workspace - shared;
+    const Index weights = plan.weights * tile.bytes;
+    room = options.max_workspace - weights;
     if (room < plan.scratch) {
-      if (forced) throw WorkspaceTooSmall{shared + plan.scratch};
+      if (forced) throw WorkspaceTooSmall{weights + plan.scratch};
       return std::nullopt;
     }
     plan.threads = static_cast<int>(std::min<Index>(threads, room / plan.scratch));
   }
   // Only now, since what is chosen must not depend on the threads.
-  plan.blocks = shared_out(*blocks, p.grid, p.groups, p.rows, p.channels, tile, plan.threads);
-  plan.scratch = winograd_scratch(p.grid, p.channels, plan.blocks, tile);
+  const WinogradBlocks parts = shared_out(*blocks, p.grid, p.groups, p.rows, p.channels, tile, plan.threads);
+  const Index shared = winograd_shared(p.grid, p.channels, parts, tile);
+  const Index scratch = winograd_scratch(p.grid, p.channels, parts, tile);
+  if (shared + plan.threads * scratch > room) return plan;  // by the marks of spoilt tiles
+  plan.blocks = parts;
+  plan.shared = shared;
+  plan.scratch = scratch;
   return plan;
 }
 

@@ -47,8 +47,15 @@ constexpr Index parts_for_threads(Index pieces, Index threads, Index most) {
   return best;
 }
 
-// How many of `all` a block holds, so that there are as few blocks as can be, from `blocks` on, of which each
-// thread has as many as the others. There are `others` pieces of work for each block.
+// As few blocks of nearly equal size as can be, from `blocks` on, of which each thread has as many as the
+// others. There are `others` pieces of work for each block, and no block is empty if there are `all` of them.
+constexpr Index blocks_for_threads(Index all, Index blocks, Index others, Index threads) {
+  for (Index more = blocks; more < blocks + threads && more <= all; ++more)
+    if (more * others % threads == 0) return more;
+  return std::min(blocks, std::max<Index>(1, all));
+}
+
+// The same of blocks of equal size but the last: how many of `all` each holds.
 constexpr Index block_for_threads(Index all, Index blocks, Index others, Index threads) {
   for (Index more = blocks; more < blocks + threads && more <= all; ++more) {
     const Index block = ceil_div(all, more);

@@ -28,14 +28,15 @@ Index packed_row(Index filters, Index element) {
   return (ceil_div(filters, line) | 1) * line;
 }
 
+// Of one piece, at most.
+Index most_panels(const FilterBlocks& blocks) { return ceil_div(blocks.panels, blocks.parts); }
+Index most_pixels(const FilterBlocks& blocks) { return blocks.units * blocks.rows * blocks.columns; }
+
 // From pixel to pixel in the sums of one piece. Whole lines, but not so many that they share few sets of the
 // first-level cache.
 Index sums_row(const FilterBlocks& blocks, const Tile& tile) {
-  return blocks.turned ? blocks.filters + tile.columns() : tile.columns();
+  return (blocks.turned ? most_panels(blocks) + 1 : 1) * tile.columns();
 }
-
-// Of one piece, at most.
-Index pixels_of(const FilterBlocks& blocks) { return blocks.units * blocks.rows * blocks.columns; }
 
 template <class T>
 class Driver {
@@ -46,14 +47,12 @@ class Driver {
         kernels_(target.kernels<T>()),
         panels_(panels),
         nr_(Index{kernels_.lanes} * kernels_.vectors),
-        filter_panels_(kernels_, problem.rows),
-        block_panels_(blocks.filters / nr_),
+        filter_panels_(kernels_, problem.rows, blocks.panels),
         sums_row_(sums_row(blocks, tile_of<T>(target))),
         strips_(strips_of(joined_pixels(problem.grid), problem.channels, blocks, sizeof(T))),
         taps_(problem.grid.taps()),
         terms_(problem.channels * taps_),
         unit_blocks_(ceil_div(strips_.blocks(), blocks.units)),
-        filter_blocks_(ceil_div(filter_panels_.count(), block_panels_)),
         pixel_step_(strips_.in_place() ? strips_.source_pixel_step() : strips_.pixel_step()),
         row_step_(strips_.in_place() ? strips_.source_row_step() : strips_.row_step()),
         channels_follow_(problem.factor_channel == taps_) {
@@ -70,15 +69,16 @@ class Driver {
     place_pixels();
   }
 
-  Index pieces() const { return p_.groups * unit_blocks_ * filter_blocks_; }
+  Index pieces() const { return p_.groups * unit_blocks_ * blocks_.parts; }
 
   void piece(Index index) const {
-    const Index panel0 = index % filter_blocks_ * block_panels_;
-    const Index panel1 = std::min(panel0 + block_panels_, filter_panels_.count());
+    const Index part = index % blocks_.parts;
+    const Index panel0 = blocks_.panels * part / blocks_.parts;
+    const Index panel1 = blocks_.panels * (part + 1) / blocks_.parts;
     const Index filter0 = filter_panels_.begin(panel0), filters = filter_panels_.begin(panel1) - filter0;
-    const Index unit0 = index / filter_blocks_ % unit_blocks_ * blocks_.units;
+    const Index unit0 = index / blocks_.parts % unit_blocks_ * blocks_.units;
     const Index units = std::min(blocks_.units, strips_.blocks() - unit0);
-    const Index group = index / filter_blocks_ / unit_blocks_;
+    const Index group = index / blocks_.parts / unit_blocks_;
 
     Scratch scratch;
     const Index row = packed_row(round_up(filters, kernels_.lanes), sizeof(T));
@@ -405,11 +405,10 @@ class Driver {
   const KernelTable<T>& kernels_;
   const T* const panels_;          // all factors, packed before; or null
   const Index nr_;                 // the widest panel of filters ...
-  const EvenTiles filter_panels_;  // ... the panels here ...
-  const Index block_panels_;       // ... and how many a piece has
+  const EvenTiles filter_panels_;  // ... and those here
   const Index sums_row_;
   const PixelStrips strips_;
-  const Index taps_, terms_, unit_blocks_, filter_blocks_;
+  const Index taps_, terms_, unit_blocks_;
   Extents tap_offset_;                 // of what the kernel reads
   const Index pixel_step_, row_step_;  // from pixel to pixel in what the kernel reads
   bool images_together_ = false;       // a block is a whole image
@@ -438,9 +437,9 @@ Index filter_panels(Index groups, Index rows, Index terms, const Tile& tile) {
   return groups * round_up(rows, tile.lanes) * terms;
 }
 
-Index filter_pieces(const PixelGrid& grid, Index rows, const FilterBlocks& blocks) {
+Index filter_pieces(const PixelGrid& grid, const FilterBlocks& blocks) {
   const PixelStrips strips(joined_pixels(grid), blocks.rows, blocks.columns, 1, 1);
-  return ceil_div(strips.blocks(), blocks.units) * ceil_div(rows, blocks.filters);
+  return ceil_div(strips.blocks(), blocks.units) * blocks.parts;
 }
 
 Index filter_strip_elements(const PixelGrid& grid, Index channels, const FilterBlocks& blocks,
@@ -450,8 +449,8 @@ Index filter_strip_elements(const PixelGrid& grid, Index channels, const FilterB
 }
 
 Index filter_scratch(const PixelGrid& grid, Index channels, const FilterBlocks& blocks, const Tile& tile) {
-  const Index packed = kChunk * packed_row(blocks.filters, tile.bytes);
-  const Index sums = pixels_of(blocks) * sums_row(blocks, tile);
+  const Index packed = kChunk * packed_row(most_panels(blocks) * tile.columns(), tile.bytes);
+  const Index sums = most_pixels(blocks) * sums_row(blocks, tile);
   return (packed + sums + filter_strip_elements(grid, channels, blocks, tile)) * tile.bytes +
          2 * kChunk * Index{sizeof(Step)} + blocks.units * Index{4 * sizeof(Index)};
 }

@@ -13,7 +13,8 @@ namespace windrow {
 struct FilterBlocks {
   Index rows = 0, columns = 0;  // pixels of one unit
   Index units = 0;              // of one piece of work
-  Index filters = 0;            // result rows of one piece, a multiple of NR
+  Index panels = 0;             // of nearly equal width, in which all result rows lie
+  Index parts = 0;              // pieces that the panels are shared out to
   bool turned = false;          // sums are kept in scratch memory and turned over at the end; no `accumulate`
 };
 
@@ -31,7 +32,7 @@ Index filter_panels(Index groups, Index rows, Index terms, const Tile& tile);
 
 // What a cut makes of one group: pieces of work, elements of the strips of one piece, and bytes of scratch
 // that one thread takes.
-Index filter_pieces(const PixelGrid& grid, Index rows, const FilterBlocks& blocks);
+Index filter_pieces(const PixelGrid& grid, const FilterBlocks& blocks);
 Index filter_strip_elements(const PixelGrid& grid, Index channels, const FilterBlocks& blocks,
                             const Tile& tile);
 Index filter_scratch(const PixelGrid& grid, Index channels, const FilterBlocks& blocks, const Tile& tile);

@@ -12,15 +12,15 @@ namespace windrow {
 inline constexpr Index kSumsInFlight = 8;
 
 // As few tiles as can be for some columns, of whole vectors and nearly equal width: a tile of one vector
-// loads as many factors as one of three.
+// loads as many factors as one of three. Or `least` of them, if that is more.
 class EvenTiles {
  public:
   template <class T>
-  EvenTiles(const KernelTable<T>& kernels, Index columns)
+  EvenTiles(const KernelTable<T>& kernels, Index columns, Index least = 0)
       : columns_(columns),
         lanes_(kernels.lanes),
         vectors_(ceil_div(columns, lanes_)),
-        count_(ceil_div(vectors_, kernels.vectors)) {}
+        count_(std::max(least, ceil_div(vectors_, kernels.vectors))) {}
 
   Index count() const { return count_; }
   Index begin(Index tile) const { return std::min(columns_, first(tile) * lanes_); }

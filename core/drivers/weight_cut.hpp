@@ -141,9 +141,11 @@ WeightCut cut(const WeightGradient<T>& p, const WeightRoom& room, Index lanes) {
     c.row_blocks = ceil_div(p.rows, c.rows);
   }
   if (p.threads > 1 && pieces > 0) {
-    // A last block of fewer channels is no match for the others.
+    // A last block of fewer channels is no match for the others, nor are units so few that a thread's slots
+    // have one less than another's.
+    const bool equal_slots = 8 * round_up(units, p.threads) <= 9 * units;
     const Index equal = p.groups * product_of(c.tap_boxes) * std::max<Index>(1, p.channels / c.channels) *
-                        c.row_blocks * c.slots;
+                        c.row_blocks * (equal_slots ? c.slots : 1);
     const Index least = std::max(kLeastRows, kLeastRowTaps / product_of(c.taps));
     c.rows = ceil_div(c.rows, parts_for_threads(equal, p.threads, c.rows / least));
     c.row_blocks = ceil_div(p.rows, c.rows);

@@ -53,7 +53,7 @@ class Driver {
         taps_(problem.grid.taps()),
         terms_(problem.channels * taps_),
         pixels_(problem.grid.images * problem.grid.per_image()),
-        panels_(ceil_div(pixels_, nr_)),
+        panels_(std::max(blocks.all_panels, ceil_div(pixels_, nr_))),
         pixel_blocks_(ceil_div(panels_, blocks.panels)),
         row_blocks_(ceil_div(problem.rows, blocks.rows)),
         by_rows_(threads > 1),

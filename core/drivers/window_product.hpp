@@ -11,10 +11,11 @@ namespace windrow {
 // How the loops are cut. Chosen from the shapes alone (plan/choose.hpp): it changes speed, never a bit of the
 // result.
 struct ProductBlocks {
-  Index panels = 0;          // NC: panels of NR pixels in one piece of work
+  Index panels = 0;          // NC: panels of NR pixels in one piece of work, at most
   Index rows = 0;            // MC: result rows of one piece, a multiple of MR
   Index table_bytes = 0;     // of the table of each panel
   bool pack_factor = false;  // copy the factors of a chunk side by side, instead of reading them in place
+  Index all_panels = 0;      // of nearly equal width, if there are more of them than the pixels fill
 };
 
 // For each image, group, row m and pixel p:

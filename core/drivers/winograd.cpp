@@ -8,44 +8,16 @@
 #include "drivers/ahead.hpp"
 #include "drivers/tiles.hpp"
 #include "drivers/winograd_batches.hpp"
+#include "drivers/winograd_sizes.hpp"
+#include "drivers/winograd_tiles.hpp"
 #include "drivers/winograd_weights.hpp"
-#include "pack/rows.hpp"
 
 namespace windrow {
 namespace {
 
-constexpr Index kPad = 48;      // elements between points, so that they do not share sets of the cache
-constexpr Index kLine = 64;     // bytes
 constexpr Index kPartial = 32;  // terms of a partial sum: part of the numerics plan
-constexpr Index kCopied = 4;    // channels that are copied for each look at where a segment lies
-
-// The layouts of all buffers, in elements.
-struct Sizes {
-  Index side, points, row;  // of one term's or one result row's tiles
-  Index tiles_point, sums_point;
-  Index strip_row, edges, strip;  // `edges`: where those of a strip begin
-  Index out_row, out;
-
-  Sizes(Index terms, const WinogradBlocks& b, const Tile& kernel) {
-    side = b.tile + 2;
-    points = side * side;
-    // The last vector of a run of tiles may spill over the block's end. Lines are odd in number, so that rows
-    // spread over the sets of the caches.
-    const Index line = kLine / kernel.bytes;
-    row = (ceil_div(b.tiles + std::max(kernel.lanes, line), line) | 1) * line;
-    tiles_point = terms * row + kPad;
-    sums_point = b.rows * row + kPad;
-    strip_row = kSegmentTiles * b.tile + 2 * kernel.lanes;
-    edges = side * strip_row + kernel.lanes;
-    strip = edges + 2 * side * kBatchTiles;
-    out_row =
-        kSegmentTiles * b.tile + kLine / kernel.bytes;  // no power of two: rows would share sets of the cache
-    out = b.tile * out_row + kLine / kernel.bytes;
-  }
-};
-
-// Channels, or rows of the result, that are turned over at a time where they lie side by side in memory.
-Index together(const Tile& kernel) { return kLine / kernel.bytes; }
+// Pixels that threads transform together are shared out by so many terms, so that each has some in a row.
+constexpr Index kSharedTerms = 16;
 
 // Of the direct sum that takes the place of tiles: as many rows as make packing again cheap, and room for the
 // table of a panel of single pixels.
@@ -70,44 +42,89 @@ class Driver {
         planes_(batches_.planes()),
         terms_(problem.channels * planes_.taps()),
         sizes_(terms_, blocks, kernel_),
+        transform_(problem, b_, batches_, sizes_, target),
         height_(planes_.down()),
         width_(planes_.across()),
         tiles_(problem.grid.images * batches_.per_image()),
-        pieces_(winograd_pieces(problem.grid, problem.groups, blocks)),
         row_(batches_.down().step() * height_.target_stride),
         column_(batches_.across().step() * width_.target_stride),
-        together_(problem.target_row == 1 && !problem.accumulate ? together(kernel_) : 1) {}
+        together_(problem.target_row == 1 && !problem.accumulate ? WinogradSizes::together(kernel_) : 1) {}
 
-  Index pieces() const { return pieces_; }
+  Index blocks() const { return p_.groups * ceil_div(tiles_, b_.tiles); }
 
-  void piece(Index index) const {
-    const Index blocks = ceil_div(tiles_, b_.tiles);
-    const Index block = index % blocks, part = index / blocks % b_.parts, group = index / blocks / b_.parts;
-    const Index first = block * b_.tiles, count = std::min(b_.tiles, tiles_ - first);
-    const Index row_tiles = ceil_div(p_.rows, kernel_.rows);
-    const Index row0 = row_tiles * part / b_.parts * kernel_.rows;
-    const Index row1 = std::min(p_.rows, row_tiles * (part + 1) / b_.parts * kernel_.rows);
-
+  // A block on the calling thread.
+  void alone(Index index) const {
+    const Block block = block_at(index);
     Scratch scratch;
-    Memory memory{.tiles = scratch.take<T>(sizes_.points * sizes_.tiles_point + sizes_.row),
-                  .sums = scratch.take<T>(sizes_.points * sizes_.sums_point + sizes_.row),
-                  .strips = scratch.take<T>(together(kernel_) * sizes_.strip),
-                  .out = scratch.take<T>(together(kernel_) * sizes_.out),
-                  .steps = scratch.take<Step>(terms_),
-                  .spoilt = scratch.take<unsigned char>(b_.tiles),
-                  .failed = scratch.take<unsigned char>(b_.rows * b_.tiles)};
+    const WinogradTiles<T> tiles{.values = scratch.take<T>(sizes_.tiles()),
+                                 .spoilt = scratch.take<unsigned char>(b_.tiles)};
+    transform_.transform(block.group, block.first, block.count, 0, terms_, tiles);
+    sum(block, 0, p_.rows, tiles);
+  }
+
+  // A block on all threads: first some of its terms each, then some of its rows and tiles.
+  void together(Index index, const RunContext& context) const {
+    const Block block = block_at(index);
+    const Index shares = ceil_div(terms_, kSharedTerms);
+    Scratch scratch;
+    const WinogradTiles<T> tiles{.values = scratch.take<T>(sizes_.tiles()),
+                                 .spoilt = scratch.take<unsigned char>(shares * b_.tiles)};
+    parallel_for(context, shares, [&](Index share) {
+      const Index begin = share * kSharedTerms, end = std::min(begin + kSharedTerms, terms_);
+      transform_.transform(block.group, block.first, block.count, begin, end,
+                           {.values = tiles.values, .spoilt = tiles.spoilt + share * b_.tiles});
+    });
+    for (Index i = b_.tiles; i < shares * b_.tiles; ++i) tiles.spoilt[i % b_.tiles] |= tiles.spoilt[i];
+    const Index row_tiles = ceil_div(p_.rows, kernel_.rows);
+    const EvenTiles panels(kernels_, block.count);
+    const Index lane_parts = std::min(b_.lane_parts, panels.count());
+    parallel_for(context, b_.row_parts * lane_parts, [&](Index piece) {
+      const Index part = piece / lane_parts, lanes = piece % lane_parts;
+      const Index row0 = row_tiles * part / b_.row_parts * kernel_.rows;
+      const Index row1 = std::min(p_.rows, row_tiles * (part + 1) / b_.row_parts * kernel_.rows);
+      const Index lane0 = panels.begin(panels.count() * lanes / lane_parts);
+      const Index lane1 = panels.begin(panels.count() * (lanes + 1) / lane_parts);
+      sum({.group = block.group, .first = block.first + lane0, .count = lane1 - lane0}, row0, row1,
+          {.values = tiles.values + lane0, .spoilt = tiles.spoilt + lane0});
+    });
+  }
+
+ private:
+  struct Block {
+    Index group, first, count;  // of tiles
+  };
+
+  struct Memory {
+    T* sums;  // [point][row][tile]
+    T* out;   // rows of the results of a batch
+    Step* steps;
+    unsigned char* failed;  // [row][tile]: whether the direct sum must do it
+  };
+
+  Block block_at(Index index) const {
+    const Index blocks = ceil_div(tiles_, b_.tiles), first = index % blocks * b_.tiles;
+    return {.group = index / blocks, .first = first, .count = std::min(b_.tiles, tiles_ - first)};
+  }
+
+  // The results of the rows [row0, row1) for all tiles of a block.
+  void sum(const Block& block, Index row0, Index row1, const WinogradTiles<T>& tiles) const {
+    const auto [group, first, count] = block;
+    Scratch scratch;
+    const Memory memory{.sums = scratch.take<T>(sizes_.sums()),
+                        .out = scratch.take<T>(WinogradSizes::together(kernel_) * sizes_.out),
+                        .steps = scratch.take<Step>(terms_),
+                        .failed = scratch.take<unsigned char>(b_.rows * b_.tiles)};
     const Index tap_weights = winograd_weights_row(1, p_.channels, kernel_);
     for (Index k = 0; k < terms_; ++k)
       memory.steps[k] = {.a = k / p_.channels * tap_weights + k % p_.channels, .b = k * sizes_.row};
-    transform_tiles(group, first, count, memory);
-    const auto spoilt = [&](Index lane) { return memory.spoilt[lane] != 0; };
-    const Index lost = std::count_if(memory.spoilt, memory.spoilt + count, [](unsigned char s) { return s; });
+    const auto spoilt = [&](Index lane) { return tiles.spoilt[lane] != 0; };
+    const Index lost = std::count_if(tiles.spoilt, tiles.spoilt + count, [](unsigned char s) { return s; });
     if (lost > 0)
       sum_directly(group, row0, row1 - row0, first, count, [&](Index, Index lane) { return spoilt(lane); });
     for (Index m = row0; m < row1 && lost < count; m += b_.rows) {
       const Index rows = std::min(b_.rows, row1 - m);
-      multiply(group, m, rows, count, memory);
-      for (Index r = 0; r < rows; ++r) std::copy_n(memory.spoilt, count, memory.failed + r * b_.tiles);
+      multiply(group, m, rows, count, tiles, memory);
+      for (Index r = 0; r < rows; ++r) std::copy_n(tiles.spoilt, count, memory.failed + r * b_.tiles);
       bool good = true;
       batches_.each_batch(first, count, [&](const TileBatch& batch) {
         for (Index r = 0; r < rows; r += together_)
@@ -121,123 +138,8 @@ class Driver {
     }
   }
 
- private:
-  struct Memory {
-    T* tiles;   // [point][term][tile]
-    T* sums;    // [point][row][tile]
-    T* strips;  // the pixels of a batch, segment by segment with their borders, and the edges between these
-    T* out;     // rows of its results
-    Step* steps;
-    unsigned char* spoilt;  // [tile]: whether a transformed pixel is not finite
-    unsigned char* failed;  // [row][tile]: whether the direct sum must do it
-  };
-
-  void transform_tiles(Index group, Index first, Index count, const Memory& memory) const {
-    std::fill_n(memory.spoilt, b_.tiles, static_cast<unsigned char>(0));
-    batches_.each_batch(first, count, [&](const TileBatch& batch) {
-      // A long segment wants its strip in the first-level cache more than few looks at where it lies.
-      const Index channels = p_.source_channel == 1 ? together(kernel_) : batch.count > 2 ? kCopied : 1;
-      for (Index i = 0; i < channels; ++i) clear_strip(batch, memory.strips + i * sizes_.strip);
-      const T* planes[kBatchTiles];
-      std::uint32_t ends[kSegmentTiles] = {};  // of tiles that another segment follows
-      for (const TileSegment& s : batch.all().first(static_cast<std::size_t>(batch.count - 1))) {
-        const Index lane = s.lane - batch.lane + s.count - 1;
-        ends[lane / kernel_.lanes] |= 1u << lane % kernel_.lanes;
-      }
-      for (Index term = 0, some; term < terms_; term += some) {
-        const Index channel = term % p_.channels;
-        if (channel == 0) see_planes(group, batch, term / p_.channels, planes);
-        some = std::min(channels, p_.channels - channel);
-        for (Index i = 0; i < batch.count; ++i)
-          copy_segment(batch, batch.segments[i], planes[i], channel, some, memory.strips);
-        for (Index i = 0; i < some; ++i) {
-          const T* strip = memory.strips + i * sizes_.strip;
-          T* tiles = memory.tiles + (term + i) * sizes_.row + batch.lane;
-          const bool finite = kernels_.winograd_input({.tile = static_cast<int>(b_.tile),
-                                                       .source = strip,
-                                                       .source_row = sizes_.strip_row,
-                                                       .edge = strip + sizes_.edges,
-                                                       .edge_row = kBatchTiles,
-                                                       .ends = ends,
-                                                       .target = tiles,
-                                                       .target_point = sizes_.tiles_point,
-                                                       .tiles = batch.tiles});
-          // Once all tiles are spoilt, nobody reads the rest.
-          if (!finite && mark_spoilt(batch, tiles, memory.spoilt)) return;
-        }
-      }
-    });
-  }
-
-  // The planes of the source, at the group's first channel, that an outer tap sees from the segments: null
-  // beyond a constant border.
-  void see_planes(Index group, const TileBatch& batch, Index tap, const T** planes) const {
-    for (const TileSegment& s : batch.all()) {
-      const std::optional<Index> place = planes_.source(s.plane, tap);
-      *planes++ = place ? p_.source + group * p_.source_group + *place : nullptr;
-    }
-  }
-
-  // Of what is read of a strip: all that no segment will be copied to.
-  void clear_strip(const TileBatch& batch, T* strip) const {
-    const Index used = batch.tiles * b_.tile;
-    for (Index r = 0; r < sizes_.side; ++r)
-      std::fill(strip + r * sizes_.strip_row + used, strip + (r + 1) * sizes_.strip_row, T{0});
-    if (batch.count > 1) std::fill_n(strip + sizes_.edges, 2 * sizes_.side * kBatchTiles, T{0});
-  }
-
-  // What the windows of a segment see in some channels; beyond, zeros stay, whatever the border. Its last two
-  // columns go where the next segment's first ones will be, so they are kept as edges besides.
-  void copy_segment(const TileBatch& batch, const TileSegment& s, const T* plane, Index channel,
-                    Index channels, T* strips) const {
-    const Index lane = s.lane - batch.lane;
-    const bool followed = lane + s.count < batch.tiles;
-    const Index width = s.count * b_.tile + 2, start = lane * b_.tile, end = start + width - 2;
-    const PlaneRows<T> seen{.target = strips + start,
-                            .target_row = sizes_.strip_row,
-                            .plane = plane ? plane + channel * p_.source_channel : nullptr,
-                            .down = height_,
-                            .across = width_,
-                            .row = s.down.pixel + height_.tap[0],
-                            .row_step = batches_.down().step(),
-                            .rows = std::min(b_.tile, s.down.pixels) + 2,
-                            .column = s.across.pixel + width_.tap[0],
-                            .column_step = batches_.across().step(),
-                            .columns = std::min(s.count * b_.tile, s.across.pixels) + 2,
-                            .width = width,
-                            .fill = static_cast<T>(p_.grid.fill),
-                            .ahead = p_.source_channel,
-                            .channels = channels,
-                            .source_channel = p_.source_channel,
-                            .target_channel = sizes_.strip};
-    if (!plane) {
-      fill_rows(seen);
-    } else {
-      p_.source_channel == 1 ? turn_rows(kernels_, seen) : copy_rows(kernels_, seen);
-    }
-    for (Index i = 0; i < channels && (followed || seen.rows < sizes_.side); ++i) {
-      T* strip = strips + i * sizes_.strip;
-      T* edge = strip + sizes_.edges + lane + s.count - 1;
-      for (Index r = 0; r < sizes_.side; ++r, strip += sizes_.strip_row) {
-        if (r >= seen.rows) std::fill_n(strip + start, width, T{0});
-        for (Index e = 0; followed && e < 2; ++e, edge += kBatchTiles) *edge = strip[end + e];
-      }
-    }
-  }
-
-  // Whether all tiles of the batch are spoilt now.
-  bool mark_spoilt(const TileBatch& batch, const T* tiles, unsigned char* spoilt) const {
-    bool all = true;
-    for (Index i = 0; i < batch.tiles; ++i) {
-      unsigned char& mark = spoilt[batch.lane + i];
-      for (Index point = 0; !mark && point < sizes_.points; ++point)
-        mark = !(tiles[point * sizes_.tiles_point + i] * T{0} == T{0});
-      all = all && mark;
-    }
-    return all;
-  }
-
-  void multiply(Index group, Index m, Index rows, Index count, const Memory& memory) const {
+  void multiply(Index group, Index m, Index rows, Index count, const WinogradTiles<T>& tiles,
+                const Memory& memory) const {
     const EvenTiles panels(kernels_, count);
     const Index row = winograd_weights_row(planes_.taps(), p_.channels, kernel_);
     const Index point = winograd_weights_point(row, kernel_), tile = sizes_.points * point;
@@ -250,12 +152,12 @@ class Driver {
     for (Index i = 0; i < sizes_.points; ++i) {
       for (Index panel = 0; panel < panels.count(); ++panel) {
         const Index lane = panels.begin(panel);
-        if (std::all_of(memory.spoilt + lane, memory.spoilt + panels.begin(panel + 1),
+        if (std::all_of(tiles.spoilt + lane, tiles.spoilt + panels.begin(panel + 1),
                         [](unsigned char s) { return s != 0; }))
           continue;
         Product<T> product{.a = weights_ + first * tile + i * point,
                            .a_row = row,
-                           .b = memory.tiles + i * sizes_.tiles_point + lane,
+                           .b = tiles.values + i * sizes_.tiles_point + lane,
                            .step = memory.steps,
                            .c = memory.sums + i * sizes_.sums_point + lane,
                            .c_row = sizes_.row,
@@ -264,7 +166,7 @@ class Driver {
                            .chunk = static_cast<int>(kPartial),
                            .bias = nullptr};
         for (Index r = 0; r < rows; r += kernel_.rows) {
-          if (far && panel == 0 && r + kernel_.rows < rows) fetch(product.a + tile, kernel_.rows * row);
+          if (far && panel == 0 && r + kernel_.rows < rows) fetch_run(product.a + tile, kernel_.rows * row);
           kernels_.product(product, static_cast<int>(std::min(kernel_.rows, rows - r)),
                            static_cast<int>(panels.vectors(panel)));
           product.a += tile;
@@ -272,11 +174,6 @@ class Driver {
         }
       }
     }
-  }
-
-  void fetch(const T* weights, Index count) const {
-    const Index line = kLine / kernel_.bytes;
-    for (Index i = 0; i < count; i += line) __builtin_prefetch(weights + i, 0, 2);
   }
 
   // Rows of the results of a batch, from row m + r on, except for tiles that have failed. False where one
@@ -439,10 +336,11 @@ class Driver {
   const TileBatches batches_;
   const TilePlanes& planes_;
   const Index terms_;  // of a sum: channels of each outer tap
-  const Sizes sizes_;
+  const WinogradSizes sizes_;
+  const TileTransform<T> transform_;
   const PixelAxis& height_;
   const PixelAxis& width_;
-  const Index tiles_, pieces_;
+  const Index tiles_;
   const Index row_, column_;  // of the target, from one pixel of a phase to the next
   const Index together_;      // rows that are stored at a time
 };
@@ -469,24 +367,36 @@ Index winograd_roundings(Index terms) {
 Index winograd_tiles(const PixelGrid& grid, Index tile) { return TileBatches(grid, tile).per_image(); }
 
 Index winograd_pieces(const PixelGrid& grid, Index groups, const WinogradBlocks& blocks) {
-  return groups * ceil_div(grid.images * winograd_tiles(grid, blocks.tile), blocks.tiles) * blocks.parts;
+  return groups * ceil_div(grid.images * winograd_tiles(grid, blocks.tile), blocks.tiles) * blocks.row_parts *
+         blocks.lane_parts;
+}
+
+Index winograd_shared(const PixelGrid& grid, Index channels, const WinogradBlocks& blocks,
+                      const Tile& kernel) {
+  if (!blocks.together()) return 0;
+  const Index terms = winograd_terms(grid, channels);
+  return WinogradSizes(terms, blocks, kernel).tiles() * kernel.bytes +
+         ceil_div(terms, kSharedTerms) * blocks.tiles;
 }
 
 Index winograd_scratch(const PixelGrid& grid, Index channels, const WinogradBlocks& blocks,
                        const Tile& kernel) {
   const Index terms = winograd_terms(grid, channels);
-  const Sizes s(terms, blocks, kernel);
-  const Index elements =
-      s.points * (s.tiles_point + s.sums_point) + 2 * s.row + together(kernel) * (s.strip + s.out);
-  return elements * kernel.bytes + terms * Index{sizeof(Step)} + (1 + blocks.rows) * blocks.tiles +
-         product_scratch(direct_blocks(grid, kernel), kernel);
+  const WinogradSizes sizes(terms, blocks, kernel);
+  const Index tiles = blocks.together() ? 0 : sizes.tiles() * kernel.bytes + blocks.tiles;
+  const Index input = WinogradSizes::together(kernel) * sizes.strip * kernel.bytes;
+  const Index sums = (sizes.sums() + WinogradSizes::together(kernel) * sizes.out) * kernel.bytes +
+                     terms * Index{sizeof(Step)} + blocks.rows * blocks.tiles;
+  return tiles + std::max(input, sums + product_scratch(direct_blocks(grid, kernel), kernel));
 }
 
 template <class T>
 void run_winograd(const WindowProduct<T>& problem, const WinogradBlocks& blocks, const T* weights,
                   const Target& target, const RunContext& context) {
   const Driver<T> driver(problem, blocks, weights, target);
-  parallel_for(context, driver.pieces(), [&](Index piece) { driver.piece(piece); });
+  if (!blocks.together())
+    return parallel_for(context, driver.blocks(), [&](Index block) { driver.alone(block); });
+  for (Index block = 0; block < driver.blocks(); ++block) driver.together(block, context);
 }
 
 template void run_winograd(const WindowProduct<float>&, const WinogradBlocks&, const float*, const Target&,

@@ -19,7 +19,11 @@ struct WinogradBlocks {
   Index tile = 0;   // results of a tile, each way: 2 or 4
   Index tiles = 0;  // of a piece of work, a multiple of the lanes
   Index rows = 0;   // whose sums are held at a time, a multiple of MR
-  Index parts = 1;  // pieces that the rows are shared out to
+  // Where there are more parts than one, all threads transform the tiles together, and each part of the rows
+  // and of the tiles is summed as a piece of its own.
+  Index row_parts = 1, lane_parts = 1;
+
+  bool together() const { return row_parts * lane_parts > 1; }
 };
 
 // Why there is no Winograd form, or null if there is one.
@@ -35,7 +39,10 @@ Index winograd_roundings(Index terms);
 // Elements of the transformed weights of all groups.
 Index winograd_weights(const PixelGrid& grid, Index groups, Index rows, Index channels, Index tile,
                        const Tile& kernel);
-// Bytes of scratch that one thread takes at most, for the weights' transform or for a piece.
+// Bytes that all threads share, and of scratch that each takes besides, for the weights' transform or for a
+// piece.
+Index winograd_shared(const PixelGrid& grid, Index channels, const WinogradBlocks& blocks,
+                      const Tile& kernel);
 Index winograd_scratch(const PixelGrid& grid, Index channels, const WinogradBlocks& blocks,
                        const Tile& kernel);
 

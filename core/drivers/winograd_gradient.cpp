@@ -179,12 +179,16 @@ class Driver {
     const Index lanes = kernels_.lanes, bytes = kPoints * Index{sizeof(T)};
     const Index most =
         once ? std::clamp(kBlockBytes / (bytes * c.unit_tiles), kBlock, kMostChannels) : kBlock;
-    c.channel_blocks = ceil_div(p_.channels, most);
-    c.channels = round_up(ceil_div(p_.channels, c.channel_blocks), lanes);
-    c.channel_blocks = ceil_div(p_.channels, c.channels);
+    const Index vectors = ceil_div(p_.channels, lanes), others = p_.groups * c.taps * c.slots;
+    const Index blocks = ceil_div(p_.channels, most), threads = p_.threads;
+    const bool shared = blocks >= threads && others % threads != 0 && vectors % threads == 0;
+    c.channel_shares = shared ? threads : 1;
+    const Index share = vectors / c.channel_shares, share_blocks = ceil_div(blocks, c.channel_shares);
+    c.channels = ceil_div(share, share_blocks) * lanes;
+    c.channel_blocks = c.channel_shares * ceil_div(share * lanes, c.channels);
     c.held = std::clamp(kBlockBytes / (bytes * c.channels) / kernels_.rows * kernels_.rows,
                         Index{kernels_.rows}, std::max<Index>(kernels_.rows, p_.rows));
-    const Index pieces = p_.groups * c.taps * c.channel_blocks * c.slots;
+    const Index pieces = others * c.channel_blocks;
     c.row_blocks = once ? 1 : ceil_div(p_.rows, c.held);
     c.rows = ceil_div(p_.rows, c.row_blocks);
     if (p_.threads > 1)
@@ -221,8 +225,12 @@ class Driver {
     for (std::size_t i = rank_ - 2; i-- > 0; piece /= p_.axes[i].kernel)
       part.tap[i] = piece % p_.axes[i].kernel;
     part.group = piece;
-    part.channel = channel_block * cut_.channels;
-    part.channels = std::min(cut_.channels, p_.channels - part.channel);
+    // Blocks of equal size but the last of each share.
+    const Index blocks = cut_.channel_blocks / cut_.channel_shares;
+    const Index share = ceil_div(p_.channels, kernels_.lanes) / cut_.channel_shares * kernels_.lanes;
+    const Index first = channel_block % blocks * cut_.channels;
+    part.channel = channel_block / blocks * share + first;
+    part.channels = std::min({cut_.channels, share - first, p_.channels - part.channel});
     part.row = row_block * cut_.rows;
     part.rows = std::min(cut_.rows, p_.rows - part.row);
     return part;

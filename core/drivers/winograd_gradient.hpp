@@ -28,6 +28,7 @@ struct WinogradGradientCut {
   Index units, unit_tiles;         // of tiles that are summed over together, at most so many
   Index slots;                     // in which units are summed apart: these two alone change bits
   Index channels, channel_blocks;  // of a piece of work
+  Index channel_shares;            // of threads, where each has channels of its own
   Index rows, row_blocks;
   Index held;  // rows whose sums are held at a time
 

@@ -26,9 +26,7 @@ constexpr Index kPackedPanels = 8;  // where the factors are not only read but p
 // Panels for which rows beyond kRepackTiles are given up where a piece has no time for both: each piece reads
 // its rows' factors, up to 9 MiB in all under 3x3 windows, and fewer rows only pack the panels again.
 constexpr Index kPanelsBeforeRows = 8;
-// The same where there would not even be work for two threads.
-constexpr Index kFewPieces = 4;
-constexpr Index kLeastTiles = 8;
+constexpr Index kLeastTiles = 8;  // the same where there would not even be work for all threads
 
 constexpr Index kFirstLevelFactors = 16 << 10;  // bytes
 constexpr Index kNearFactors = 4 << 20;         // from here on, factors come from afar
@@ -148,12 +146,20 @@ std::optional<StripBlocks> choose_strips(const PixelGrid& grid, const ProductSiz
   const auto unit_flops = [&] {
     return 2.0 * static_cast<double>(size.rows * size.terms * blocks.columns * blocks.rows);
   };
-  // Small images are cut up, though rows are then copied twice, where threads would have nothing to do.
   const auto units = [&] {
     return size.groups * size.pixels / (all_rows * last.count) * ceil_div(all_rows, blocks.rows) *
            ceil_div(last.count, blocks.columns);
   };
-  while (size.threads > 1 && units() < 2 * size.threads && unit_flops() > 2 * kStripPieceFlops) {
+  if (size.threads > 1 && blocks.in_place && unit_flops() > 2 * kStripPieceFlops) {
+    // Nothing is copied, so each thread has as many vectors of pixels.
+    const Index cuts = ceil_div(last.count, blocks.columns), others = units() / cuts;
+    blocks.columns = block_for_threads(ceil_div(last.count, tile.lanes),
+                                       std::max(cuts, ceil_div(size.threads, others)), others, size.threads) *
+                     tile.lanes;
+  }
+  // Small images are cut up, though rows are then copied twice, where threads would have nothing to do.
+  while (!blocks.in_place && size.threads > 1 && units() < 2 * size.threads &&
+         unit_flops() > 2 * kStripPieceFlops) {
     if (blocks.rows > 1) {
       blocks.rows = ceil_div(blocks.rows, 2);
     } else if (blocks.columns > 2 * tile.columns()) {
@@ -231,13 +237,15 @@ Counts count_strips(const PixelGrid& grid, const ProductSize& size, Index channe
 Counts count_panels(const PixelGrid& grid, const ProductSize& size, const ProductBlocks& blocks,
                     const Tile& tile) {
   const auto terms = static_cast<double>(size.terms), rows = static_cast<double>(size.rows);
-  const double panels = parts(size.pixels, tile.columns()), chunks = parts(size.terms, kChunk);
+  const Index all_panels = std::max(blocks.all_panels, ceil_div(size.pixels, tile.columns()));
+  const auto panels = static_cast<double>(all_panels);
+  const double chunks = parts(size.terms, kChunk);
   const PixelAxis& last = grid.axes.back();
   // A vector is put together from as many runs of pixels as it has rows.
   const double runs = parts(size.pixels, tile.lanes) + parts(size.pixels, std::max<Index>(1, last.count));
   const double packings = parts(size.rows, blocks.rows) * runs;
   Counts count;
-  count[Work::kTile] = terms * even_vectors(size.rows, size.pixels, tile);
+  count[Work::kTile] = terms * even_vectors(size.rows, size.pixels, tile, all_panels);
   count[Work::kCall] = panels * parts(size.rows, tile.rows) * chunks;
   const Work gather = last.source_stride != 1 ? Work::kGatherApart
                       : last.step != 1        ? Work::kGatherStep
@@ -247,13 +255,19 @@ Counts count_panels(const PixelGrid& grid, const ProductSize& size, const Produc
     count[Work::kPage] =
         panels * parts(size.rows, blocks.rows) * terms / static_cast<double>(std::max<Index>(1, grid.taps()));
   count[Work::kTable] = packings * static_cast<double>(grid.taps());
-  count_factors(
-      size, size.rows_follow ? Work::kFactorApart : Work::kFactor,
-      parts(size.pixels, tile.columns() * blocks.panels) * rows * terms / static_cast<double>(tile.lanes),
-      tile, count);
+  count_factors(size, size.rows_follow ? Work::kFactorApart : Work::kFactor,
+                parts(all_panels, blocks.panels) * rows * terms / static_cast<double>(tile.lanes), tile,
+                count);
   count[last.target_stride == 1 ? Work::kResult : Work::kResultApart] =
       rows * parts(size.pixels, tile.lanes) * chunks;
   return count.times(static_cast<double>(size.groups));
+}
+
+Index shared_panels(Index columns, Index others, Index threads, const Tile& tile) {
+  constexpr Index kLeastVectors = 2;
+  const Index vectors = ceil_div(columns, tile.lanes), fewest = ceil_div(vectors, tile.vectors);
+  const Index shared = round_up(fewest, threads);
+  return others % threads != 0 && kLeastVectors * shared <= vectors ? shared : fewest;
 }
 
 ProductBlocks choose_blocks(const ProductSize& size, const Tile& tile, Index most_scratch) {
@@ -294,10 +308,24 @@ ProductBlocks choose_blocks(const ProductSize& size, const Tile& tile, Index mos
   const Index wanted = wanted_pieces(size.threads);
   const bool packs = size.scattered || size.taps_apart;
   cut(wanted, kRepackTiles, packs ? kPackedPanels : kReadPanels);
-  cut(std::min(wanted, kFewPieces), kLeastTiles, 1);
-  if (size.threads > 1)
-    panel_count = block_for_threads(panels, ceil_div(panels, panel_count),
-                                    size.groups * ceil_div(row_tiles, tiles), size.threads);
+  cut(size.threads, kLeastTiles, 1);
+  Index others = size.groups * ceil_div(row_tiles, tiles);
+  const Index vectors = ceil_div(size.pixels, tile.lanes);
+  if (others % size.threads != 0 && 16 * round_up(vectors, size.threads) > 17 * vectors) {
+    // So few vectors that some threads would have many more: they share the rows.
+    const Index some = block_for_threads(row_tiles, ceil_div(row_tiles, tiles), size.groups, size.threads);
+    if (some >= kLeastTiles) tiles = some;
+    others = size.groups * ceil_div(row_tiles, tiles);
+  }
+  const Index all_panels = std::max<Index>(1, shared_panels(size.pixels, others, size.threads, tile));
+  if (size.threads > 1) {
+    const Index some = block_for_threads(all_panels, ceil_div(all_panels, panel_count), others, size.threads);
+    panel_count = some;
+    // Larger pieces where no more of them are equally many for each thread.
+    const auto equal = [&] { return ceil_div(all_panels, panel_count) * others % size.threads == 0; };
+    while (panel_count < 2 * some && !equal()) ++panel_count;
+    if (!equal()) panel_count = some;
+  }
 
   // A panel alone would not repay the packing of its factors.
   bool pack_factor = packs && panel_count > 1;
@@ -306,7 +334,8 @@ ProductBlocks choose_blocks(const ProductSize& size, const Tile& tile, Index mos
     return ProductBlocks{.panels = panel_count,
                          .rows = ceil_div(row_tiles, ceil_div(row_tiles, tiles)) * tile.rows,
                          .table_bytes = size.table_bytes,
-                         .pack_factor = pack_factor};
+                         .pack_factor = pack_factor,
+                         .all_panels = all_panels};
   };
   while (product_scratch(blocks(), tile) > most_scratch && (pack_factor || tiles > 1 || panel_count > 1)) {
     if (pack_factor) {

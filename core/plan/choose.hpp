@@ -30,6 +30,11 @@ void count_factors(const ProductSize& size, Work work, double vectors, const Til
 // nobody: cut without need, pieces read the factors or the source again, each of them.
 inline Index wanted_pieces(Index threads) { return threads == 1 ? 1 : 4 * threads; }
 
+// Panels of nearly equal width for so many columns, of which there are `others` besides: as few as can be, or
+// as many for each thread, unless they would be narrower than two vectors, which load as many factors as
+// three.
+Index shared_panels(Index columns, Index others, Index threads, const Tile& tile);
+
 // Blocks of drivers/window_product whose scratch is at most `most_scratch` bytes for each thread, if any are.
 ProductBlocks choose_blocks(const ProductSize& size, const Tile& tile, Index most_scratch);
 Counts count_panels(const PixelGrid& grid, const ProductSize& size, const ProductBlocks& blocks,
@@ -74,6 +79,12 @@ struct DirectCandidates {
   Counts filters_counts;
   std::optional<StripBlocks> strips;
   Counts strips_counts;
+
+  bool has(Driver driver) const {
+    return driver == Driver::kFilters  ? filters.has_value()
+           : driver == Driver::kStrips ? strips.has_value()
+                                       : true;
+  }
 
   struct Fastest {
     Driver driver;

@@ -28,8 +28,12 @@ std::optional<FilterBlocks> choose_filters(const PixelGrid& unjoined, const Prod
   const Index all_rows = grid.axes.size() > 1 ? grid.axes[grid.axes.size() - 2].count : 1;
   const auto equal_parts = [](Index count, Index most) { return ceil_div(count, ceil_div(count, most)); };
 
-  FilterBlocks blocks{
-      .rows = 1, .columns = equal_parts(last.count, kPixels), .units = 1, .filters = 0, .turned = turned};
+  FilterBlocks blocks{.rows = 1,
+                      .columns = equal_parts(last.count, kPixels),
+                      .units = 1,
+                      .panels = 0,
+                      .parts = 0,
+                      .turned = turned};
   blocks.rows = equal_parts(all_rows, std::max<Index>(1, kPixels / blocks.columns));
   const auto strip_bytes = [&] { return filter_strip_elements(grid, channels, blocks, tile) * tile.bytes; };
   while (strip_bytes() > kStripBytes && (blocks.rows > 1 || blocks.columns > tile.rows)) {
@@ -41,18 +45,21 @@ std::optional<FilterBlocks> choose_filters(const PixelGrid& unjoined, const Prod
   blocks.units = std::clamp<Index>(kPixels / unit, 1, units);
   while (strip_bytes() > kStripBytes && blocks.units > 1) blocks.units = ceil_div(blocks.units, 2);
 
-  const Index panels = ceil_div(size.rows, tile.columns());
-  const Index pixels = unit * blocks.units;
+  const Index pixels = unit * blocks.units, others = size.groups * ceil_div(units, blocks.units);
+  // Those that are kept are for any number of threads.
+  blocks.panels = shared_panels(size.rows, others, strides.kept ? 1 : size.threads, tile);
   const double panel_flops =
       2.0 * static_cast<double>(pixels * std::max<Index>(1, size.terms) * tile.columns());
-  Index some = std::min({kResultBytes / (pixels * tile.columns() * tile.bytes),
-                         kPackedBytes / (kChunk * tile.columns() * tile.bytes),
-                         static_cast<Index>(kPieceFlops / panel_flops)});
-  const Index for_threads =
-      size.groups * ceil_div(units, blocks.units) * panels / wanted_pieces(size.threads);
-  some = std::min(some, std::max(for_threads, static_cast<Index>(kSmallPieceFlops / panel_flops)));
-  blocks.filters = equal_parts(panels, std::clamp<Index>(some, 1, panels)) * tile.columns();
-  const Index pieces = size.groups * ceil_div(units, blocks.units) * ceil_div(size.rows, blocks.filters);
+  const Index most = std::min({kResultBytes / (pixels * tile.columns() * tile.bytes),
+                               kPackedBytes / (kChunk * tile.columns() * tile.bytes),
+                               static_cast<Index>(kPieceFlops / panel_flops)});
+  // Each piece makes the strip again: no more of them than keep all threads busy.
+  const Index small = std::max<Index>(1, static_cast<Index>(kSmallPieceFlops / panel_flops));
+  const Index wanted =
+      size.threads == 1 ? 1 : std::min(blocks.panels / small, ceil_div(2 * size.threads, others));
+  const Index least = std::max(wanted, ceil_div(blocks.panels, std::max<Index>(1, most)));
+  blocks.parts = blocks_for_threads(blocks.panels, least, others, size.threads);
+  const Index pieces = others * blocks.parts;
   const Index parts = parts_for_threads(pieces, size.threads, pixels / kLeastPixels);
   if (blocks.units >= parts) {
     blocks.units = ceil_div(blocks.units, parts);
@@ -69,21 +76,22 @@ Counts count_filters(const PixelGrid& unjoined, const ProductSize& size, Index c
                      const FilterStrides& strides, const FilterBlocks& blocks, const Tile& tile) {
   const PixelGrid grid = joined_pixels(unjoined);
   const auto pixels = static_cast<double>(size.pixels), terms = static_cast<double>(size.terms);
-  const double chunks = parts(size.terms, kChunk), filter_blocks = parts(size.rows, blocks.filters);
-  const double pieces = static_cast<double>(filter_pieces(grid, size.rows, blocks));
+  const double chunks = parts(size.terms, kChunk);
+  const double pieces = static_cast<double>(filter_pieces(grid, blocks));
   // The pixels of a block, or of all images of a piece, are cut into tiles of nearly equal size.
   const Index block = blocks.rows * blocks.columns;
   const Index together = std::min(size.pixels, block == grid.per_image() ? block * blocks.units : block);
   const Index tiles = ceil_div(together, tile.rows), some = together / tiles, larger = together % tiles;
-  const double piece = static_cast<double>(larger) * even_vectors(some + 1, size.rows, tile) +
-                       static_cast<double>(tiles - larger) * even_vectors(some, size.rows, tile);
+  const double piece =
+      static_cast<double>(larger) * even_vectors(some + 1, size.rows, tile, blocks.panels) +
+      static_cast<double>(tiles - larger) * even_vectors(some, size.rows, tile, blocks.panels);
   const double many = pixels / static_cast<double>(together);
   const double vector_rows = parts(size.rows, tile.lanes);
   Counts count;
   const Index strip = filter_strip_elements(grid, channels, blocks, tile);
   const bool apart = strip == 0 && size.source_channel != 1;
   count[apart ? Work::kApartTile : Work::kTile] = many * terms * piece;
-  const double calls = many * static_cast<double>(tiles) * parts(size.rows, tile.columns());
+  const double calls = many * static_cast<double>(tiles * blocks.panels);
   count[Work::kCall] = calls * chunks;
   if (apart) count[Work::kTilePage] = calls * pages(channels, size.source_channel * tile.bytes);
   const double filled = pieces * static_cast<double>(strip) / static_cast<double>(tile.lanes);
@@ -93,7 +101,7 @@ Counts count_filters(const PixelGrid& unjoined, const ProductSize& size, Index c
   const Work work = strides.kept              ? Work::kFactor
                     : strides.factor_row == 1 ? Work::kCopyFactor
                                               : Work::kTurnFactor;
-  count_factors(size, work, pieces / filter_blocks * vector_rows * terms, tile, count);
+  count_factors(size, work, pieces / static_cast<double>(blocks.parts) * vector_rows * terms, tile, count);
   count[Work::kResult] = pixels * vector_rows * chunks;
   return count.times(static_cast<double>(size.groups));
 }

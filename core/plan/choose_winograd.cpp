@@ -18,6 +18,8 @@ constexpr Index kSumsBytes = 160 << 10;         // and so do the sums of a block
 constexpr Index kFarSumsBytes = 1 << 20;        // for each reading of the tiles
 constexpr Index kWeightsBytes = 4 << 20;  // weights beyond this come from afar: more tiles for each reading
 constexpr Index kLeastRows = 32;          // of a piece, where threads share them
+constexpr double kTogetherFlops =
+    8e6;  // of a block, about 0.1 ms on AVX-512: less is not worth waiting for all
 
 // Tiles must be this much faster to be taken: transformed weights fill caches as sums do not, and a layer at
 // which they won by a tenth alone took twice as long within a network of others.
@@ -108,36 +110,11 @@ Index held_rows(Index points, Index terms, Index rows, Index tiles, const Tile& 
   return std::clamp<Index>(row_tiles, 1, ceil_div(rows, kernel.rows)) * kernel.rows;
 }
 
-WinogradBlocks blocks_of(Index tile, Index tiles, Index terms, Index rows, const Tile& kernel,
-                         Index parts = 1) {
-  const Index held = held_rows((tile + 2) * (tile + 2), terms, rows, tiles, kernel);
-  return {.tile = tile, .tiles = tiles, .rows = held, .parts = parts};
-}
-
-// Seconds that a thread takes for a piece of so many tiles and so many of `rows`.
-double piece_seconds(const PixelGrid& grid, Index rows, Index channels, Index tile, const Tile& kernel,
-                     Index tiles, Index piece_rows) {
-  const Index points = (tile + 2) * (tile + 2), terms = winograd_terms(grid, channels);
-  const auto c = static_cast<double>(terms), k = static_cast<double>(piece_rows);
-  const double vectors = parts(tiles, kernel.lanes);
-  Counts count;
-  count[Work::kTile] = c * panel_vectors(piece_rows, tiles, kernel);
-  count[Work::kInput] = vectors * c;
-  count[Work::kOutput] = vectors * k;
-  count[points * rows * terms * kernel.bytes > kWeightsBytes ? Work::kKeptFar : Work::kKept] =
-      k * parts(terms, kernel.lanes);
-  const Index held = held_rows(points, terms, rows, tiles, kernel);
-  count[Work::kTileRead] = c * vectors * parts(piece_rows, held);
-  return predicted(count.times(static_cast<double>(points)), kernel);
-}
-
-// When the last of some threads is done, of which each takes the next piece as soon as it can: equal pieces
-// first, then smaller ones.
-double last_done(Index pieces, double each, Index small_pieces, double small, Index threads) {
-  const Index turns = pieces / threads, busy = pieces % threads;
-  const double full_turns = static_cast<double>(turns + (busy > 0 ? 1 : 0)) * each;
-  const Index meanwhile = busy > 0 ? (threads - busy) * static_cast<Index>(each / small) : 0;
-  return full_turns + parts(std::max<Index>(0, small_pieces - meanwhile), threads) * small;
+// Tiles of nearly equal blocks, whole vectors, `most` at most: a last block of a few tiles would take as long
+// as one of many.
+Index even_tiles(Index all_tiles, Index most, const Tile& kernel) {
+  const Index vectors = ceil_div(all_tiles, kernel.lanes);
+  return ceil_div(vectors, ceil_div(vectors, most / kernel.lanes)) * kernel.lanes;
 }
 
 }  // namespace
@@ -154,7 +131,10 @@ std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index rows,
   Index panels = std::max(fewest, kWantedTilesBytes / panel);
   panels = std::min(panels, ceil_div(all_tiles, nr));
   panels = ceil_div(ceil_div(all_tiles, nr), ceil_div(ceil_div(all_tiles, nr), panels));
-  const auto of = [&](Index tiles) { return blocks_of(tile, tiles, terms, rows, kernel); };
+  const auto of = [&](Index tiles) {
+    return WinogradBlocks{
+        .tile = tile, .tiles = tiles, .rows = held_rows(points, terms, rows, tiles, kernel)};
+  };
   const auto fits = [&](const WinogradBlocks& blocks) {
     return winograd_scratch(grid, channels, blocks, kernel) <= kMostScratch;
   };
@@ -163,40 +143,38 @@ std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index rows,
     if (most == nr) return std::nullopt;
     most -= nr;
   }
-  // Nearly equal blocks: a last one of a few tiles would take as long as one of many.
-  const Index vectors = ceil_div(all_tiles, kernel.lanes);
-  const WinogradBlocks even = of(ceil_div(vectors, ceil_div(vectors, most / kernel.lanes)) * kernel.lanes);
+  const WinogradBlocks even = of(even_tiles(all_tiles, most, kernel));
   // Fewer tiles may have the sums of more rows held.
   return even.tiles == most || fits(even) ? even : of(most);
 }
 
 WinogradBlocks shared_out(const WinogradBlocks& whole, const PixelGrid& grid, Index groups, Index rows,
                           Index channels, const Tile& kernel, Index threads) {
-  const Index terms = winograd_terms(grid, channels);
+  if (threads == 1) return whole;
+  WinogradBlocks shared = whole;
   const Index all_tiles = grid.images * winograd_tiles(grid, whole.tile);
-  const Index wanted = wanted_pieces(threads), most_scratch = winograd_scratch(grid, channels, whole, kernel);
-  if (groups * ceil_div(all_tiles, whole.tiles) >= wanted) return whole;
-  WinogradBlocks best = whole;
-  double best_seconds = std::numeric_limits<double>::infinity();
-  for (Index tiles = whole.tiles; tiles > 0; tiles -= kernel.lanes) {
-    const Index count = ceil_div(all_tiles, tiles), rest = all_tiles - (count - 1) * tiles;
-    for (Index share = 1; share <= ceil_div(rows, kLeastRows); ++share) {
-      const Index piece_rows = round_up(ceil_div(rows, share), kernel.rows);
-      const auto seconds = [&](Index some) {
-        return piece_seconds(grid, rows, channels, whole.tile, kernel, some, piece_rows);
-      };
-      const double end =
-          last_done(groups * (count - 1) * share, seconds(tiles), groups * share, seconds(rest), threads);
-      const WinogradBlocks blocks = blocks_of(whole.tile, tiles, terms, rows, kernel, share);
-      if (end < best_seconds && winograd_scratch(grid, channels, blocks, kernel) <= most_scratch) {
-        best_seconds = end;
-        best = blocks;
-      }
-      if (groups * count * share >= wanted) break;
-    }
-    if (groups * count >= wanted) break;
+  const Index vectors = ceil_div(all_tiles, kernel.lanes), blocks = ceil_div(all_tiles, whole.tiles);
+  const Index points = (whole.tile + 2) * (whole.tile + 2), terms = winograd_terms(grid, channels);
+  const Index weights = points * rows * terms;
+  const bool near = weights * kernel.bytes <= kWeightsBytes;
+  const Index most_parts = ceil_div(rows, kLeastRows);
+  const bool small = 2 * static_cast<double>(weights) * static_cast<double>(whole.tiles) < kTogetherFlops;
+  if (small || most_parts == 1 || (near && groups * blocks >= wanted_pieces(threads))) {
+    const Index least = std::max(blocks, std::min(vectors, ceil_div(wanted_pieces(threads), groups)));
+    shared.tiles = std::min(whole.tiles, block_for_threads(vectors, least, groups, threads) * kernel.lanes);
+    return shared;
   }
-  return best;
+  // Tiles that stay near one thread stay near to several, and take them fewer turns.
+  if (points * terms * whole.tiles * kernel.bytes <= kFarTilesBytes)
+    shared.tiles = even_tiles(all_tiles, std::min(threads, whole.rows / kernel.rows) * whole.tiles, kernel);
+  const Index row_tiles = ceil_div(rows, kernel.rows);
+  shared.lane_parts = ceil_div(threads, most_parts);
+  shared.row_parts =
+      blocks_for_threads(row_tiles, std::max(ceil_div(rows, whole.rows), std::min(threads, most_parts)),
+                         shared.lane_parts, threads);
+  const Index most_held = whole.rows * whole.tiles / shared.tiles / kernel.rows;
+  shared.rows = std::min(most_held, ceil_div(row_tiles, shared.row_parts)) * kernel.rows;
+  return shared;
 }
 
 Index most_winograd_channels(const PixelGrid& grid, Index rows, const Tile& kernel) {

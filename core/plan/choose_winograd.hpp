@@ -25,9 +25,9 @@ double predicted_direct(const PixelGrid& grid, Index groups, Index rows, Index c
 std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index rows, Index channels, Index tile,
                                               const Tile& kernel);
 
-// The same in pieces with which several threads are done first, none of which takes more memory: of fewer
-// tiles, for which the weights are read more often, or of fewer rows, for which the tiles are transformed
-// more often.
+// The same for several threads, each of which has some blocks, or if there are too few of these, parts of
+// each: of its rows as long as they are worth a piece, and of its tiles for more threads than these suffice
+// for. No thread takes more memory.
 WinogradBlocks shared_out(const WinogradBlocks& whole, const PixelGrid& grid, Index groups, Index rows,
                           Index channels, const Tile& kernel, Index threads);
 

@@ -58,8 +58,9 @@ double panel_vectors(Index rows, Index columns, const Tile& tile) {
   return rest == 0 ? whole : whole + tile_vectors(rows, rest, tile);
 }
 
-double even_vectors(Index rows, Index columns, const Tile& tile) {
-  const Index vectors = ceil_div(columns, tile.lanes), panels = ceil_div(vectors, tile.vectors);
+double even_vectors(Index rows, Index columns, const Tile& tile, Index least) {
+  const Index vectors = ceil_div(columns, tile.lanes);
+  const Index panels = std::max(least, ceil_div(vectors, tile.vectors));
   if (panels == 0) return 0;
   const Index some = vectors / panels, larger = vectors % panels;
   return static_cast<double>(larger) * tile_vectors(rows, some + 1, tile) +

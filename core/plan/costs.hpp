@@ -87,8 +87,9 @@ double predicted(const Counts& counts, const Tile& tile);
 // by waiting for its sums is counted as vectors too.
 double tile_vectors(Index rows, Index vectors, const Tile& tile);
 
-// The same for rows by columns, in panels of NR columns but the last one, or of nearly equal width.
+// The same for rows by columns, in panels of NR columns but the last one, or of nearly equal width, as few as
+// can be or `least`.
 double panel_vectors(Index rows, Index columns, const Tile& tile);
-double even_vectors(Index rows, Index columns, const Tile& tile);
+double even_vectors(Index rows, Index columns, const Tile& tile, Index least = 0);
 
 }  // namespace windrow
