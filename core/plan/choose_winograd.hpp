@@ -25,9 +25,9 @@ double predicted_direct(const PixelGrid& grid, Index groups, Index rows, Index c
 std::optional<WinogradBlocks> winograd_blocks(const PixelGrid& grid, Index rows, Index channels, Index tile,
                                               const Tile& kernel);
 
-// The same for several threads, each of which has some blocks, or if there are too few of these, parts of
-// each: of its rows as long as they are worth a piece, and of its tiles for more threads than these suffice
-// for. No thread takes more memory.
+// The same for several threads, each of which has some blocks. Where there are too few large ones, or weights
+// come from afar, the threads have parts of each: of its rows as long as they are worth a piece, and of its
+// tiles for more threads than these suffice for. No thread takes more memory.
 WinogradBlocks shared_out(const WinogradBlocks& whole, const PixelGrid& grid, Index groups, Index rows,
                           Index channels, const Tile& kernel, Index threads);
 
