@@ -32,6 +32,7 @@ struct WeightCut {
   Index row_sums;     // of one row, each run of lanes in whole vectors
   bool rows_of_taps;  // the strip is copied once more, all taps of a pixel side by side
   Index slots;        // the pixel boxes of all images in order, cut into this many sums of their own
+  bool slot_by_slot;  // in the order of the pieces of work; else all slots of a block of sums
 };
 
 // How much of everything one piece of work may hold, in elements.
@@ -144,6 +145,7 @@ WeightCut cut(const WeightGradient<T>& p, const WeightRoom& room, Index lanes) {
     // A last block of fewer channels is no match for the others, nor are units so few that a thread's slots
     // have one less than another's.
     const bool equal_slots = 8 * round_up(units, p.threads) <= 9 * units;
+    c.slot_by_slot = equal_slots && p.channels % c.channels != 0;
     const Index equal = p.groups * product_of(c.tap_boxes) * std::max<Index>(1, p.channels / c.channels) *
                         c.row_blocks * (equal_slots ? c.slots : 1);
     const Index least = std::max(kLeastRows, kLeastRowTaps / product_of(c.taps));

@@ -38,7 +38,8 @@ class Driver {
     Scratch scratch;
     T* partial = scratch.take<T>(result_.elements() * cut_.slots);
     parallel_for(context, pieces * cut_.slots, [&](Index i) {
-      run_piece(i / cut_.slots, i % cut_.slots, partial + i % cut_.slots * result_.elements());
+      const Index slot = cut_.slot_by_slot ? i / pieces : i % cut_.slots;
+      run_piece(cut_.slot_by_slot ? i % pieces : i / cut_.slots, slot, partial + slot * result_.elements());
     });
     result_.add_slots(partial, cut_.slots, context);
   }
