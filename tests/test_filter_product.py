@@ -128,6 +128,74 @@ def test_non_finite_values_stay_where_they_belong(target, dtype):
     )
 
 
+# Borders that many windows lie across: rows, columns and corners; several pieces; an axis besides.
+BORDERED = [
+    ((7, 7), (3, 3), {"padding": ((1, 1), (1, 1))}),
+    ((14, 9), (3, 3), {"padding": ((1, 1), (1, 1)), "stride": 2}),
+    ((40, 33), (3, 3), {"padding": ((1, 1), (1, 1))}),
+    ((33, 20), (3, 3), {"padding": ((12, 12), (12, 3)), "dilation": (12, 1)}),
+    ((9, 8), (5, 4), {"padding": ((4, 1), (0, 3))}),
+    ((20, 21), (7, 7), {"padding": ((3, 3), (3, 3))}),
+    ((2, 3), (3, 3), {"padding": ((1, 1), (1, 1))}),  # no pixel sees all taps
+    ((12, 1), (3, 3), {"padding": ((9, 2), (1, 1))}),  # pixels that see no tap at all
+    ((300,), (5,), {"padding": ((2, 30),)}),
+    ((3, 8, 9), (3, 3, 3), {"padding": ((1, 1), (1, 1), (1, 1))}),
+]
+
+
+def worth_boxes(filters, size, kernel_size):
+    """So many channels that leaving out taps is worth it, and that the terms are several passes."""
+    taps = np.prod(kernel_size)
+    return int(max(1100 / taps, 6e6 / (2 * filters * np.prod(size) * taps)))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("images", [1, 3])
+@pytest.mark.parametrize(("size", "kernel_size", "options"), BORDERED)
+def test_taps_on_zeros_are_left_out_without_a_change_of_bits(
+    target, dtype, images, size, kernel_size, options
+):
+    """The same bits as on the image with its zeros around it, where nothing can be left out."""
+    rng = np.random.default_rng(11)
+    channels = worth_boxes(35, size, kernel_size)
+    x = rng.standard_normal((images, 2 * channels, *size)).astype(dtype)
+    w = rng.standard_normal((70, channels, *kernel_size)).astype(dtype)
+    b = rng.standard_normal(70).astype(dtype)
+    wide = np.pad(x, ((0, 0), (0, 0), *options["padding"]))
+    options = options | {"groups": 2}
+    beyond = options | {"padding": 0}
+    with only("filter_product"):
+        y = wr.conv(wide, w, b, **beyond)
+        layer = wr.prepare_conv(w, b, activation="relu", **options)
+        for change in (np.copy, channels_last):
+            for threads in (1, 3):
+                with wr.num_threads(threads):
+                    out = change(np.full_like(y, np.nan, order="C"))
+                    wr.conv(change(x), w, b, out=out, **options)
+                    np.testing.assert_array_equal(bits(out), bits(y))
+                    np.testing.assert_array_equal(layer(change(x)), np.maximum(y, 0))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("size", "kernel_size", "options"), BORDERED)
+def test_a_weight_that_is_not_finite_is_not_left_out(target, dtype, size, kernel_size, options):
+    """Whichever tap it is of: a zero times Inf counts, whatever limits the results have."""
+    rng = np.random.default_rng(12)
+    channels = worth_boxes(36, size, kernel_size)
+    x = channels_last(rng.standard_normal((2, channels, *size)).astype(dtype))
+    w = rng.standard_normal((36, channels, *kernel_size)).astype(dtype)
+    wide = np.pad(x, ((0, 0), (0, 0), *options["padding"]))
+    beyond = options | {"padding": 0}
+    for tap in np.ndindex(*kernel_size):
+        spoilt = w.copy()
+        spoilt[rng.integers(36), rng.integers(channels), *tap] = rng.choice([np.inf, -np.inf, np.nan])
+        with only("filter_product"):
+            y = wr.conv(wide, spoilt, **beyond)
+            clipped = wr.prepare_conv(spoilt, activation="relu", **options)(x)
+            np.testing.assert_array_equal(wr.conv(x, spoilt, **options), y)
+            np.testing.assert_array_equal(clipped, np.maximum(y, 0))
+
+
 SMALL_IMAGES = [
     ((2, 300, 7, 7), (50, 300, 1, 1), {}),
     ((3, 20, 7, 7), (70, 20, 3, 3), {"padding": 1}),

@@ -190,7 +190,7 @@ def test_taps_on_zeros_are_left_out_without_a_change_of_bits(
         dx = wr.conv_grad_input(dy, w, x.shape, padding=padding, **options)
         added = np.ones_like(dx)
         wr.conv_grad_input(dy, w, x.shape, padding=padding, out=added, accumulate=True, **options)
-        with only("filter_product"):  # which leaves nothing out
+        with only("strip_product"):  # which leaves nothing out
             whole = wr.conv_grad_input(dy, w, x.shape, padding=padding, **options)
             assert whole.tobytes() == dx.tobytes()
             whole[...] = 1

@@ -49,10 +49,7 @@ void run_product(const WindowProduct<T>& p, const CallOptions& options, const Ta
     run_filter_product(p, *plan.filters, panels, target, fitting);
   } else if (plan.strips) {
     run_strip_product(p, *plan.strips, target, fitting);
-  } else if (!plan.parts.empty() && has_finite_factors(p, fitting)) {
-    for (const PartBlocks& each : plan.parts)
-      run_window_product(part_of(p, each.part), each.blocks, target, fitting);
-  } else {
+  } else if (plan.parts.empty() || !run_window_parts(p, plan.parts, target, fitting)) {
     run_window_product(p, plan.blocks, target, fitting);
   }
   context.asked = fitting.asked;  // a call may be millions of products

@@ -26,10 +26,9 @@ std::vector<Candidate> candidates_of(WindowProduct<T> p, const CallOptions& opti
   p.grid.images = 1;
   const Tile tile = tile_of<T>(target);
   if (has_channel_lanes(p, tile.lanes)) return {};
-  const Index most = std::numeric_limits<Index>::max();
-  const ProductSize size = size_of(p, tile, 1);
   const DirectCandidates direct =
-      direct_candidates(p, size, choose_blocks(size, tile, most), options.prepared, tile, most);
+      direct_candidates(p.grid, size_of(p, tile, 1), p.channels, filter_strides(p, options), tile,
+                        std::numeric_limits<Index>::max());
   std::vector<Candidate> found{{"window_product", direct.panels}};
   if (direct.filters) found.push_back({"filter_product", direct.filters_counts});
   if (direct.strips) found.push_back({"strip_product", direct.strips_counts});
@@ -151,10 +150,9 @@ PassPlan plan_pass(const ConvShape& s, Pass pass, bool channels_last, const Call
     } else if (product.filters) {
       const FilterBlocks& blocks = *product.filters;
       plan.kernel = "filter_product";
-      plan.block_k = kChunk;
+      plan.block_k = blocks.pass;
       plan.block_pixels = std::max(plan.block_pixels, blocks.rows * blocks.columns * blocks.units);
-      plan.block_rows = std::max(plan.block_rows,
-                                 std::min(ceil_div(blocks.panels, blocks.parts) * tile.columns(), size.rows));
+      plan.block_rows = std::max(plan.block_rows, std::min(blocks.most_panels() * tile.columns(), size.rows));
       plan.pieces += filter_pieces(p.grid, blocks) * size.groups;
     } else if (product.strips) {
       const StripBlocks& strips = *product.strips;

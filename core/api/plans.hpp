@@ -66,15 +66,13 @@ inline bool may_fold(const CallOptions& options) {
 }
 
 template <class T>
-DirectCandidates direct_candidates(const WindowProduct<T>& p, const ProductSize& size,
-                                   const ProductBlocks& blocks, bool kept, const Tile& tile,
-                                   Index most_scratch) {
-  const FilterStrides strides{.target_row = p.target_row,
-                              .factor_row = p.factor_row,
-                              .factor_channel = p.factor_channel,
-                              .accumulate = p.accumulate,
-                              .kept = kept};
-  return direct_candidates(p.grid, size, p.channels, strides, blocks, tile, most_scratch);
+FilterStrides filter_strides(const WindowProduct<T>& p, const CallOptions& options) {
+  return {.target_row = p.target_row,
+          .factor_row = p.factor_row,
+          .factor_channel = p.factor_channel,
+          .accumulate = p.accumulate,
+          .kept = options.prepared,
+          .follow = factors_follow(p)};
 }
 
 // The fastest driver, or the one that is asked for.
@@ -119,25 +117,25 @@ ProductPlan plan_product(const WindowProduct<T>& p, const CallOptions& options, 
       return plan;
     }
   }
-  DirectCandidates candidates = direct_candidates(p, size, plan.blocks, options.prepared, tile, most);
-  Driver driver = chosen_driver(candidates, options.algorithm, tile);
-  if (threads > 1) {
-    // The fastest of one thread's: pieces for more read and copy more in all, which is no loss of time.
-    ProductSize alone = size;
-    alone.threads = 1;
-    const ProductBlocks blocks = choose_blocks(alone, tile, most);
-    const Driver fastest = chosen_driver(direct_candidates(p, alone, blocks, options.prepared, tile, most),
-                                         options.algorithm, tile);
-    if (candidates.has(fastest)) driver = fastest;
+  const FilterStrides strides = filter_strides(p, options);
+  DirectCandidates alone = direct_candidates(p.grid, size, p.channels, strides, tile, most);
+  switch (chosen_driver(alone, options.algorithm, tile)) {
+    case Driver::kFilters:
+      plan.filters =
+          threads == 1 ? alone.filters : choose_filters(p.grid, size, p.channels, strides, tile, most);
+      break;
+    case Driver::kStrips:
+      plan.strips = threads == 1 ? alone.strips : choose_strips(p.grid, size, p.channels, tile, most);
+      break;
+    case Driver::kPanels:
+      if (!alone.parts.empty())
+        plan.parts = threads == 1 ? std::move(alone.parts) : choose_parts(p.grid, size, p.channels, tile);
   }
-  if (driver == Driver::kFilters) {
-    plan.filters = candidates.filters;
+  if (plan.filters) {
     plan.scratch = filter_scratch(p.grid, p.channels, *plan.filters, tile);
-  } else if (driver == Driver::kStrips) {
-    plan.strips = candidates.strips;
+  } else if (plan.strips) {
     plan.scratch = strip_scratch(p.grid, p.rows, *plan.strips, tile);
   } else {
-    plan.parts = std::move(candidates.parts);
     for (const PartBlocks& each : plan.parts)
       plan.scratch = std::max(plan.scratch, product_scratch(each.blocks, tile));
   }

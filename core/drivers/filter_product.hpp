@@ -5,9 +5,13 @@
 // of sums as drivers/window_product, so the same bits.
 #pragma once
 
+#include "drivers/pixel_boxes.hpp"
 #include "drivers/window_product.hpp"
 
 namespace windrow {
+
+// Longer passes save hardly more, and a panel is to leave the second-level cache room for the rest.
+inline constexpr Index kMostPass = 4 * kChunk;
 
 // How the work is cut. One unit is some rows and columns of pixels of one image.
 struct FilterBlocks {
@@ -15,8 +19,17 @@ struct FilterBlocks {
   Index units = 0;              // of one piece of work
   Index panels = 0;             // of nearly equal width, in which all result rows lie
   Index parts = 0;              // pieces that the panels are shared out to
+  Index pass = kMostPass;       // terms of a panel, in whole chunks; so many where factors are kept
+  Index packed = 1;             // panels that are packed at a time, for the terms of a pass
+  Index boxes = 1;              // at most, that a unit's pixels lie in, each with taps of its own
   bool turned = false;          // sums are kept in scratch memory and turned over at the end; no `accumulate`
+
+  Index most_panels() const { return ceil_div(panels, parts); }  // of one piece
 };
+
+// What a piece does with the pixels of such blocks of a product.
+PixelWork pixel_work(const PixelGrid& grid, Index rows, Index channels, const FilterBlocks& blocks,
+                     const Tile& tile);
 
 // `panels`: what `pack_filters` made of the same factors; or null.
 template <class T>

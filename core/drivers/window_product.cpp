@@ -274,22 +274,7 @@ class Driver {
   const PanelSize table_;
 };
 
-}  // namespace
-
-template <class T>
-void run_window_product(const WindowProduct<T>& problem, const ProductBlocks& blocks, const Target& target,
-                        const RunContext& context) {
-  const Driver<T> driver(problem, blocks, target, context.threads);
-  parallel_for(context, driver.pieces(), [&](Index piece) { driver.piece(piece); });
-}
-
-template <class T>
-void run_window_product_here(const WindowProduct<T>& problem, const ProductBlocks& blocks,
-                             const Target& target) {
-  const Driver<T> driver(problem, blocks, target, 1);
-  for (Index piece = 0; piece < driver.pieces(); ++piece) driver.piece(piece);
-}
-
+// The product of some pixels and the taps that they see.
 template <class T>
 WindowProduct<T> part_of(const WindowProduct<T>& problem, const VisiblePart& part) {
   WindowProduct<T> p = problem;
@@ -327,6 +312,41 @@ bool has_finite_factors(const WindowProduct<T>& p, const RunContext& context) {
   return finite.load(std::memory_order_relaxed);
 }
 
+}  // namespace
+
+template <class T>
+void run_window_product(const WindowProduct<T>& problem, const ProductBlocks& blocks, const Target& target,
+                        const RunContext& context) {
+  const Driver<T> driver(problem, blocks, target, context.threads);
+  parallel_for(context, driver.pieces(), [&](Index piece) { driver.piece(piece); });
+}
+
+template <class T>
+void run_window_product_here(const WindowProduct<T>& problem, const ProductBlocks& blocks,
+                             const Target& target) {
+  const Driver<T> driver(problem, blocks, target, 1);
+  for (Index piece = 0; piece < driver.pieces(); ++piece) driver.piece(piece);
+}
+
+template <class T>
+bool run_window_parts(const WindowProduct<T>& problem, const std::vector<PartBlocks>& parts,
+                      const Target& target, const RunContext& context) {
+  if (!has_finite_factors(problem, context)) return false;
+  std::vector<WindowProduct<T>> products;
+  for (const PartBlocks& each : parts) products.push_back(part_of(problem, each.part));
+  std::vector<Driver<T>> drivers;
+  Extents first{0};  // piece of each part
+  for (std::size_t i = 0; i < parts.size(); ++i) {
+    drivers.emplace_back(products[i], parts[i].blocks, target, context.threads);
+    first.push_back(first.back() + drivers.back().pieces());
+  }
+  parallel_for(context, first.back(), [&](Index piece) {
+    const auto part = std::upper_bound(first.begin(), first.end(), piece) - first.begin() - 1;
+    drivers[static_cast<std::size_t>(part)].piece(piece - first[static_cast<std::size_t>(part)]);
+  });
+  return true;
+}
+
 Index product_scratch(const ProductBlocks& blocks, const Tile& tile) {
   const Index together = panels_packed(blocks, kChunk * tile.columns() * tile.bytes);
   const Index packed = kChunk * term_stride(together * tile.columns(), tile.bytes);
@@ -342,9 +362,9 @@ template void run_window_product(const WindowProduct<double>&, const ProductBloc
                                  const RunContext&);
 template void run_window_product_here(const WindowProduct<float>&, const ProductBlocks&, const Target&);
 template void run_window_product_here(const WindowProduct<double>&, const ProductBlocks&, const Target&);
-template WindowProduct<float> part_of(const WindowProduct<float>&, const VisiblePart&);
-template WindowProduct<double> part_of(const WindowProduct<double>&, const VisiblePart&);
-template bool has_finite_factors(const WindowProduct<float>&, const RunContext&);
-template bool has_finite_factors(const WindowProduct<double>&, const RunContext&);
+template bool run_window_parts(const WindowProduct<float>&, const std::vector<PartBlocks>&, const Target&,
+                               const RunContext&);
+template bool run_window_parts(const WindowProduct<double>&, const std::vector<PartBlocks>&, const Target&,
+                               const RunContext&);
 
 }  // namespace windrow

@@ -46,6 +46,15 @@ struct WindowProduct {
   Limits limits = {};    // of the target, after all
 };
 
+// Whether all factors of a row lie side by side, in the order of the terms.
+template <class T>
+bool factors_follow(const WindowProduct<T>& p) {
+  const Index taps = p.grid.taps();
+  bool follow = p.factor_channel == taps;
+  for (Index t = 0; t < taps; ++t) follow = follow && p.factor_tap[static_cast<std::size_t>(t)] == t;
+  return follow;
+}
+
 template <class T>
 void run_window_product(const WindowProduct<T>& problem, const ProductBlocks& blocks, const Target& target,
                         const RunContext& context);
@@ -55,12 +64,17 @@ template <class T>
 void run_window_product_here(const WindowProduct<T>& problem, const ProductBlocks& blocks,
                              const Target& target);
 
-// The product of some pixels and the taps that they see.
+// Pixels that see the same taps, and how the work on them is cut.
+struct PartBlocks {
+  VisiblePart part;
+  ProductBlocks blocks;
+};
+
+// The same by parts, all of them shared out together; or false, and nothing done, where a factor is not
+// finite, so that the zeros which no part sees would count.
 template <class T>
-WindowProduct<T> part_of(const WindowProduct<T>& problem, const VisiblePart& part);
-// Whether zeros leave every sum as it is.
-template <class T>
-bool has_finite_factors(const WindowProduct<T>& problem, const RunContext& context);
+bool run_window_parts(const WindowProduct<T>& problem, const std::vector<PartBlocks>& parts,
+                      const Target& target, const RunContext& context);
 
 // Bytes of scratch that one thread of such a run takes at most.
 Index product_scratch(const ProductBlocks& blocks, const Tile& tile);

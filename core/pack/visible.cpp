@@ -3,15 +3,8 @@
 #include <algorithm>
 
 namespace windrow {
-namespace {
 
-// Pixels of one axis that see the same taps.
-struct Span {
-  Index first, count;
-  Extents taps;
-};
-
-std::vector<Span> spans(const PixelAxis& axis) {
+std::vector<VisibleSpan> visible_spans(const PixelAxis& axis) {
   std::vector<Index> ends{0, axis.count};
   std::vector<PixelAxis::Inside> seen;
   for (const Index tap : axis.tap) {
@@ -20,17 +13,15 @@ std::vector<Span> spans(const PixelAxis& axis) {
   }
   std::sort(ends.begin(), ends.end());
   ends.erase(std::unique(ends.begin(), ends.end()), ends.end());
-  std::vector<Span> found;
+  std::vector<VisibleSpan> found;
   for (std::size_t i = 0; i + 1 < ends.size(); ++i) {
-    Span span{.first = ends[i], .count = ends[i + 1] - ends[i], .taps = {}};
+    VisibleSpan span{.first = ends[i], .count = ends[i + 1] - ends[i], .taps = {}};
     for (std::size_t t = 0; t < seen.size(); ++t)
       if (seen[t].from <= span.first && span.first < seen[t].to) span.taps.push_back(static_cast<Index>(t));
     found.push_back(std::move(span));
   }
   return found;
 }
-
-}  // namespace
 
 double visible_share(const PixelGrid& grid) {
   double share = 1;
@@ -55,7 +46,7 @@ std::vector<VisiblePart> visible_parts(const PixelGrid& grid) {
     const auto all_taps = static_cast<Index>(axis.tap.size());
     std::vector<VisiblePart> next;
     for (const VisiblePart& part : parts) {
-      for (const Span& span : spans(axis)) {
+      for (const VisibleSpan& span : visible_spans(axis)) {
         VisiblePart finer = part;
         PixelAxis pixels = axis;
         pixels.count = span.count;

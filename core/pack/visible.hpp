@@ -8,6 +8,13 @@
 
 namespace windrow {
 
+// Pixels of one axis that see the same taps, by their numbers.
+struct VisibleSpan {
+  Index first, count;
+  Extents taps;
+};
+std::vector<VisibleSpan> visible_spans(const PixelAxis& axis);
+
 // Pixels that see the same taps, as a grid of windows of these taps alone.
 struct VisiblePart {
   PixelGrid grid;

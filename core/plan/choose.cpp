@@ -349,7 +349,16 @@ ProductBlocks choose_blocks(const ProductSize& size, const Tile& tile, Index mos
 
 namespace {
 
-// The parts of a grid whose pixels see different taps, where leaving out what sees zeros may be worth it.
+ProductSize size_of_part(const VisiblePart& part, const ProductSize& size, Index channels, const Tile& tile) {
+  ProductSize found = size;
+  found.terms = channels * part.grid.taps();
+  found.pixels = part.grid.images * part.grid.per_image();
+  found.table_bytes = panel_size(part.grid, tile.lanes, tile.vectors).bytes();
+  return found;
+}
+
+}  // namespace
+
 std::vector<PartBlocks> choose_parts(const PixelGrid& grid, const ProductSize& size, Index channels,
                                      const Tile& tile) {
   const double flops =
@@ -359,26 +368,19 @@ std::vector<PartBlocks> choose_parts(const PixelGrid& grid, const ProductSize& s
   if (parts.size() > kMostParts) return {};
   std::vector<PartBlocks> found;
   for (VisiblePart& part : parts) {
-    const ProductSize part_size = size_of_part(part, size, channels, tile);
+    ProductSize part_size = size_of_part(part, size, channels, tile);
+    // Threads share the parts, unless these are few.
+    if (static_cast<Index>(parts.size()) >= wanted_pieces(size.threads)) part_size.threads = 1;
     found.push_back({std::move(part), choose_blocks(part_size, tile, std::numeric_limits<Index>::max())});
   }
   return found;
 }
 
-}  // namespace
-
-ProductSize size_of_part(const VisiblePart& part, const ProductSize& size, Index channels, const Tile& tile) {
-  ProductSize found = size;
-  found.terms = channels * part.grid.taps();
-  found.pixels = part.grid.images * part.grid.per_image();
-  found.table_bytes = panel_size(part.grid, tile.lanes, tile.vectors).bytes();
-  return found;
-}
-
-DirectCandidates direct_candidates(const PixelGrid& grid, const ProductSize& size, Index channels,
-                                   const FilterStrides& strides, const ProductBlocks& blocks,
-                                   const Tile& tile, Index most_scratch) {
-  DirectCandidates found{.panels = count_panels(grid, size, blocks, tile),
+DirectCandidates direct_candidates(const PixelGrid& grid, const ProductSize& any_size, Index channels,
+                                   const FilterStrides& strides, const Tile& tile, Index most_scratch) {
+  ProductSize size = any_size;
+  size.threads = 1;
+  DirectCandidates found{.panels = count_panels(grid, size, choose_blocks(size, tile, most_scratch), tile),
                          .parts = {},
                          .filters = choose_filters(grid, size, channels, strides, tile, most_scratch),
                          .filters_counts = {},

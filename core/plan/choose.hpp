@@ -50,7 +50,8 @@ Counts count_strips(const PixelGrid& grid, const ProductSize& size, Index channe
 struct FilterStrides {
   Index target_row, factor_row, factor_channel;
   bool accumulate;
-  bool kept = false;  // factors are in panels already
+  bool kept = false;    // factors are in panels already
+  bool follow = false;  // those of a row lie side by side, in the order of the terms
 };
 
 // Blocks for drivers/filter_product, if there are filters enough to fill lanes and they fit. Results whose
@@ -61,15 +62,13 @@ std::optional<FilterBlocks> choose_filters(const PixelGrid& grid, const ProductS
 Counts count_filters(const PixelGrid& grid, const ProductSize& size, Index channels,
                      const FilterStrides& strides, const FilterBlocks& blocks, const Tile& tile);
 
-// Pixels that see fewer taps, and the blocks of their product.
-struct PartBlocks {
-  VisiblePart part;
-  ProductBlocks blocks;
-};
+// For a grid whose pixels see different taps, blocks of those that see the same ones, where leaving out what
+// sees zeros may be worth it.
+std::vector<PartBlocks> choose_parts(const PixelGrid& grid, const ProductSize& size, Index channels,
+                                     const Tile& tile);
 
-ProductSize size_of_part(const VisiblePart& part, const ProductSize& size, Index channels, const Tile& tile);
-
-// The drivers that could make the direct sum of a product, and what they would do; drivers/window_product can
+// The drivers that could make the direct sum of a product, and what they would do on one thread, whatever
+// `size` has: pieces for more read and copy more in all, which is no loss of time. drivers/window_product can
 // always.
 enum class Driver { kPanels, kFilters, kStrips };
 struct DirectCandidates {
@@ -80,12 +79,6 @@ struct DirectCandidates {
   std::optional<StripBlocks> strips;
   Counts strips_counts;
 
-  bool has(Driver driver) const {
-    return driver == Driver::kFilters  ? filters.has_value()
-           : driver == Driver::kStrips ? strips.has_value()
-                                       : true;
-  }
-
   struct Fastest {
     Driver driver;
     double seconds;
@@ -93,8 +86,7 @@ struct DirectCandidates {
   Fastest fastest(const Tile& tile) const;
 };
 DirectCandidates direct_candidates(const PixelGrid& grid, const ProductSize& size, Index channels,
-                                   const FilterStrides& strides, const ProductBlocks& blocks,
-                                   const Tile& tile, Index most_scratch);
+                                   const FilterStrides& strides, const Tile& tile, Index most_scratch);
 
 // Blocks for all phases of an input gradient together, if they fit.
 std::optional<PhaseBlocks> choose_phases(const PixelGrid& grid, const PhaseSize& size, const Tile& tile,

@@ -1,6 +1,8 @@
 #include <algorithm>
 
+#include "drivers/pixel_boxes.hpp"
 #include "pack/pixel_strips.hpp"
+#include "pack/visible.hpp"
 #include "plan/choose.hpp"
 
 namespace windrow {
@@ -9,11 +11,32 @@ namespace {
 constexpr Index kPixels = 512;                 // of one piece: they share the packing of the factors,
 constexpr Index kLeastPixels = 64;             // ... so many at least where threads would have to wait
 constexpr Index kResultBytes = 192 << 10;      // results of one piece, in a second-level cache of 512 KiB up
-constexpr Index kPackedBytes = 128 << 10;      // factors of one chunk, there too
+constexpr Index kPackedBytes = 128 << 10;      // factors of one chunk, there too ...
+constexpr Index kPassBytes = 256 << 10;        // ... and those of a pass
 constexpr Index kStripBytes = Index{1} << 20;  // of one piece: each chunk reads only some channels of it
 constexpr Index kMostScratch = 4 << 20;        // bytes: beyond, windows are wider than a cache
 constexpr double kPieceFlops = 128e6;          // about 1 ms on AVX-512, 10 ms on the plainest target
 constexpr double kSmallPieceFlops = 1e6;       // about 10 us on AVX-512: less is not worth a thread
+constexpr double kBoxesShare = 0.99;           // of pixels and taps that meet inside the image, at most ...
+constexpr double kBoxesFlops = 4e6;  // ... of so large a product: leaving out others would save nothing
+
+Index plane_of(const PixelGrid& grid) {
+  return grid.axes.back().count * (grid.axes.size() > 1 ? grid.axes[grid.axes.size() - 2].count : 1);
+}
+
+// Calls use(boxes, all) for each block of pixels of the last two axes.
+template <class Use>
+void for_boxes(const PixelGrid& grid, const ProductSize& size, Index channels, const FilterBlocks& blocks,
+               const Tile& tile, Use&& use) {
+  const PixelBoxes all(grid);
+  const PixelStrips strips(grid, blocks.rows, blocks.columns, 1, 1);
+  const PixelWork work = pixel_work(grid, size.rows, channels, blocks, tile);
+  for (Index b = 0, done = 0; done < plane_of(grid); ++b) {
+    const PixelBlock block = strips.block(b);
+    use(all.of(block, work), all);
+    done += block.rows * block.columns;
+  }
+}
 
 }  // namespace
 
@@ -67,6 +90,19 @@ std::optional<FilterBlocks> choose_filters(const PixelGrid& unjoined, const Prod
     blocks.rows = ceil_div(blocks.rows, ceil_div(parts, blocks.units));
     blocks.units = 1;
   }
+  // The longer a pass, the more of a tile's sums are added to each other while they are near.
+  blocks.packed = strides.kept ? 0 : strides.follow ? 1 : blocks.most_panels();
+  if (!strides.kept)
+    blocks.pass = std::clamp<Index>(
+        kPassBytes / (blocks.packed * tile.columns() * tile.bytes) / kChunk * kChunk, kChunk, kMostPass);
+  // Taps are left out in the pixels of one block, or of the same block of some images.
+  const bool one_block = blocks.units == 1 || blocks.rows * blocks.columns == grid.per_image();
+  const double flops =
+      2.0 * static_cast<double>(size.groups * size.rows) * static_cast<double>(size.terms * size.pixels);
+  if (!strides.accumulate && one_block && flops >= kBoxesFlops && visible_share(grid) < kBoxesShare)
+    for_boxes(grid, size, channels, blocks, tile, [&](const std::vector<PixelBox>& boxes, const PixelBoxes&) {
+      blocks.boxes = std::max(blocks.boxes, static_cast<Index>(boxes.size()));
+    });
   if (filter_scratch(grid, channels, blocks, tile) > std::min(most_scratch, kMostScratch))
     return std::nullopt;
   return blocks;
@@ -80,18 +116,34 @@ Counts count_filters(const PixelGrid& unjoined, const ProductSize& size, Index c
   const double pieces = static_cast<double>(filter_pieces(grid, blocks));
   // The pixels of a block, or of all images of a piece, are cut into tiles of nearly equal size.
   const Index block = blocks.rows * blocks.columns;
-  const Index together = std::min(size.pixels, block == grid.per_image() ? block * blocks.units : block);
-  const Index tiles = ceil_div(together, tile.rows), some = together / tiles, larger = together % tiles;
-  const double piece =
-      static_cast<double>(larger) * even_vectors(some + 1, size.rows, tile, blocks.panels) +
-      static_cast<double>(tiles - larger) * even_vectors(some, size.rows, tile, blocks.panels);
-  const double many = pixels / static_cast<double>(together);
+  const PixelWork of_piece = pixel_work(grid, size.rows, channels, blocks, tile);
+  double multiply_adds = 0, tiles = 0;  // of vectors, of all pixels and terms; of one panel
+  const auto add_run = [&](Index together, double run_terms, double times) {
+    const Index run_tiles = ceil_div(together, tile.rows);
+    const Index some = together / run_tiles, larger = together % run_tiles;
+    const double vectors =
+        static_cast<double>(larger) * even_vectors(some + 1, size.rows, tile, blocks.panels) +
+        static_cast<double>(run_tiles - larger) * even_vectors(some, size.rows, tile, blocks.panels);
+    multiply_adds += times * run_terms * vectors;
+    tiles += times * static_cast<double>(run_tiles);
+  };
+  if (blocks.boxes == 1) {
+    add_run(block * of_piece.images, terms, pixels / static_cast<double>(block * of_piece.images));
+  } else {
+    const double planes = pixels / static_cast<double>(plane_of(grid) * of_piece.images);
+    for_boxes(grid, size, channels, blocks, tile,
+              [&](const std::vector<PixelBox>& boxes, const PixelBoxes& all) {
+                for (const PixelBox& box : boxes)
+                  add_run(box.pixels() * of_piece.images, static_cast<double>(channels * all.tap_count(box)),
+                          planes);
+              });
+  }
   const double vector_rows = parts(size.rows, tile.lanes);
   Counts count;
   const Index strip = filter_strip_elements(grid, channels, blocks, tile);
   const bool apart = strip == 0 && size.source_channel != 1;
-  count[apart ? Work::kApartTile : Work::kTile] = many * terms * piece;
-  const double calls = many * static_cast<double>(tiles * blocks.panels);
+  count[apart ? Work::kApartTile : Work::kTile] = multiply_adds;
+  const double calls = tiles * static_cast<double>(blocks.panels);
   count[Work::kCall] = calls * chunks;
   if (apart) count[Work::kTilePage] = calls * pages(channels, size.source_channel * tile.bytes);
   const double filled = pieces * static_cast<double>(strip) / static_cast<double>(tile.lanes);

@@ -95,9 +95,9 @@ double predicted_direct(const PixelGrid& grid, Index groups, Index rows, Index c
                               .factor_row = terms,
                               .factor_channel = grid.taps(),
                               .accumulate = false,
-                              .kept = kept};
-  const ProductBlocks blocks = choose_blocks(size, kernel, most);
-  return direct_candidates(image, size, channels, strides, blocks, kernel, most).fastest(kernel).seconds;
+                              .kept = kept,
+                              .follow = true};
+  return direct_candidates(image, size, channels, strides, kernel, most).fastest(kernel).seconds;
 }
 
 namespace {
