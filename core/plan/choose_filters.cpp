@@ -99,7 +99,12 @@ std::optional<FilterBlocks> choose_filters(const PixelGrid& unjoined, const Prod
   const bool one_block = blocks.units == 1 || blocks.rows * blocks.columns == grid.per_image();
   const double flops =
       2.0 * static_cast<double>(size.groups * size.rows) * static_cast<double>(size.terms * size.pixels);
-  if (!strides.accumulate && one_block && flops >= kBoxesFlops && visible_share(grid) < kBoxesShare)
+  // Long windows have more boxes than there may be, and it would take long to find that out.
+  const bool few_taps = std::all_of(grid.axes.begin(), grid.axes.end(), [](const PixelAxis& axis) {
+    return static_cast<Index>(axis.tap.size()) <= PixelBoxes::kMost;
+  });
+  if (!strides.accumulate && one_block && few_taps && flops >= kBoxesFlops &&
+      visible_share(grid) < kBoxesShare)
     for_boxes(grid, size, channels, blocks, tile, [&](const std::vector<PixelBox>& boxes, const PixelBoxes&) {
       blocks.boxes = std::max(blocks.boxes, static_cast<Index>(boxes.size()));
     });
