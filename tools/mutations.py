@@ -311,7 +311,7 @@ MUTATIONS = [
             "set_steps(sight, k0, k1, rows_follow_ ? row : factors_.wide(), sight.steps);",
             "set_steps(sight, k0, k1, factors_.wide(), sight.steps);",
         ),
-        ("for (; !all && k >= next; next += kChunk) sight", "for (; false; next += kChunk) sight"),
+        ("for (; k >= next; next += kChunk) sight", "for (; false; next += kChunk) sight"),
         ("product.accumulate = call > 0 || panel.k0 > 0", "product.accumulate = panel.k0 > 0"),
         ("finite = all_finite(sums(0), panel.count);", "finite = true;"),
         ("r * block.columns + c) * sums_row_", "r * box.columns + c) * sums_row_"),

@@ -287,17 +287,18 @@ class Driver {
   // Of the terms [k0, k1) those whose taps are in sight.
   void set_steps(Sight& sight, Index k0, Index k1, Index row, Step* steps) const {
     const Index channel_step = strips_.in_place() ? p_.source_channel : 1;
-    const bool all = sight.tap_count == taps_;
-    Index count = 0, next = k0 + kChunk;  // steps, and where the next chunk begins
+    const Index *const taps = sight.taps, *const offset = tap_offset_.data();
+    const Index tap_count = sight.tap_count;
+    Index count = 0, next = tap_count == taps_ ? k1 : k0 + kChunk;  // steps, and where the next call begins
     sight.calls = 0;
     for (Index channel = k0 < k1 ? k0 / taps_ : 0; channel * taps_ < k1; ++channel) {
-      for (Index i = 0; i < sight.tap_count; ++i) {
-        const Index k = channel * taps_ + sight.taps[i];
+      const Index a = channel * channel_step, b = channel * taps_ - k0;
+      for (Index i = 0; i < tap_count; ++i) {
+        const Index k = channel * taps_ + taps[i];
         if (k < k0) continue;
         if (k >= k1) break;
-        for (; !all && k >= next; next += kChunk) sight.end[sight.calls++] = count;
-        steps[count++] = {.a = channel * channel_step + tap_offset_[static_cast<std::size_t>(sight.taps[i])],
-                          .b = (k - k0) * row};
+        for (; k >= next; next += kChunk) sight.end[sight.calls++] = count;
+        steps[count++] = {.a = a + offset[taps[i]], .b = (b + taps[i]) * row};
       }
     }
     sight.end[sight.calls++] = count;

@@ -90,11 +90,14 @@ std::optional<FilterBlocks> choose_filters(const PixelGrid& unjoined, const Prod
     blocks.rows = ceil_div(blocks.rows, ceil_div(parts, blocks.units));
     blocks.units = 1;
   }
-  // The longer a pass, the more of a tile's sums are added to each other while they are near.
+  // The longer a pass, the more of a tile's sums are added to each other while they are near. Those of a
+  // single tile stay there, and factors that are used once are packed into the first-level cache.
   blocks.packed = strides.kept ? 0 : strides.follow ? 1 : blocks.most_panels();
-  if (!strides.kept)
-    blocks.pass = std::clamp<Index>(
-        kPassBytes / (blocks.packed * tile.columns() * tile.bytes) / kChunk * kChunk, kChunk, kMostPass);
+  if (!strides.kept) {
+    const Index fits = kPassBytes / (blocks.packed * tile.columns() * tile.bytes) / kChunk * kChunk;
+    const bool one_tile = blocks.units * blocks.rows * blocks.columns <= tile.rows;
+    blocks.pass = one_tile ? kChunk : std::clamp<Index>(fits, kChunk, kMostPass);
+  }
   // Taps are left out in the pixels of one block, or of the same block of some images.
   const bool one_block = blocks.units == 1 || blocks.rows * blocks.columns == grid.per_image();
   const double flops =
